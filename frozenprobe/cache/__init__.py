@@ -1,0 +1,1 @@
+"""The feature file: the only home of h5py; knows neither torch nor sklearn."""

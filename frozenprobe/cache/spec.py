@@ -1,0 +1,88 @@
+"""FeatureSpec: all that decides a feature row besides the image and the view, and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from frozenprobe.errors import FeatureFileError, SpecMismatch
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """What a feature row is a function of, besides (content hash, view).
+
+    Attributes:
+        backbone: name in the list of backbones.
+        weights_digest: SHA-256 over names, shapes and float32 values of the network's tensors, without its classifier.
+        preprocessing: the clean view's geometry and normalisation, as canonical text.
+        recipe: name of the augmentation recipe.
+        recipe_version: raised whenever the recipe draws other pixels.
+        seed: of the augmented views.
+        tap: where in the network the feature is read.
+        engine: what runs the network.
+        compute_dtype: of the forward pass: float32, bfloat16 or float16.
+        storage_dtype: of the stored features: float32 or float16.
+    """
+
+    backbone: str
+    weights_digest: str
+    preprocessing: str
+    recipe: str
+    recipe_version: int
+    seed: int
+    tap: str
+    engine: str
+    compute_dtype: str
+    storage_dtype: str
+
+    def canonical(self) -> str:
+        """The spec as JSON with sorted keys and no spaces: what the fingerprint is taken of."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical text, 64 hexadecimal digits."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+    @classmethod
+    def parse(cls, text: str, *, where: Path) -> FeatureSpec:
+        """The spec of a canonical text.
+
+        Raises:
+            FeatureFileError: no JSON object with exactly the spec's fields and types.
+        """
+        try:
+            values = json.loads(text)
+            kinds = {field.name: int if field.type == "int" else str for field in fields(cls)}
+            if set(values) != set(kinds) or not all(type(values[name]) is kind for name, kind in kinds.items()):
+                raise ValueError("other fields than this version's")
+            return cls(**values)
+        except (ValueError, TypeError) as error:
+            raise FeatureFileError(
+                "A feature specification", found=str(error), where=where, remedy="extract the features again"
+            ) from None
+
+    def require_equal(self, wanted: FeatureSpec, *, where: Path, options: Mapping[str, str]) -> None:
+        """Refuse to go on with a file of another specification than wanted.
+
+        Args:
+            wanted: the specification asked for.
+            where: the existing file.
+            options: the option that sets a field, by field name.
+
+        Raises:
+            SpecMismatch: naming the first field that differs, and both values.
+        """
+        for name, have in asdict(self).items():
+            want = getattr(wanted, name)
+            if have != want:
+                raise SpecMismatch(
+                    f"Features with {name} = {want}",
+                    found=f"a file of features with {name} = {have}",
+                    where=where,
+                    remedy=f"leave out {options.get(name, 'the option')} to go on with this file, "
+                    "or name another file with --out FILE",
+                )

@@ -1,0 +1,161 @@
+"""Images -> batches of views: every image is read and decoded once, all its missing views are cut from it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from frozenprobe.errors import ImageError
+from frozenprobe.extract.decode import decode_image
+from frozenprobe.extract.preprocessing import Preprocessing, cut_test_view
+from frozenprobe.extract.recipes import View, cut_view, make_recipe, view_generator
+
+
+class Job(NamedTuple):
+    """An image and the views of it that are missing."""
+
+    path: Path
+    content_hash: str
+    views: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """All that decides a view's pixels besides the image."""
+
+    preprocessing: Preprocessing
+    recipe: str
+    seed: int
+    max_pixels: int
+
+
+class Row(NamedTuple):
+    """One view on its way to the backbone."""
+
+    path: Path
+    content_hash: str
+    name: str
+    view: View
+
+
+@dataclass
+class Seconds:
+    """Where the time went; decoding and cutting are summed over workers."""
+
+    decoding: float = 0.0
+    views: float = 0.0
+    backbone: float = 0.0
+    writing: float = 0.0
+
+
+def augmented_name(view: int) -> str:
+    """The name of augmented view `view` = 1, 2, ... in the feature file."""
+    return f"aug{view}"
+
+
+class ViewDataset(Dataset[tuple[Job, list[View], float, float]]):
+    """One item a job: all its views, and the seconds spent on decoding and on cutting.
+
+    An error is returned, not raised: torch re-raises a worker's error as another type with a traceback for a message.
+    """
+
+    def __init__(self, jobs: Sequence[Job], settings: ViewSettings) -> None:
+        self.jobs = list(jobs)
+        self.settings = settings
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __getitem__(self, index: int) -> Any:
+        job = self.jobs[index]
+        try:
+            return self.cut(job)
+        except ImageError as error:
+            return (error.wanted, error.found, error.where, error.remedy)
+
+    def cut(self, job: Job) -> tuple[Job, list[View], float, float]:
+        """Read, decode and cut.
+
+        Raises:
+            ImageError: the file cannot be read any more, cannot be decoded, or is not what it was.
+        """
+        start = time.perf_counter()
+        content = read_image(job.path)
+        if hashlib.sha256(content).hexdigest() != job.content_hash:
+            raise ImageError(
+                "The image that was there at the start",
+                found="another content",
+                where=job.path,
+                remedy="let nothing change the images during extraction, and run the same command again",
+            )
+        image = decode_image(content, job.path, max_pixels=self.settings.max_pixels)
+        decoded = time.perf_counter()
+        recipe = make_recipe(self.settings.recipe, self.settings.preprocessing)
+        augmented = any(name.startswith("aug") for name in job.views)
+        prepared = recipe.prepare(image, self.settings.preprocessing) if augmented else image
+        views = []
+        for name in job.views:
+            if name.startswith("aug"):
+                rng = view_generator(job.content_hash, int(name[3:]), recipe=recipe, seed=self.settings.seed)
+                views.append(cut_view(prepared, recipe, rng))
+            else:
+                views.append(View(np.asarray(cut_test_view(image, name, self.settings.preprocessing)), None))
+        return job, views, decoded - start, time.perf_counter() - decoded
+
+
+def read_image(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(
+            "A readable image", found=str(error), where=path, remedy="check the file and its permissions"
+        ) from None
+
+
+def load_batches(
+    jobs: Sequence[Job], settings: ViewSettings, *, batch_size: int, workers: int, seconds: Seconds
+) -> Iterator[list[Row]]:
+    """Batches of `batch_size` views in the order of the jobs; the last one may be smaller.
+
+    Args:
+        jobs: what to cut.
+        settings: how.
+        batch_size: B, in views.
+        workers: processes that decode and cut; 0 does it in this one.
+        seconds: decoding and cutting times are added here.
+
+    Raises:
+        ImageError: a file that cannot be decoded.
+    """
+    loader = DataLoader(ViewDataset(jobs, settings), batch_size=None, num_workers=workers, collate_fn=keep)
+    waiting: list[Row] = []
+    for item in loader:
+        if isinstance(item[0], str):
+            wanted, found, where, remedy = item
+            raise ImageError(wanted, found=found, where=where, remedy=remedy)
+        job, views, decoding, cutting = item
+        seconds.decoding += decoding
+        seconds.views += cutting
+        waiting += [Row(job.path, job.content_hash, *named) for named in zip(job.views, views, strict=True)]
+        while len(waiting) >= batch_size:
+            yield waiting[:batch_size]
+            del waiting[:batch_size]
+    if waiting:
+        yield waiting
+
+
+def keep(item: Any) -> Any:
+    """Collate nothing: worker processes send numpy arrays as they are (a named function, so that spawn can send it)."""
+    return item

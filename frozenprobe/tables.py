@@ -1,0 +1,81 @@
+"""CSV files as the project reads and writes them: every cell a string, written aside and renamed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from frozenprobe.errors import FrozenprobeError, some
+from frozenprobe.publish import publish_text
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file: its column names and its rows, all strings (`007` and a class called `NA` survive)."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def column(self, name: str) -> tuple[str, ...]:
+        """The cells of one column, top to bottom.
+
+        Raises:
+            FrozenprobeError: no such column; the message lists those there are.
+        """
+        if name not in self.columns:
+            raise FrozenprobeError(
+                f"A column named {name!r}",
+                found=f"the columns {', '.join(self.columns)}",
+                where=self.path,
+                remedy="name one of these columns",
+            )
+        index = self.columns.index(name)
+        return tuple(row[index] for row in self.rows)
+
+
+def read_table(path: Path) -> Table:
+    """Read a CSV with a header line; comma, semicolon or tab, whichever the header holds most of; UTF-8.
+
+    Raises:
+        FrozenprobeError: no such file, not UTF-8, no header, duplicate columns or a row of another width.
+    """
+
+    def broken(found: str) -> FrozenprobeError:
+        return FrozenprobeError(
+            "A CSV file with a header line", found=found, where=path, remedy="save it as CSV in UTF-8, one row a line"
+        )
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise broken("no such file") from None
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise broken(str(error)) from None
+    header = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=header.count)
+    try:
+        lines = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
+    except csv.Error as error:
+        raise broken(str(error)) from None
+    if not lines:
+        raise broken("an empty file")
+    columns = tuple(name.strip() for name in lines[0])
+    if len(set(columns)) < len(columns):
+        raise broken(f"columns of the same name: {', '.join(columns)}")
+    ragged = [number for number, row in enumerate(lines, start=1) if len(row) != len(columns)]
+    if ragged:
+        raise broken(f"{len(columns)} columns in the header, another number of cells in row {some(ragged)}")
+    return Table(path, columns, tuple(tuple(row) for row in lines[1:]))
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a comma-separated UTF-8 CSV with `\\n` line ends; aside first, then renamed."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    publish_text(path, text.getvalue())
