@@ -45,6 +45,12 @@ class RowStore:
     def __contains__(self, row: tuple[str, str]) -> bool:
         return row in self.places
 
+    @property
+    def dim(self) -> int:
+        """D, of any row."""
+        content_hash, view = next(iter(self.places))
+        return int(self.read_block([content_hash], [view]).shape[-1])
+
     def add(self, hashes: Sequence[str], views: Sequence[str], vectors: npt.NDArray[np.float32]) -> None:
         """Publish rows as one piece.
 

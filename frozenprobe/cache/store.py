@@ -253,8 +253,7 @@ def write_strings(group: h5py.Group, name: str, texts: Sequence[str], *, shape: 
     """Store texts as fixed-width UTF-8, padded with NUL."""
     encoded = [text.encode() for text in texts]
     width = max([1, *map(len, encoded)])
-    array = np.array(encoded, dtype=f"S{width}").reshape(shape or (len(encoded),))
-    group.create_dataset(name, data=array, dtype=h5py.string_dtype("utf-8", width))
+    group[name] = np.array(encoded, dtype=h5py.string_dtype("utf-8", width)).reshape(shape or (len(encoded),))
 
 
 def read_strings(dataset: h5py.Dataset) -> tuple[str, ...]:

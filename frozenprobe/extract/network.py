@@ -6,7 +6,9 @@ import hashlib
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -40,6 +42,7 @@ class Backbone:
     weights_from: str
     architecture: str = ""
 
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over the architecture's text and every tensor's name, shape and float32 values, sorted by name."""
         digest = hashlib.sha256(self.architecture.encode())
@@ -119,6 +122,7 @@ def read_weights(path: Path) -> State:
 
     if not path.is_file():
         raise broken("no such file")
+    loaded: Any
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -133,8 +137,8 @@ def read_weights(path: Path) -> State:
             raise
         raise broken(str(error)) from None
     for key in WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
+        inner = loaded.get(key) if isinstance(loaded, Mapping) else None
+        loaded = inner if isinstance(inner, Mapping) else loaded
     if not isinstance(loaded, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in loaded.values()):
         raise broken(f"a {type(loaded).__name__} of other things than tensors")
     state = dict(loaded)

@@ -6,8 +6,8 @@ import json
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError, unknown_name
 from frozenprobe.extract.backbones import DEFAULT_BACKBONE, WeightsOptions
@@ -128,7 +128,7 @@ def settled_of(existing: Features) -> Settled:
 
 def options_of(text: str) -> WeightsOptions:
     """The options a file's `about` keeps as JSON; lists become tuples again."""
-    values = json.loads(text)
+    values: dict[str, Any] = json.loads(text)
     return WeightsOptions(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
@@ -171,24 +171,6 @@ def require_typed(choices: Choices, settled: Settled, existing: Features, *, com
 def default_path(backbone: str, recipe: str) -> Path:
     """`features/<backbone>-<recipe>.h5`, with only letters, digits, `.`, `_` and `-` in the name."""
     return Path("features", re.sub(r"[^\w.]+", "_", f"{backbone}") + f"-{recipe}.h5")
-
-
-def make_spec(settled: Settled, *, backbone: str, digest: str, preprocessing: str, recipe_version: int, dtype: str) -> (
-    FeatureSpec
-):
-    """The specification of the features that are about to be computed."""
-    return FeatureSpec(
-        backbone=backbone,
-        weights_digest=digest,
-        preprocessing=preprocessing,
-        recipe=settled.recipe,
-        recipe_version=recipe_version,
-        seed=settled.seed,
-        tap=TAP,
-        engine=ENGINE,
-        compute_dtype=dtype,
-        storage_dtype=settled.storage,
-    )
 
 
 def options_text(options: WeightsOptions) -> str:

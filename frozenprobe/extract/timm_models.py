@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,7 @@ def finish_timm(
     info: BackboneInfo, model: Any, state: State, options: WeightsOptions, *, weights_from: str
 ) -> Backbone:
     """Read the preprocessing off timm's data config and take the classifier off."""
-    import timm.data
-
-    config = timm.data.resolve_model_data_config(model)
+    config = import_module("timm.data").resolve_model_data_config(model)
     preprocessing = adjust(timm_preprocessing(config, info.name), options)
     last = model.default_cfg.get("classifier")
     if not isinstance(last, str) or not isinstance(model.get_submodule(last), nn.Linear):

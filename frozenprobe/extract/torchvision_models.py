@@ -9,7 +9,6 @@ from pathlib import Path
 from urllib.error import URLError
 
 import torch
-from torch import nn
 from torchvision import models
 
 from frozenprobe.errors import FrozenprobeError
@@ -156,10 +155,13 @@ def enum_preprocessing(enum: models.WeightsEnum) -> Preprocessing:
 
 def adjust(preprocessing: Preprocessing, options: WeightsOptions) -> Preprocessing:
     """Put the options that were given in place of the table's values."""
-    given = {
-        "resize": options.resize, "interpolation": options.interpolation, "mean": options.mean, "std": options.std
-    }  # fmt: skip
-    return replace(preprocessing, **{name: value for name, value in given.items() if value is not None})
+    return replace(
+        preprocessing,
+        resize=options.resize or preprocessing.resize,
+        interpolation=options.interpolation or preprocessing.interpolation,
+        mean=options.mean or preprocessing.mean,
+        std=options.std or preprocessing.std,
+    )
 
 
 def download(enum: models.WeightsEnum, name: str) -> State:
