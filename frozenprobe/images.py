@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.errors import ImageError, some
+from frozenprobe.sources import CsvColumns, ImageSources
 from frozenprobe.tables import Table, read_table
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -59,35 +60,6 @@ class ImageTable:
             return table
         names, labels = index_names([self.class_names[self.labels[row]] for row in rows])
         return replace(table, labels=labels, class_names=names)
-
-
-@dataclass(frozen=True)
-class CsvColumns:
-    """Which columns of a training CSV mean what; None for image and label: guessed where only one fits."""
-
-    image: str | None = None
-    label: str | None = None
-    group: str | None = None
-    fold: str | None = None
-
-
-@dataclass(frozen=True)
-class ImageSources:
-    """Where the images are.
-
-    Attributes:
-        train: class folders, or the folder that the CSV's image names are relative to.
-        test: folder of unlabelled images, flat or nested; None: none.
-        train_csv: labels as a CSV instead of class folders.
-        columns: of the CSV.
-        sample: the sample submission; None: looked for beside the test folder.
-    """
-
-    train: Path = Path("data/train")
-    test: Path | None = Path("data/test")
-    train_csv: Path | None = None
-    columns: CsvColumns = CsvColumns()
-    sample: Path | None = None
 
 
 def read_images(sources: ImageSources) -> tuple[ImageTable, ImageTable | None, Table | None]:

@@ -13,7 +13,7 @@ from pathlib import Path
 def published(path: Path) -> Iterator[Path]:
     """Give a path beside `path` to write to; on leaving, make it durable and rename it to `path`.
 
-    The path aside does not exist yet; it is removed if the block raises. Its name starts with a dot and ends like `path`.
+    The path aside does not exist yet; it is removed if the block raises. Its name starts with a dot.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{secrets.token_hex(4)}.partial.{path.name}")

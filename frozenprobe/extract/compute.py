@@ -40,7 +40,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> str:
-    """The compute dtype called `name`; `auto`: on CUDA bfloat16 from compute capability 8.0, else float16; float32 elsewhere.
+    """The compute dtype called `name`.
+
+    `auto`: on CUDA bfloat16 from compute capability 8.0 on, else float16; float32 on other devices.
 
     Raises:
         FrozenprobeError: no such dtype.

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from frozenprobe.errors import FrozenprobeError, ImageError
+from frozenprobe.extract.settings import MAX_PIXELS
 
-MAX_PIXELS = 178_956_970  # width x height; where Pillow stops too: 0.5 GB of RGB
 WHITE = (255, 255, 255)
 
 

@@ -18,7 +18,7 @@ from frozenprobe.extract.backbones import BackboneInfo
 from frozenprobe.extract.preprocessing import Preprocessing
 
 State = dict[str, torch.Tensor]
-WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "teacher")  # keys training scripts put weights under
+WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "teacher")  # where training scripts put weights
 PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
 
 
@@ -117,7 +117,7 @@ def read_weights(path: Path) -> State:
             "A file of weights: a state dict saved by torch.save (.pth, .pt) or as .safetensors",
             found=found,
             where=path,
-            remedy="save it with torch.save(model.state_dict(), FILE); pickled models are not loaded, they can run code",
+            remedy="save it with torch.save(model.state_dict(), FILE); a pickled model, which can run code, is refused",
         )
 
     if not path.is_file():

@@ -1,11 +1,10 @@
-"""The one pass: images -> batches of views -> backbone -> rows in the feature file; only what is missing is computed."""
+"""The one pass: images -> batches of views -> backbone -> feature file; only what is missing is computed."""
 
 from __future__ import annotations
 
 import logging
 import os
 import platform
-import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -18,59 +17,19 @@ import torch
 
 from frozenprobe._version import __version__
 from frozenprobe.cache.pieces import RowStore
-from frozenprobe.cache.spec import FeatureSpec
-from frozenprobe.cache.store import Contents, Features, Split, open_features, write_features
+from frozenprobe.cache.store import Contents, Features, Split, write_features
 from frozenprobe.errors import FrozenprobeError, ImageError
-from frozenprobe.extract.backbones import PERMISSIVE, SWAG_LICENCE, BackboneInfo, find_backbone, load_backbone
-from frozenprobe.extract.compute import Embedder, choose_device, choose_dtype
-from frozenprobe.extract.decode import MAX_PIXELS
+from frozenprobe.extract.backbones import PERMISSIVE, SWAG_LICENCE, BackboneInfo
+from frozenprobe.extract.compute import Embedder, choose_device
 from frozenprobe.extract.inspection import Progress, all_bad, inspect_images
 from frozenprobe.extract.loader import Job, Row, Seconds, ViewSettings, augmented_name, load_batches
 from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.preprocessing import choose_preprocessing
-from frozenprobe.extract.recipes import make_recipe
-from frozenprobe.extract.settings import (
-    ENGINE,
-    OPTIONS,
-    TAP,
-    Choices,
-    Settled,
-    default_path,
-    options_text,
-    require_typed,
-    settle,
-)
-from frozenprobe.images import ImageSources, ImageTable, limit_training, read_images
+from frozenprobe.extract.settings import ExtractRequest, Settled
+from frozenprobe.extract.target import Target, open_target, options_text
+from frozenprobe.images import ImageTable, limit_training, read_images
 from frozenprobe.tables import Table
 
 log = logging.getLogger("frozenprobe")
-
-
-@dataclass(frozen=True)
-class ExtractRequest:
-    """What to extract, from where, into which file, and how.
-
-    Attributes:
-        sources: the images.
-        choices: what decides the features.
-        out: the feature file; None: `features/<backbone>-<recipe>.h5`.
-        device: `auto`, `cuda`, `cuda:1`, `mps` or `cpu`.
-        batch_size: B, views in one forward pass.
-        workers: processes that decode images and cut views; None: all cores on a GPU machine, none on CPU.
-        skip_bad: leave bad training images out, and keep bad test images without features.
-        max_pixels: width x height above which an image counts as bad.
-        limit: a smoke run on about this many training images and this many test images; None: all.
-    """
-
-    sources: ImageSources = ImageSources()
-    choices: Choices = Choices()
-    out: Path | None = None
-    device: str = "auto"
-    batch_size: int = 32
-    workers: int | None = None
-    skip_bad: bool = False
-    max_pixels: int = MAX_PIXELS
-    limit: int | None = None
 
 
 @dataclass
@@ -100,50 +59,6 @@ class ExtractReport:
 
 def ignore_progress(stage: str, done: int, total: int) -> None:
     """Report to nobody."""
-
-
-@dataclass
-class Target:
-    """The feature file to make or to grow, and the backbone, loaded when it is needed.
-
-    Attributes:
-        out: the final name.
-        existing: the file of this name, if there is one.
-        settled: every option answered.
-        dtype: compute dtype.
-        backbone: the network, or None as long as nothing needed it.
-    """
-
-    out: Path
-    existing: Features | None
-    settled: Settled
-    dtype: str
-    backbone: Backbone | None
-
-    def load(self) -> Backbone:
-        """The backbone; its weights have to be those of the existing file.
-
-        Raises:
-            SpecMismatch: they are not.
-        """
-        if self.backbone is None:
-            self.backbone = load_for(self.settled)
-        if self.existing is not None:
-            wanted = spec_of(self.settled, self.backbone, self.dtype)
-            self.existing.spec.require_equal(wanted, where=self.out, options=OPTIONS)
-        return self.backbone
-
-    @property
-    def spec(self) -> FeatureSpec:
-        """Of the existing file, whose weights nobody has questioned; else of the loaded backbone."""
-        if self.existing is not None and self.backbone is None:
-            return self.existing.spec
-        return spec_of(self.settled, self.load(), self.dtype)
-
-    @property
-    def info(self) -> BackboneInfo:
-        """What is known about the backbone."""
-        return self.backbone.info if self.backbone else find_backbone(self.settled.backbone)
 
 
 @dataclass(frozen=True)
@@ -202,67 +117,6 @@ def extract_features(request: ExtractRequest, progress: Progress = ignore_progre
     return report
 
 
-def open_target(request: ExtractRequest, device: torch.device) -> Target:
-    """Answer every option, open the existing file, and see that the folder can be written to.
-
-    Raises:
-        FrozenprobeError: an option out of range, or a typed one that differs from the existing file.
-    """
-    for number, where in ((request.batch_size, "--batch-size"), (request.max_pixels, "--max-pixels")):
-        if number < 1:
-            raise FrozenprobeError("A number from 1 on", found=str(number), where=where, remedy="give 1 or more")
-    choices, backbone = request.choices, None
-    if choices.weights is not None:  # the tensors may decide the backbone's name, and so the file's
-        backbone = load_for(settle(choices, None))
-        choices = replace(choices, backbone=backbone.info.name)
-    first = settle(choices, None)
-    out = request.out or default_path(first.backbone, first.recipe)
-    existing = open_features(out) if out.exists() else None
-    settled = settle(choices, existing)
-    dtype = choose_dtype(settled.dtype, device)
-    if existing is not None:
-        require_typed(choices, settled, existing, compute_dtype=dtype)
-    require_writable(out)
-    return Target(out, existing, settled, dtype, backbone)
-
-
-def require_writable(out: Path) -> None:
-    """Find out now, not after the pass, whether the feature file can be written."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise FrozenprobeError(
-            "A folder to write the feature file to",
-            found=str(error),
-            where=out.parent.absolute(),
-            remedy="name a file in a writable folder with --out FILE",
-        ) from None
-
-
-def load_for(settled: Settled) -> Backbone:
-    """Load the backbone and give it the chosen preprocessing."""
-    backbone = load_backbone(settled.backbone, settled.weights, settled.weights_options)
-    return replace(backbone, preprocessing=choose_preprocessing(backbone.preprocessing, settled.preprocess))
-
-
-def spec_of(settled: Settled, backbone: Backbone, dtype: str) -> FeatureSpec:
-    """The specification of the rows that this backbone will compute."""
-    return FeatureSpec(
-        backbone=backbone.info.name,
-        weights_digest=backbone.digest,
-        preprocessing=backbone.preprocessing.canonical(),
-        recipe=settled.recipe,
-        recipe_version=make_recipe(settled.recipe, backbone.preprocessing).version,
-        seed=settled.seed,
-        tap=TAP,
-        engine=ENGINE,
-        compute_dtype=dtype,
-        storage_dtype=settled.storage,
-    )
-
-
 def tell_licence(info: BackboneInfo) -> None:
     """Say what the weights may be used for, and what they have seen."""
     log.info("backbone %s; licence of the weights: %s", info.name, info.licence)
@@ -271,8 +125,8 @@ def tell_licence(info: BackboneInfo) -> None:
     log.info("  pre-training data: %s", info.pretraining)
     if info.imagenet_labels:
         log.info(
-            "  these features were shaped by ImageNet's 1000 labels: classes like those (dogs, birds, vehicles, household "
-            "things) score higher than classes unlike them, and test images taken from ImageNet would not be unseen"
+            "  ImageNet's 1000 labels shaped these features: classes like those (dogs, birds, vehicles, household\n"
+            "  things) score higher than classes unlike them, and test images taken from ImageNet would not be unseen"
         )
 
 
@@ -430,7 +284,7 @@ def require_finite(vectors: npt.NDArray[np.float32], batch: list[Row], storage: 
     overflow = bool(np.isfinite(vectors[row]).all())
     raise FrozenprobeError(
         "Finite features",
-        found=f"values up to {np.abs(vectors[row]).max():.3g} (float16 ends at 65504)" if overflow else "NaN or infinity",
+        found=f"{np.abs(vectors[row]).max():.3g}, beyond float16's 65504" if overflow else "NaN or infinity",
         where=f"{batch[row].path}, view {batch[row].name}",
         remedy="add --storage float32" if overflow else "check the weights, or add --dtype float32",
     )
@@ -471,3 +325,23 @@ def describe(backbone: Backbone, settled: Settled) -> dict[str, str]:
 def utc_now() -> str:
     """The time in UTC, ISO 8601 to the microsecond, so that text order is time order."""
     return datetime.now(timezone.utc).isoformat(timespec="microseconds")
+
+
+def render_report(report: ExtractReport) -> str:
+    """What an extraction did, for a person."""
+    lines = [f"features {report.path}"]
+    if report.skipped:
+        lines.append(f"bad images, skipped: {len(report.skipped)}")
+        lines += [f"  {text}" for text in report.skipped]
+    if not report.written:
+        return "\n".join([*lines, f"nothing left to do: all {report.reused} views of {report.images} images are there"])
+    spent = report.seconds
+    lines.append(
+        f"{report.images} images: {report.computed} views computed, {report.reused} reused, in {report.elapsed:.1f} s"
+        + (f" ({report.computed / report.elapsed:.1f} views/s)" if report.computed else "")
+    )
+    lines.append(
+        f"seconds in decoding {spent.decoding:.1f}, views {spent.views:.1f}, backbone {spent.backbone:.1f}, "
+        f"writing {spent.writing:.1f}"
+    )
+    return "\n".join(lines)

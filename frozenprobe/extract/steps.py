@@ -18,6 +18,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 Box = tuple[int, int, int, int]  # top, left, height, width in px
+Motion = tuple[float, tuple[int, int], float, tuple[float, float]]  # angle in degrees, shift in px, scale, shear
 
 
 class Step(Protocol):
@@ -73,7 +74,7 @@ class RandomResizedCrop:
     def apply(self, image: Image.Image, drawn: Box) -> Image.Image:
         """Cut the box out and resize it to `size` x `size`."""
         side = [self.size, self.size]
-        resized: Image.Image = F.resized_crop(image, *drawn, size=side, interpolation=self.interpolation, antialias=True)
+        resized: Image.Image = F.resized_crop(image, *drawn, size=side, interpolation=self.interpolation)
         return resized
 
 
@@ -116,16 +117,14 @@ class RandomAffine:
     degrees: float
     translate: tuple[float, float]
 
-    def draw(
-        self, rng: np.random.Generator, size: tuple[int, int]
-    ) -> tuple[float, tuple[int, int], float, tuple[float, float]]:
+    def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> Motion:
         """Angle in degrees, shift in px, scale 1 and shear 0."""
         angle = float(rng.uniform(-self.degrees, self.degrees))
         reach = [part * side for part, side in zip(self.translate, size, strict=True)]
         shift = (round(rng.uniform(-reach[0], reach[0])), round(rng.uniform(-reach[1], reach[1])))
         return angle, shift, 1.0, (0.0, 0.0)
 
-    def apply(self, image: Image.Image, drawn: tuple[float, tuple[int, int], float, tuple[float, float]]) -> Image.Image:
+    def apply(self, image: Image.Image, drawn: Motion) -> Image.Image:
         """Rotate and shift."""
         angle, shift, scale, shear = drawn
         moved: Image.Image = F.affine(image, angle, list(shift), scale, list(shear))
@@ -144,7 +143,8 @@ class ColorJitter:
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> tuple[Sequence[int], float, float, float, float]:
         """The order of the four operations, then their factors."""
         order = [int(index) for index in rng.permutation(4)]
-        factors = [float(rng.uniform(max(0.0, 1 - d), 1 + d)) for d in (self.brightness, self.contrast, self.saturation)]
+        reaches = (self.brightness, self.contrast, self.saturation)
+        factors = [float(rng.uniform(max(0.0, 1 - reach), 1 + reach)) for reach in reaches]
         return order, factors[0], factors[1], factors[2], float(rng.uniform(-self.hue, self.hue))
 
     def apply(self, image: Image.Image, drawn: tuple[Sequence[int], float, float, float, float]) -> Image.Image:

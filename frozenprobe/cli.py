@@ -1,0 +1,296 @@
+"""The command line: parse, one library call, print. Results go to stdout, progress and remarks to stderr."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from frozenprobe._version import __version__
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.extract.backbones import BACKBONES, FAMILIES, WeightsOptions
+from frozenprobe.extract.settings import (
+    DEFAULTS,
+    MAX_PIXELS,
+    PREPROCESSINGS,
+    RECIPES,
+    STORAGE_DTYPES,
+    TEST_VIEWS,
+    Choices,
+    ExtractRequest,
+)
+from frozenprobe.probe.options import DEFAULT_FOLDS, HEADS, SCALES, ProbeOptions
+from frozenprobe.sources import CsvColumns, ImageSources
+
+FILE = click.Path(path_type=Path)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+plain_seconds = 10.0  # between two lines of progress where stderr is no terminal
+
+
+class Commands(click.Group):
+    """A group whose commands end user errors with the message and exit code 1, and ctrl-C with 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; anything that is neither a user error nor the system's refusal keeps its traceback."""
+        try:
+            return super().invoke(ctx)
+        except FrozenprobeError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(1)
+        except OSError as error:
+            if error.filename is None and error.errno is None:
+                raise
+            click.echo(f"error: {error.strerror}: {error.filename or ''}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("\nstopped; what is finished is kept, and the same command goes on from there", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="frozenprobe")
+def main() -> None:
+    """The best classifier a small labelled image set can give, on a frozen backbone.
+
+    \b
+    frozenprobe extract --views 8    once: images -> features/<backbone>-<recipe>.h5
+    frozenprobe probe --c 1.0        again and again, in seconds: features -> runs/<time>-<head>/
+    frozenprobe submit               answers -> submission.csv
+    """
+    log = logging.getLogger("frozenprobe")
+    log.setLevel(logging.INFO)
+    log.handlers = [EchoHandler()]
+
+
+class EchoHandler(logging.Handler):
+    """Remarks of the library, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one remark."""
+        click.echo(record.getMessage(), err=True)
+
+
+class ProgressPrinter:
+    """Progress on stderr: a bar with rate and time left on a terminal, a plain line every 10 s elsewhere."""
+
+    def __init__(self) -> None:
+        self.stage = ""
+        self.bar: Any = None
+        self.start = self.last = 0.0
+        self.first = 0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show that `done` of `total` steps of a stage are done."""
+        now = time.monotonic()
+        if stage != self.stage:
+            self.stage, self.start, self.last, self.first = stage, now, now, done
+            if click.get_text_stream("stderr").isatty():
+                from tqdm import tqdm
+
+                self.bar = tqdm(total=total, desc=stage, unit=stage.rsplit(" ", 1)[-1], dynamic_ncols=True)
+        if self.bar is not None:
+            self.bar.update(done - self.bar.n)
+            if done == total:
+                self.bar.close()
+                self.bar = None
+        elif done > self.first and (now - self.last >= plain_seconds or (done == total and self.last > self.start)):
+            rate = (done - self.first) / (now - self.start)
+            left = time.strftime("%H:%M:%S", time.gmtime((total - done) / rate))
+            click.echo(f"{stage} {done}/{total} ({done / total:.0%}), {rate:.1f}/s, {left} left", err=True)
+            self.last = now
+
+
+@main.command()
+@click.option("--train", type=FILE, default=ImageSources.train, show_default=True, help="Class folders of images.")
+@click.option("--test", type=FILE, help=f"Folder of unlabelled images.  [default: {ImageSources.test}, if there]")
+@click.option("--train-csv", type=FILE, help="Labels as a CSV; image names are looked for in --train.")
+@click.option("--image-column", help="Column of image names in the CSV.  [default: guessed]")
+@click.option("--label-column", help="Column of labels in the CSV.  [default: guessed]")
+@click.option("--group-column", help="Column of groups (patient, site ...) that folds must not split.")
+@click.option("--fold-column", help="Column of folds to use.")
+@click.option("--sample", type=FILE, help="Sample submission.  [default: the one beside the test folder]")
+@click.option("--backbone", help=f"See `frozenprobe backbones`.  [default: {DEFAULTS.backbone}]")
+@click.option("--weights", type=FILE, help="Local state dict (.pth, .safetensors) in place of the download.")
+@click.option("--heads", type=int, help="Attention heads, if --weights is a ViT of unknown shape.")
+@click.option("--resize", type=int, help="Short side in px before the crop, for such weights.")
+@click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic"]), help="For such weights.")
+@click.option("--mean", type=float, nargs=3, help="Channel means in [0, 1], for such weights.")
+@click.option("--std", type=float, nargs=3, help="Channel deviations in [0, 1], for such weights.")
+@click.option("--recipe", help=f"Of the augmented views: {', '.join(RECIPES)}.  [default: {DEFAULTS.recipe}]")
+@click.option("--views", type=int, help=f"Augmented views a training image.  [default: {DEFAULTS.views}]")
+@click.option(
+    "--test-views",
+    help=f"Fixed views, comma-separated: {', '.join(TEST_VIEWS)}.  [default: {','.join(DEFAULTS.test_views)}]",
+)
+@click.option("--preprocess", help=f"{' or '.join(PREPROCESSINGS)}.  [default: {DEFAULTS.preprocess}]")
+@click.option("--seed", type=int, help=f"Of the augmented views.  [default: {DEFAULTS.seed}]")
+@click.option("--dtype", help="Compute dtype.  [default: bf16 on recent CUDA, fp16 on older, fp32 elsewhere]")
+@click.option("--storage", help=f"Stored dtype: {' or '.join(STORAGE_DTYPES)}.  [default: {DEFAULTS.storage}]")
+@click.option("--out", type=FILE, help="Feature file.  [default: features/<backbone>-<recipe>.h5]")
+@click.option("--device", default=ExtractRequest.device, show_default=True, help="auto, cuda, cuda:1, mps or cpu.")
+@click.option("--batch-size", type=int, default=ExtractRequest.batch_size, show_default=True, help="Views in a batch.")
+@click.option("--workers", type=int, help="Processes that decode and cut.  [default: all cores with a GPU, else 0]")
+@click.option("--skip-bad", is_flag=True, help="Leave bad training images out; keep bad test images unanswered.")
+@click.option("--max-pixels", type=int, default=MAX_PIXELS, show_default=True, help="Larger images count as bad.")
+@click.option("--limit", type=int, help="Smoke run on about so many images; a full run reuses its rows.")
+@as_json
+@click.pass_context
+def extract(ctx: click.Context, as_json: bool, **given: Any) -> None:
+    """Run every image through the backbone once, clean and augmented, into a feature file.
+
+    Options that decide the features and are not typed are taken from an existing file.
+    """
+    from frozenprobe.extract.run import extract_features, render_report
+
+    test = given["test"] or (ImageSources.test if ImageSources.test and ImageSources.test.is_dir() else None)
+    columns = CsvColumns(given["image_column"], given["label_column"], given["group_column"], given["fold_column"])
+    weights_options = WeightsOptions(
+        **{name: given[name] for name in ("heads", "resize", "interpolation", "mean", "std")}
+    )
+    request = ExtractRequest(
+        sources=ImageSources(given["train"], test, given["train_csv"], columns, given["sample"]),
+        choices=Choices(
+            **{name: given[name] for name in ("backbone", "weights", "recipe", "views", "preprocess", "seed")},
+            **{name: given[name] for name in ("dtype", "storage")},
+            test_views=tuple(given["test_views"].split(",")) if given["test_views"] else None,
+            weights_options=weights_options if weights_options != WeightsOptions() else None,
+        ),
+        **{name: given[name] for name in ("out", "device", "batch_size", "workers", "skip_bad", "max_pixels", "limit")},
+    )
+    report = extract_features(request, ProgressPrinter())
+    print_json(asdict(report)) if as_json else click.echo(render_report(report))
+
+
+@main.command()
+@click.argument("features", type=FILE, required=False)
+@click.option("--features-dir", type=FILE, default=Path("features"), show_default=True, help="Where to look for it.")
+@click.option("--head", help=f"{', '.join(f'{name}: {info.says}' for name, info in HEADS.items())}.  [default: logreg]")
+@click.option("--c", type=float, help="Inverse strength of the L2 penalty of logreg.  [default: 1.0]")
+@click.option("--tol", type=float, help="Tolerance of logreg.")
+@click.option("--max-iter", type=int, help="Iterations of logreg at most.")
+@click.option("--shrinkage", type=float, help="Of lda, above 0 up to 1.")
+@click.option("--k", type=int, help="Neighbours of knn.")
+@click.option("--temperature", type=float, help="Of knn's weights.")
+@click.option("--epochs", type=int, help="Of linear.")
+@click.option("--lr", type=float, help="Learning rate of linear.")
+@click.option("--weight-decay", type=float, help="Of linear.")
+@click.option("--batch", type=int, help="Images in a step of linear.")
+@click.option("--folds", type=int, help=f"Number of folds.  [default: the fold column, else {DEFAULT_FOLDS}]")
+@click.option("--seed", type=int, default=ProbeOptions.seed, show_default=True, help="Of folds and head.")
+@click.option("--views", type=int, help="Use only the first so many augmented views.  [default: all stored]")
+@click.option("--test-views", help="Use only these of the stored test-time views, comma-separated.")
+@click.option("--scale", help=f"Feature scaling: {', '.join(SCALES)}.  [default: global; none for report]")
+@click.option("--class-weight", type=click.Choice(["balanced"]), help="Give every class the same total weight.")
+@click.option("--per-class", is_flag=True, help="Print the table of classes, too.")
+@click.option("--runs", type=FILE, default=Path("runs"), show_default=True, help="Folder for the run.")
+@as_json
+def probe(features: Path | None, features_dir: Path, as_json: bool, per_class: bool, runs: Path, **given: Any) -> None:
+    """Train a head over folds on cached features; the newest feature file if none is named."""
+    from frozenprobe.cache.store import newest_features, open_features
+    from frozenprobe.probe.crossval import cross_validate
+    from frozenprobe.probe.runs import save_run
+    from frozenprobe.probe.summary import render, summarise, title
+
+    path = features or newest_features(features_dir)
+    names = ("c", "tol", "max_iter", "shrinkage", "k", "temperature", "epochs", "lr", "weight_decay", "batch")
+    options = ProbeOptions(
+        head=given["head"] or ProbeOptions.head,
+        settings={name: given[name] for name in names if given[name] is not None},
+        test_views=tuple(given["test_views"].split(",")) if given["test_views"] else None,
+        **{name: given[name] for name in ("folds", "seed", "views", "scale", "class_weight")},
+    )
+    if not as_json:
+        click.echo(f"features {path}")
+    opened = open_features(path)
+    result = cross_validate(opened, options, ProgressPrinter())
+    summary = summarise(result)
+    run = save_run(result, summary, opened, runs)
+    if as_json:
+        print_json({"features": str(path), "run": str(run), **summary})
+        return
+    click.echo(title(result, opened, chosen=given["head"] is not None))
+    click.echo("\n" + render(summary, per_class=per_class))
+    click.echo(f"\nrun {run}")
+
+
+@main.command()
+@click.option("--run", type=FILE, help="Folder of the run.  [default: the newest in --runs]")
+@click.option("--runs", type=FILE, default=Path("runs"), show_default=True, help="Where to look for it.")
+@click.option("--sample", type=FILE, help="Sample submission.  [default: the one kept in the feature file]")
+@click.option("--out", type=FILE, default=Path("submission.csv"), show_default=True, help="CSV to write.")
+@click.option("--label-map", type=FILE, help="CSV of two columns: class name, label to write for it.")
+@click.option("--probabilities", is_flag=True, help="One column a class instead of one label.")
+@as_json
+def submit(
+    run: Path | None,
+    runs: Path,
+    sample: Path | None,
+    out: Path,
+    label_map: Path | None,
+    probabilities: bool,
+    as_json: bool,
+) -> None:
+    """Check a run's answers against the sample submission and write the CSV."""
+    from frozenprobe.probe.runs import load_run, newest_run
+    from frozenprobe.probe.submission import render_submission, write_submission
+    from frozenprobe.tables import read_table
+
+    chosen = run or newest_run(runs)
+    if not as_json:
+        click.echo(f"run {chosen}")
+    report = write_submission(
+        load_run(chosen),
+        out,
+        sample=read_table(sample) if sample else None,
+        label_map=label_map,
+        probabilities=probabilities,
+    )
+    print_json({"run": str(chosen), **asdict(report)}) if as_json else click.echo(render_submission(report))
+
+
+@main.command()
+@click.argument("file", type=FILE)
+@as_json
+def info(file: Path, as_json: bool) -> None:
+    """Print what a feature file holds."""
+    from frozenprobe.cache.info import file_facts, render_facts
+    from frozenprobe.cache.store import open_features
+
+    facts = file_facts(open_features(file))
+    print_json(facts) if as_json else click.echo(render_facts(facts))
+
+
+@main.command()
+@as_json
+def backbones(as_json: bool) -> None:
+    """List the backbones: side of the input, feature dimension, parameters, licence, pre-training data."""
+    if as_json:
+        print_json([asdict(info) for info in BACKBONES + FAMILIES])
+        return
+    click.echo(f"{'name':<30}{'px':>5}{'features':>10}{'parameters':>12}  licence of the weights; pre-training data")
+    for info in BACKBONES + FAMILIES:
+        numbers = f"{info.size or '':>5}{info.dim or '':>10}{f'{info.parameters / 1e6:.1f} M' if info.size else '':>12}"
+        click.echo(f"{info.name:<30}{numbers}  {info.licence}; {info.pretraining}")
+
+
+@main.command()
+@click.option("--dir", "folder", type=FILE, default=Path("frozenprobe-demo"), show_default=True, help="Where to work.")
+@as_json
+def demo(folder: Path, as_json: bool) -> None:
+    """Make a small image set, run the three commands on it, and compare with raw pixels; nothing is downloaded."""
+    from frozenprobe.demo import run_demo
+
+    report = run_demo(folder, say=lambda text: click.echo(text, err=as_json), progress=ProgressPrinter())
+    if as_json:
+        print_json(asdict(report))
+
+
+def print_json(values: Any) -> None:
+    """Print JSON; paths as text."""
+    import json
+
+    click.echo(json.dumps(values, indent=2, ensure_ascii=False, default=str))

@@ -1,0 +1,250 @@
+"""The feature file to make or to grow: what was typed, else what the existing file says, else the defaults."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from frozenprobe.cache.spec import FeatureSpec
+from frozenprobe.cache.store import Features, open_features
+from frozenprobe.errors import FrozenprobeError, unknown_name
+from frozenprobe.extract.backbones import BackboneInfo, WeightsOptions, find_backbone, load_backbone
+from frozenprobe.extract.compute import choose_dtype
+from frozenprobe.extract.network import Backbone
+from frozenprobe.extract.preprocessing import choose_preprocessing
+from frozenprobe.extract.recipes import make_recipe
+from frozenprobe.extract.settings import (
+    DEFAULTS,
+    PREPROCESSINGS,
+    RECIPES,
+    STORAGE_DTYPES,
+    TEST_VIEWS,
+    Choices,
+    ExtractRequest,
+    Settled,
+)
+
+TAP = "head-input"  # what the network's own classification layer sees
+ENGINE = "torch"
+OPTIONS = {  # the option that sets a field of the specification
+    "backbone": "--backbone",
+    "weights_digest": "--weights",
+    "preprocessing": "--preprocess",
+    "recipe": "--recipe",
+    "seed": "--seed",
+    "compute_dtype": "--dtype",
+    "storage_dtype": "--storage",
+}
+
+
+@dataclass
+class Target:
+    """The feature file to make or to grow, and the backbone, loaded when it is needed.
+
+    Attributes:
+        out: the final name.
+        existing: the file of this name, if there is one.
+        settled: every option answered.
+        dtype: compute dtype.
+        backbone: the network, or None as long as nothing needed it.
+    """
+
+    out: Path
+    existing: Features | None
+    settled: Settled
+    dtype: str
+    backbone: Backbone | None
+
+    def load(self) -> Backbone:
+        """The backbone; its weights have to be those of the existing file.
+
+        Raises:
+            SpecMismatch: they are not.
+        """
+        if self.backbone is None:
+            self.backbone = load_for(self.settled)
+        if self.existing is not None:
+            wanted = spec_of(self.settled, self.backbone, self.dtype)
+            self.existing.spec.require_equal(wanted, where=self.out, options=OPTIONS)
+        return self.backbone
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """Of the existing file, whose weights nobody has questioned; else of the loaded backbone."""
+        if self.existing is not None and self.backbone is None:
+            return self.existing.spec
+        return spec_of(self.settled, self.load(), self.dtype)
+
+    @property
+    def info(self) -> BackboneInfo:
+        """What is known about the backbone."""
+        return self.backbone.info if self.backbone else find_backbone(self.settled.backbone)
+
+
+def open_target(request: ExtractRequest, device: torch.device) -> Target:
+    """Answer every option, open the existing file, and see that the folder can be written to.
+
+    Raises:
+        FrozenprobeError: an option out of range, or a typed one that differs from the existing file.
+    """
+    for number, where in ((request.batch_size, "--batch-size"), (request.max_pixels, "--max-pixels")):
+        if number < 1:
+            raise FrozenprobeError("A number from 1 on", found=str(number), where=where, remedy="give 1 or more")
+    choices, backbone = request.choices, None
+    if choices.weights is not None:  # the tensors may decide the backbone's name, and so the file's
+        backbone = load_for(settle(choices, None))
+        choices = replace(choices, backbone=backbone.info.name)
+    first = settle(choices, None)
+    out = request.out or default_path(first.backbone, first.recipe)
+    existing = open_features(out) if out.exists() else None
+    settled = settle(choices, existing)
+    dtype = choose_dtype(settled.dtype, device)
+    if existing is not None:
+        require_typed(choices, settled, existing, compute_dtype=dtype)
+    require_writable(out)
+    return Target(out, existing, settled, dtype, backbone)
+
+
+def require_writable(out: Path) -> None:
+    """Find out now, not after the pass, whether the feature file can be written."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise FrozenprobeError(
+            "A folder to write the feature file to",
+            found=str(error),
+            where=out.parent.absolute(),
+            remedy="name a file in a writable folder with --out FILE",
+        ) from None
+
+
+def load_for(settled: Settled) -> Backbone:
+    """Load the backbone and give it the chosen preprocessing."""
+    backbone = load_backbone(settled.backbone, settled.weights, settled.weights_options)
+    return replace(backbone, preprocessing=choose_preprocessing(backbone.preprocessing, settled.preprocess))
+
+
+def spec_of(settled: Settled, backbone: Backbone, dtype: str) -> FeatureSpec:
+    """The specification of the rows that this backbone will compute."""
+    return FeatureSpec(
+        backbone=backbone.info.name,
+        weights_digest=backbone.digest,
+        preprocessing=backbone.preprocessing.canonical(),
+        recipe=settled.recipe,
+        recipe_version=make_recipe(settled.recipe, backbone.preprocessing).version,
+        seed=settled.seed,
+        tap=TAP,
+        engine=ENGINE,
+        compute_dtype=dtype,
+        storage_dtype=settled.storage,
+    )
+
+
+def settle(choices: Choices, existing: Features | None) -> Settled:
+    """Answer every question: what was typed, else the existing file, else the default.
+
+    A file is never shrunk: fewer views than it has are taken as those it has (`probe --views` uses fewer).
+
+    Raises:
+        FrozenprobeError: a name that is in no list, a number out of range, or a recipe without views asked for some.
+    """
+    check_names(choices)
+    typed = {name: value for name, value in vars(choices).items() if value is not None}
+    if existing is not None:
+        settled = replace(settled_of(existing), **typed)
+        views, test_views = len(existing.augmented_views), existing.test_views
+    else:
+        settled, views, test_views = replace(DEFAULTS, **typed), 0, ()
+    if settled.recipe == "none":
+        if choices.views:
+            raise FrozenprobeError(
+                f"{choices.views} augmented views",
+                found="the recipe none, which makes no augmented views",
+                where="--recipe none --views",
+                remedy="leave --views out, or choose another recipe",
+            )
+        settled = replace(settled, views=0)
+    kept = {"clean", *test_views, *settled.test_views}
+    return replace(
+        settled,
+        views=max(views, settled.views),
+        test_views=tuple(name for name in TEST_VIEWS if name in kept),
+    )
+
+
+def settled_of(existing: Features) -> Settled:
+    """The answers an existing file was made with."""
+    spec, about = existing.spec, existing.about
+    return Settled(
+        backbone=spec.backbone,
+        weights=Path(about["weights_file"]) if about.get("weights_file") else None,
+        weights_options=options_of(about.get("weights_options", "{}")),
+        recipe=spec.recipe,
+        views=len(existing.augmented_views),
+        test_views=existing.test_views,
+        preprocess=json.loads(spec.preprocessing)["name"],
+        seed=spec.seed,
+        dtype=spec.compute_dtype,
+        storage=spec.storage_dtype,
+    )
+
+
+def options_of(text: str) -> WeightsOptions:
+    """The options a file's `about` keeps as JSON; lists become tuples again."""
+    values: dict[str, Any] = json.loads(text)
+    values |= {name: tuple(values[name]) for name in ("mean", "std") if name in values}
+    return WeightsOptions(**values)
+
+
+def check_names(choices: Choices) -> None:
+    """Refuse what no backbone could satisfy, before anything is read."""
+    lists = (
+        ("recipe", choices.recipe, RECIPES, "--recipe"),
+        ("preprocessing", choices.preprocess, PREPROCESSINGS, "--preprocess"),
+        ("storage dtype", choices.storage, STORAGE_DTYPES, "--storage"),
+        *(("test-time view", name, TEST_VIEWS, "--test-views") for name in choices.test_views or ()),
+    )
+    for kind, name, known, where in lists:
+        if name is not None and name not in known:
+            raise unknown_name(kind, name, known, where=where)
+    for number, where in ((choices.views, "--views"), (choices.seed, "--seed")):
+        if number is not None and number < 0:
+            raise FrozenprobeError("A number from 0 on", found=str(number), where=where, remedy="give 0 or more")
+
+
+def require_typed(choices: Choices, settled: Settled, existing: Features, *, compute_dtype: str) -> None:
+    """Refuse a typed option that differs from the existing file, before the backbone is loaded.
+
+    Raises:
+        SpecMismatch: naming the field.
+    """
+    spec = existing.spec
+    preprocessing = json.loads(spec.preprocessing)
+    wanted = replace(
+        spec,
+        backbone=settled.backbone,
+        recipe=settled.recipe,
+        seed=settled.seed,
+        storage_dtype=settled.storage,
+        compute_dtype=compute_dtype if choices.dtype else spec.compute_dtype,
+        preprocessing=spec.preprocessing if preprocessing["name"] == settled.preprocess else settled.preprocess,
+    )
+    spec.require_equal(wanted, where=existing.path, options=OPTIONS)
+
+
+def default_path(backbone: str, recipe: str) -> Path:
+    """`features/<backbone>-<recipe>.h5`, with only letters, digits, `.`, `_` and `-` in the name."""
+    return Path("features", re.sub(r"[^\w.]+", "_", f"{backbone}") + f"-{recipe}.h5")
+
+
+def options_text(options: WeightsOptions) -> str:
+    """Weights options as JSON, for the file's `about`."""
+    return json.dumps({name: value for name, value in asdict(options).items() if value is not None})

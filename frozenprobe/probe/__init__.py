@@ -1,0 +1,1 @@
+"""Vectors -> scores: folds, heads, honest numbers, submissions; never sees a pixel."""

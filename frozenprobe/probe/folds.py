@@ -1,0 +1,113 @@
+"""Image-grouped, class-stratified folds: what must not be split between folds is one cluster."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from frozenprobe.errors import FrozenprobeError
+
+Ints = npt.NDArray[np.int64]
+
+
+def cluster_images(hashes: Sequence[str], groups: Sequence[str] | None) -> Ints:
+    """`(N,)` cluster of each image: images of equal content or equal group belong together, transitively.
+
+    Args:
+        hashes: content hash of each image.
+        groups: patient, site, session ... of each image, or None.
+    """
+    parent = list(range(len(hashes)))
+
+    def root(image: int) -> int:
+        while parent[image] != image:
+            parent[image] = parent[parent[image]]
+            image = parent[image]
+        return image
+
+    for column in (hashes, groups) if groups is not None else (hashes,):
+        first: dict[str, int] = {}
+        for image, value in enumerate(column):
+            parent[root(image)] = root(first.setdefault(value, image))
+    return np.unique([root(image) for image in range(len(hashes))], return_inverse=True)[1].astype(np.int64)
+
+
+def assign_folds(labels: Ints, clusters: Ints, hashes: Sequence[str], *, folds: int, seed: int) -> Ints:
+    """`(N,)` fold of each image, 0 to folds - 1.
+
+    Clusters are dealt out, larger ones first, otherwise in an order drawn from the seed and their content: each goes
+    to the fold that has the smallest share of the cluster's classes so far, then the fewest images. The result depends
+    neither on the order of the images nor on the order or names of the classes.
+
+    Args:
+        labels: `(N,)` class of each image.
+        clusters: `(N,)` cluster of each image.
+        hashes: content hash of each image.
+        folds: K, at least 2.
+        seed: of the drawn order.
+
+    Raises:
+        FrozenprobeError: fewer than two folds, or fewer clusters than folds.
+    """
+    count = int(clusters.max()) + 1
+    if not 2 <= folds <= count:
+        raise FrozenprobeError(
+            f"2 to {count} folds (there are {count} different images or groups of images)",
+            found=str(folds),
+            where="--folds",
+            remedy="choose a number in this range",
+        )
+    members = [np.flatnonzero(clusters == 0)] if count == 1 else split_by(clusters)
+    keys = [min(cluster_key(hashes[image], seed) for image in images) for images in members]
+    order = sorted(range(count), key=lambda cluster: (-len(members[cluster]), keys[cluster]))
+    per_class = np.bincount(labels)
+    shares = np.zeros((folds, len(per_class)))
+    sizes = np.zeros(folds)
+    fold_of = np.empty(len(labels), dtype=np.int64)
+    for cluster in order:
+        images = members[cluster]
+        classes, times = np.unique(labels[images], return_counts=True)
+        burden = (shares[:, classes] * (times / per_class[classes])).sum(axis=1).round(9)
+        fold = int(np.lexsort((sizes, burden))[0])
+        shares[fold, classes] += times / per_class[classes]
+        sizes[fold] += len(images)
+        fold_of[images] = fold
+    return fold_of
+
+
+def folds_from_column(column: Sequence[str]) -> Ints:
+    """`(N,)` fold of each image from the user's own names of folds, numbered in sorted order.
+
+    Raises:
+        FrozenprobeError: fewer than two different folds.
+    """
+    names = sorted(set(column))
+    if len(names) < 2:
+        raise FrozenprobeError(
+            "At least two different folds in the fold column",
+            found=f"only {names}",
+            where="the fold column of the CSV",
+            remedy="fill the column, or leave --fold-column out of extract",
+        )
+    return np.array([names.index(name) for name in column], dtype=np.int64)
+
+
+def unscored_classes(labels: Ints, folds: Ints) -> Ints:
+    """Classes that some fold would have to predict without having seen one image of them (all in one cluster, say)."""
+    held = np.zeros((int(labels.max()) + 1, int(folds.max()) + 1), dtype=np.int64)
+    np.add.at(held, (labels, folds), 1)
+    return np.flatnonzero(held.max(axis=1) == held.sum(axis=1))
+
+
+def split_by(clusters: Ints) -> list[Ints]:
+    """The images of each cluster."""
+    order = np.argsort(clusters, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(clusters[order])) + 1)
+
+
+def cluster_key(content_hash: str, seed: int) -> bytes:
+    """Where an image stands in the drawn order."""
+    return hashlib.sha256(f"{seed} {content_hash}".encode()).digest()

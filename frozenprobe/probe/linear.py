@@ -1,0 +1,141 @@
+"""A linear layer trained by AdamW on one view an image and epoch: a sensible schedule, and the project report's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.heads import Convergence, Ints, LinearModel, TrainingRows
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """AdamW with a cosine learning rate, stepped once an epoch.
+
+    Attributes:
+        epochs: passes over the images.
+        lr: learning rate at the start.
+        weight_decay: of AdamW.
+        batch: images in a step.
+        t_max: epochs from the highest to the lowest learning rate (torch's CosineAnnealingLR rises again after).
+    """
+
+    epochs: int
+    lr: float
+    weight_decay: float
+    batch: int
+    t_max: int
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """Cross-entropy on one random view of every image in every epoch.
+
+    Attributes:
+        epochs: passes over the images.
+        lr: learning rate at the start, falling to 0 along a cosine.
+        weight_decay: of AdamW.
+        batch: images in a step.
+    """
+
+    epochs: int = 60
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    batch: int = 32
+
+    def __post_init__(self) -> None:
+        for name, value in (("--epochs", self.epochs), ("--lr", self.lr), ("--batch", self.batch)):
+            if value <= 0:
+                raise FrozenprobeError("A number above 0", found=str(value), where=name, remedy="give one")
+
+    def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
+        """Train; order and views are drawn from the seed."""
+        schedule = Schedule(self.epochs, self.lr, self.weight_decay, self.batch, self.epochs)
+        return train(rows, schedule, seed=seed, view_of_epoch=None)
+
+
+@dataclass(frozen=True)
+class ReportHead:
+    """The project report's head, exactly.
+
+    AdamW with learning rate 5e-4 and weight decay 1e-4, CosineAnnealingLR(T_max=6), batch 32, 9 epochs. Epoch e trains
+    on augmented view e (modulo V), so 9 views give the report's 9 distinct epochs.
+    """
+
+    def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
+        """Train; initial weights and order are drawn from the seed."""
+        schedule = Schedule(epochs=9, lr=5e-4, weight_decay=1e-4, batch=32, t_max=6)
+        return train(rows, schedule, seed=seed, view_of_epoch=lambda epoch, views: epoch % views)
+
+
+ViewOfEpoch = Callable[[int, int], int]  # (epoch, views of an image) -> view
+
+
+def train(rows: TrainingRows, schedule: Schedule, *, seed: int, view_of_epoch: ViewOfEpoch | None) -> LinearModel:
+    """Train a linear layer; torch's default initialisation, drawn from the seed.
+
+    Args:
+        rows: an image's rows are adjacent.
+        schedule: see there.
+        seed: of initial weights, order and drawn views.
+        view_of_epoch: which view every image shows in an epoch; None: one drawn for each image.
+    """
+    rng = np.random.default_rng([seed, 2])
+    first, views, labels, weight = image_starts(rows)
+    features = torch.from_numpy(rows.features)
+    layer = new_layer(rows, rng)
+    optimiser = torch.optim.AdamW(layer.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=schedule.t_max)
+    snapshots: list[LinearModel] = []
+    mean_loss = 0.0
+    for epoch in range(schedule.epochs):
+        drawn = rng.integers(views) if view_of_epoch is None else np.array([view_of_epoch(epoch, n) for n in views])
+        chosen = torch.from_numpy(first + drawn)
+        losses = []
+        for batch in torch.split(torch.from_numpy(rng.permutation(len(first))), schedule.batch):
+            loss = nn.functional.cross_entropy(layer(features[chosen[batch]]), labels[batch], reduction="none")
+            step_loss = (loss * weight[batch]).mean()
+            optimiser.zero_grad()
+            step_loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            losses.append(step_loss.detach())
+        scheduler.step()
+        mean_loss = float(torch.stack(losses).mean())
+        if view_of_epoch is not None:
+            snapshots.append(model_of(layer))
+    convergence = Convergence(iterations=schedule.epochs, objective=mean_loss)
+    return model_of(layer, convergence, tuple(snapshots))
+
+
+def image_starts(rows: TrainingRows) -> tuple[Ints, Ints, torch.Tensor, torch.Tensor]:
+    """For every image its first row, its number of rows, its label and its weight (mean 1 over images)."""
+    _, first, views = np.unique(rows.images, return_index=True, return_counts=True)
+    weight = rows.weight[first] * views
+    labels = torch.from_numpy(rows.labels[first])
+    return first, views, labels, torch.from_numpy((weight / weight.mean()).astype(np.float32))
+
+
+def new_layer(rows: TrainingRows, rng: np.random.Generator) -> nn.Linear:
+    """torch's default initialisation of nn.Linear: all uniform in +-1 / sqrt(D), drawn from `rng`."""
+    dim = rows.features.shape[1]
+    bound = 1 / np.sqrt(dim)
+    with torch.device("meta"):  # torch's own initialisation would draw from its global generator
+        layer = nn.Linear(dim, rows.classes)
+    layer.to_empty(device="cpu")
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(rng.uniform(-bound, bound, (rows.classes, dim)).astype(np.float32)))
+        layer.bias.copy_(torch.from_numpy(rng.uniform(-bound, bound, rows.classes).astype(np.float32)))
+    return layer
+
+
+def model_of(
+    layer: nn.Linear, convergence: Convergence = Convergence(), snapshots: tuple[LinearModel, ...] = ()
+) -> LinearModel:
+    """A copy of the layer's present weights."""
+    weight, bias = layer.weight.detach().double().numpy(), layer.bias.detach().double().numpy()
+    return LinearModel(weight.copy(), bias.copy(), convergence, snapshots)

@@ -1,0 +1,74 @@
+"""The heads by name and what a probe can be asked for: light enough to import for `--help`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from frozenprobe.errors import unknown_name
+
+SCALES = ("global", "standard", "l2", "none")
+
+
+@dataclass(frozen=True)
+class HeadInfo:
+    """A name of `--head`.
+
+    Attributes:
+        factory: `module:class` of its Head.
+        scale: the scaling it takes unless another is asked for.
+        says: one line for `--help`.
+        augmented_only: trains on augmented views only, is scored on the clean view and answers on `direct`, if stored.
+    """
+
+    factory: str
+    scale: str
+    says: str
+    augmented_only: bool = False
+
+
+HEADS = {
+    "logreg": HeadInfo("frozenprobe.probe.logreg:LogisticRegressionHead", "global", "L2 logistic regression (--c)"),
+    "lda": HeadInfo("frozenprobe.probe.lda:ShrinkageLdaHead", "global", "shrinkage LDA, closed form (--shrinkage)"),
+    "linear": HeadInfo("frozenprobe.probe.linear:LinearHead", "global", "linear layer, AdamW, a random view an epoch"),
+    "knn": HeadInfo("frozenprobe.probe.knn:NearestNeighboursHead", "global", "weighted nearest neighbours (--k)"),
+    "report": HeadInfo("frozenprobe.probe.linear:ReportHead", "none", "the project report's head and schedule", True),
+}
+
+
+def find_head(name: str) -> HeadInfo:
+    """The entry for a name.
+
+    Raises:
+        FrozenprobeError: no such head.
+    """
+    if name not in HEADS:
+        raise unknown_name("head", name, HEADS, where="--head")
+    return HEADS[name]
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """What to train and how to score it.
+
+    Attributes:
+        head: a name of `HEADS`.
+        settings: hyper-parameters of the head; those left out keep its defaults.
+        folds: K; None: the fold column of the feature file if it has one, else 5.
+        seed: of the folds and of whatever is random in a head.
+        views: use only the first so many augmented views; None: all.
+        test_views: use only these of the stored test-time views; None: all.
+        scale: a name of `SCALES`; None: the head's own.
+        class_weight: `balanced` gives every class the same total weight; None: every image.
+    """
+
+    head: str = "logreg"
+    settings: dict[str, float | int] = field(default_factory=dict)
+    folds: int | None = None
+    seed: int = 0
+    views: int | None = None
+    test_views: tuple[str, ...] | None = None
+    scale: str | None = None
+    class_weight: str | None = None
+
+
+DEFAULT_FOLDS = 5

@@ -1,0 +1,198 @@
+"""A ProbeResult as a folder: numbers and options as JSON, probabilities and head as plain arrays; and back."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from frozenprobe._version import __version__
+from frozenprobe.cache.store import Features
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.crossval import ProbeResult
+from frozenprobe.probe.scaling import Doubles
+from frozenprobe.probe.summary import to_json
+from frozenprobe.tables import Table, write_table
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `submit` needs of a run.
+
+    Attributes:
+        path: the folder.
+        config: as in config.json.
+        class_names: C names.
+        test_ids: of the M test images.
+        test: `(M, C)` probabilities.
+        test_usable: `(M,)` bool; False: a bad image, answered with the class shares.
+        sample: the sample submission kept in the feature file, or None.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    class_names: tuple[str, ...]
+    test_ids: tuple[str, ...]
+    test: Doubles
+    test_usable: npt.NDArray[np.bool_]
+    sample: Table | None
+
+
+def save_run(result: ProbeResult, summary: dict[str, Any], features: Features, folder: Path) -> Path:
+    """Write a run into a new folder `folder/<timestamp>-<head>`, aside first, then renamed.
+
+    config.json has the options and the features' origin, metrics.json the numbers, oof.csv a row an image,
+    predictions.npz the probabilities with ids and class names, head.npz the refitted head and its scaling.
+
+    Returns:
+        the folder.
+    """
+    created = datetime.now(timezone.utc)
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f".{secrets.token_hex(4)}.partial"
+    aside.mkdir()
+    try:
+        config = {
+            "created": created.isoformat(timespec="microseconds"),
+            "frozenprobe": __version__,
+            "features": str(features.path.absolute()),
+            "fingerprint": features.spec.fingerprint(),
+            "spec": asdict(features.spec),
+            "licence": features.about.get("licence", ""),
+            "options": asdict(result.options),
+        }
+        (aside / "config.json").write_text(to_json(config), encoding="utf-8")
+        (aside / "metrics.json").write_text(to_json(summary), encoding="utf-8")
+        write_oof(aside / "oof.csv", result)
+        save_arrays(aside / "predictions.npz", prediction_arrays(result, features.sample))
+        save_arrays(aside / "head.npz", result.model | {"class_names": names_array(result.class_names)})
+        target = free_name(folder, f"{created.astimezone():%Y%m%d-%H%M%S}-{result.options.head}")
+        os.rename(aside, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def write_oof(path: Path, result: ProbeResult) -> None:
+    """A tidy CSV: a row a training image, with its answer and the probability of answer and truth."""
+    names = result.class_names
+    answers = result.oof.argmax(axis=1)
+    image = np.arange(len(answers))
+    rows = zip(
+        result.ids,
+        (names[label] for label in result.labels),
+        (names[answer] for answer in answers),
+        (f"{p:.6f}" for p in result.oof[image, answers]),
+        (f"{p:.6f}" for p in result.oof[image, result.labels]),
+        result.folds + 1,
+        result.scored.astype(int),
+        strict=True,
+    )
+    columns = ("id", "label", "predicted", "probability", "probability_of_label", "fold", "scored")
+    write_table(path, columns, rows)
+
+
+def prediction_arrays(result: ProbeResult, sample: Table | None) -> dict[str, npt.NDArray[Any]]:
+    """Everything `submit` and comparisons need, without pickled objects."""
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "class_names": names_array(result.class_names),
+        "ids": names_array(result.ids),
+        "labels": result.labels,
+        "folds": result.folds,
+        "clusters": result.clusters,
+        "scored": result.scored,
+        "oof": result.oof.astype(np.float32),
+        "test_ids": names_array(result.test_ids),
+        "test": result.test.astype(np.float32),
+        "test_usable": result.test_usable,
+    }
+    if sample is not None:
+        arrays["sample_path"] = names_array([str(sample.path)])
+        arrays["sample_columns"] = names_array(sample.columns)
+        cells = [cell for row in sample.rows for cell in row]
+        arrays["sample_cells"] = names_array(cells).reshape(len(sample.rows), len(sample.columns))
+    return arrays
+
+
+def load_run(path: Path) -> Run:
+    """Read a run.
+
+    Raises:
+        FrozenprobeError: no run there, or a damaged one.
+    """
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        with np.load(path / "predictions.npz", allow_pickle=False) as arrays:
+            sample = None
+            if "sample_columns" in arrays:
+                rows = tuple(tuple(map(str, row)) for row in arrays["sample_cells"])
+                sample = Table(Path(str(arrays["sample_path"][0])), strings(arrays["sample_columns"]), rows)
+            return Run(
+                path,
+                config,
+                strings(arrays["class_names"]),
+                strings(arrays["test_ids"]),
+                arrays["test"].astype(np.float64),
+                arrays["test_usable"],
+                sample,
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise FrozenprobeError(
+            "The folder of a run (config.json, predictions.npz)",
+            found=f"{type(error).__name__}: {error}",
+            where=path,
+            remedy="make one with: frozenprobe probe, or name another with --run DIR",
+        ) from None
+
+
+def newest_run(folder: Path) -> Path:
+    """The run in `folder` with the newest creation time stored inside.
+
+    Raises:
+        FrozenprobeError: there is none.
+    """
+    runs: list[tuple[str, Path]] = []
+    for config in folder.glob("[!.]*/config.json"):
+        try:
+            runs.append((str(json.loads(config.read_text(encoding="utf-8"))["created"]), config.parent))
+        except (OSError, ValueError, KeyError):
+            continue
+    if not runs:
+        raise FrozenprobeError(
+            "A run", found="none", where=folder.absolute(), remedy="make one with: frozenprobe probe"
+        )
+    return max(runs)[1]
+
+
+def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write an .npz of plain arrays."""
+    named: dict[str, Any] = dict(arrays)
+    np.savez(path, **named)
+
+
+def free_name(folder: Path, name: str) -> Path:
+    """`folder/name`, or with -2, -3 ... if it is taken."""
+    target, number = folder / name, 1
+    while target.exists():
+        number += 1
+        target = folder / f"{name}-{number}"
+    return target
+
+
+def names_array(names: tuple[str, ...] | list[str]) -> npt.NDArray[np.str_]:
+    """Fixed-width unicode: numpy stores it without pickling."""
+    return np.array(names, dtype=str) if len(names) else np.empty(0, dtype="<U1")
+
+
+def strings(array: npt.NDArray[Any]) -> tuple[str, ...]:
+    """The texts of an array of fixed-width unicode."""
+    return tuple(str(text) for text in array)
