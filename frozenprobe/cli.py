@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -88,7 +89,7 @@ class ProgressPrinter:
         now = time.monotonic()
         if stage != self.stage:
             self.stage, self.start, self.last, self.first = stage, now, now, done
-            if click.get_text_stream("stderr").isatty():
+            if sys.stderr.isatty():
                 from tqdm import tqdm
 
                 self.bar = tqdm(total=total, desc=stage, unit=stage.rsplit(" ", 1)[-1], dynamic_ncols=True)
@@ -138,8 +139,7 @@ class ProgressPrinter:
 @click.option("--max-pixels", type=int, default=MAX_PIXELS, show_default=True, help="Larger images count as bad.")
 @click.option("--limit", type=int, help="Smoke run on about so many images; a full run reuses its rows.")
 @as_json
-@click.pass_context
-def extract(ctx: click.Context, as_json: bool, **given: Any) -> None:
+def extract(as_json: bool, **given: Any) -> None:
     """Run every image through the backbone once, clean and augmented, into a feature file.
 
     Options that decide the features and are not typed are taken from an existing file.
@@ -225,15 +225,7 @@ def probe(features: Path | None, features_dir: Path, as_json: bool, per_class: b
 @click.option("--label-map", type=FILE, help="CSV of two columns: class name, label to write for it.")
 @click.option("--probabilities", is_flag=True, help="One column a class instead of one label.")
 @as_json
-def submit(
-    run: Path | None,
-    runs: Path,
-    sample: Path | None,
-    out: Path,
-    label_map: Path | None,
-    probabilities: bool,
-    as_json: bool,
-) -> None:
+def submit(run: Path | None, runs: Path, sample: Path | None, as_json: bool, **given: Any) -> None:
     """Check a run's answers against the sample submission and write the CSV."""
     from frozenprobe.probe.runs import load_run, newest_run
     from frozenprobe.probe.submission import render_submission, write_submission
@@ -242,13 +234,7 @@ def submit(
     chosen = run or newest_run(runs)
     if not as_json:
         click.echo(f"run {chosen}")
-    report = write_submission(
-        load_run(chosen),
-        out,
-        sample=read_table(sample) if sample else None,
-        label_map=label_map,
-        probabilities=probabilities,
-    )
+    report = write_submission(load_run(chosen), sample=read_table(sample) if sample else None, **given)
     print_json({"run": str(chosen), **asdict(report)}) if as_json else click.echo(render_submission(report))
 
 

@@ -34,7 +34,7 @@ VERSION = 1  # of the pictures: raise it when the same settings no longer draw t
 CLASSES: dict[str, str] = {
     "sun": "☀", "cloud": "☁", "umbrella": "☂", "snowman": "☃", "comet": "☄", "star": "★", "telephone": "☎",
     "hot-beverage": "☕", "shamrock": "☘", "up-pointing-index": "☝", "skull-and-crossbones": "☠", "radioactive": "☢",
-    "biohazard": "☣", "peace": "☮", "yin-yang": "☯", "wheel": "☸", "smiling-face": "☺", "crescent-moon": "☾",
+    "biohazard": "☣", "peace": "☮", "yin-yang": "☯", "wheel": "☸", "smiling-face": "☺", "quarter-moon": "☾",
     "chess-queen": "♛", "chess-rook": "♜", "chess-knight": "♞", "chess-pawn": "♟", "spade": "♠", "club": "♣",
     "heart": "♥", "hot-springs": "♨", "eighth-note": "♪", "recycling": "♻", "wheelchair": "♿", "die-face-5": "⚄",
     "flag": "⚑", "hammer-and-pick": "⚒", "anchor": "⚓", "crossed-swords": "⚔", "scales": "⚖", "alembic": "⚗",
@@ -43,7 +43,6 @@ CLASSES: dict[str, str] = {
     "monkey-face": "🐵", "mouse-face": "🐭", "cow-face": "🐮", "face-with-medical-mask": "😷",
     "smiling-face-with-horns": "😈", "playing-card-ace-of-spades": "🂡", "writing-hand": "✍", "tape-drive": "✇",
     "nib": "✒", "florette": "✿", "floral-heart": "❦", "house": "⌂", "place-of-interest": "⌘", "fleur-de-lis": "⚜",
-    "draughts-king": "⛃", "funeral-urn": "⚱", "beamed-sixteenth-notes": "♬",
 }  # fmt: skip
 
 _Plane = npt.NDArray[np.float32]  # (height, width)
@@ -73,7 +72,9 @@ def write_photos(
     _check(photos)
     marker = {"made_by": __name__, "version": VERSION, **asdict(photos), "complete": True}
     plan = _plan(photos)
-    if _read_marker(folder) == marker and all((folder / path).is_file() for path, _, _ in plan):
+    csvs = Path("answers", "solution.csv"), Path("sample_submission.csv")
+    files = [*csvs, *(path for path, _, _ in plan)]
+    if _read_marker(folder) == marker and all((folder / path).is_file() for path in files):
         return
     _font(64)  # a missing font is reported before anything is removed
     _clear(folder)
@@ -86,7 +87,7 @@ def write_photos(
         if progress is not None:
             progress(done, len(plan))
     answers = {path.name: label for path, label, _ in plan if path.parts[0] == "test"}
-    for name, labels in [("answers/solution.csv", answers), ("sample_submission.csv", dict.fromkeys(answers, "sun"))]:
+    for name, labels in zip(csvs, [answers, dict.fromkeys(answers, plan[0][1])], strict=True):
         rows = [("ID", "Label"), *labels.items()]
         publish_text(folder / name, "".join(f"{image_id},{label}\n" for image_id, label in rows))
     publish_text(folder / "photos.json", json.dumps(marker) + "\n")
@@ -109,8 +110,7 @@ def glyph_mask(glyph: str) -> Image.Image:
     """The glyph's ink as a grey image, its longer side 176 px; a cached image, not to be changed."""
     canvas = Image.new("L", (500, 500))
     ImageDraw.Draw(canvas).text((150, 120), glyph, fill=255, font=_font(200))
-    ink = canvas.crop(canvas.getbbox())
-    return ImageOps.contain(ink, (176, 176), Image.Resampling.LANCZOS)
+    return ImageOps.contain(canvas.crop(canvas.getbbox()), (176, 176), Image.Resampling.LANCZOS)
 
 
 @lru_cache(maxsize=8)
@@ -121,12 +121,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
         raise MissingExtra("matplotlib", "demo")
     path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
     if not path.is_file():
-        raise FrozenprobeError(
-            "The demo draws with DejaVu Sans, the font inside matplotlib",
-            found="a matplotlib without it (some Linux distributions take it out)",
-            where=path,
-            remedy="pip install --force-reinstall matplotlib",
-        )
+        found, remedy = "none (some Linux distributions take it out)", "pip install --force-reinstall matplotlib"
+        raise FrozenprobeError("The font DejaVu Sans inside matplotlib", found=found, where=path, remedy=remedy)
     # Basic layout: Raqm, where Pillow was built with it, may place a glyph elsewhere.
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
@@ -161,23 +157,25 @@ def _check(photos: PhotoSet) -> None:
 def _read_marker(folder: Path) -> dict[str, object] | None:
     try:
         marker = json.loads((folder / "photos.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
     return marker if isinstance(marker, dict) and marker.get("made_by") == __name__ else None
 
 
 def _clear(folder: Path) -> None:
     """Remove the photos of an earlier call; without its marker, nothing in the folder is ours to remove."""
-    names = ["train", "test", "answers", "sample_submission.csv", "photos.json"]
-    if _read_marker(folder) is None and (foreign := [name for name in names if (folder / name).exists()]):
+    paths = [folder / name for name in ("train", "test", "answers", "sample_submission.csv", "photos.json")]
+    foreign = [folder] if folder.is_file() else [path for path in paths if path.exists()]
+    if foreign and _read_marker(folder) is None:
         raise FrozenprobeError(
             "A folder without photos of your own was wanted, for the demo to write its photos to",
-            found=f"{', '.join(foreign)}, not made by the demo",
+            found=f"{', '.join(path.name for path in foreign)}, not made by the demo",
             where=folder,
             remedy="name a new or an empty folder",
         )
-    for name in names[:3]:
-        shutil.rmtree(folder / name, ignore_errors=True)
+    for path in paths[:3]:
+        if path.exists():
+            shutil.rmtree(path)
 
 
 def _colour(rng: Generator, light: float, *, vivid: float = 0.4) -> tuple[int, int, int]:
@@ -207,7 +205,7 @@ def _surface(rng: Generator, size: tuple[int, int]) -> Image.Image:
     """A wall, a table, a cloth: two colours mixed by a pattern, and grain."""
     slope, clouds = _ramp(rng, size), _noise(rng, size, rng.uniform(3, 12))
     cells, line = rng.uniform(3, 12), rng.uniform(0.06, 0.5)
-    kind = int(rng.integers(5))
+    kind = rng.integers(5)
     mix: npt.NDArray[np.floating] = clouds  # stone, carpet
     if kind == 1:  # a wall
         mix = 0.5 + slope + 0.3 * clouds
@@ -218,9 +216,8 @@ def _surface(rng: Generator, size: tuple[int, int]) -> Image.Image:
         mix = 0.6 * (slope * cells % 1 > line) + 0.4 * across
     grain = rng.uniform(20, 110) * (_noise(rng, size, 110) - 0.5)
     pixels = Image.fromarray(np.clip(40 + 175 * mix + grain, 0, 255).astype(np.uint8))
-    light = rng.uniform(0.25, 0.7)
-    dark, bright = _colour(rng, light - 0.1, vivid=0.2), _colour(rng, light + rng.uniform(0, 0.25), vivid=0.2)
-    return ImageOps.colorize(pixels, dark, bright)
+    light, more = rng.uniform(0.15, 0.6), rng.uniform(0.1, 0.35)
+    return ImageOps.colorize(pixels, _colour(rng, light, vivid=0.2), _colour(rng, light + more, vivid=0.2))
 
 
 def _scatter(rng: Generator, scene: Image.Image, count: int) -> None:
@@ -249,10 +246,10 @@ def _carrier(rng: Generator, glyph: str) -> Image.Image:
     card, shape = _blank(rng, paper, radius)
     mask = ImageOps.scale(glyph_mask(glyph), rng.uniform(0.75, 1.05) * (0.85 if radius == 120 else 1))
     left, top = ((240 - side) // 2 + int(rng.integers(-9, 10)) for side in mask.size)
-    # Ink and paper differ by at least 0.4 in luminance: a glyph that nobody can see would be a wrong label.
+    # Ink and paper differ by about 0.4 or more in luminance: a glyph that nobody can see would be a wrong label.
     darker = paper > 0.55 or (paper > 0.45 and rng.random() < 0.5)
-    ink = rng.uniform(0.02, paper - 0.4) if darker else rng.uniform(paper + 0.4, 0.98)
-    card.paste(_colour(rng, ink), (left, top), mask)
+    ink = _colour(rng, rng.uniform(0.02, paper - 0.4) if darker else rng.uniform(paper + 0.4, 0.98))
+    card.paste(ink, (left, top), mask)
     if rng.random() < 0.15:
         # A sticker, cut out with a margin of paper: a wall of the ink's colour would swallow a bare glyph.
         shape = Image.new("L", card.size)
@@ -279,12 +276,14 @@ def _blank(rng: Generator, light: float, radius: int) -> tuple[Image.Image, Imag
 def _place(rng: Generator, scene: Image.Image, card: Image.Image) -> None:
     """Paste `card` into `scene`, in place, as seen at an angle, with the shadow that it throws."""
     size = np.array(scene.size)
-    half = rng.uniform(0.37, 0.5) * size.min()
-    turn = math.radians(float(np.clip(rng.normal(0, 10), -30, 30)))
+    half, turn = rng.uniform(0.37, 0.5) * size.min(), math.radians(np.clip(rng.normal(0, 10), -30, 30))
     rotation = np.array([(math.cos(turn), math.sin(turn)), (-math.sin(turn), math.cos(turn))])
     corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (1, rng.uniform(0.75, 1))
-    corners = corners + rng.uniform(-0.16, 0.16, (4, 2))
-    corners = half * corners @ rotation + size / 2 + rng.uniform(-0.8, 0.8, 2) * (size / 2 - half)
+    corners = (
+        half * (corners + rng.uniform(-0.16, 0.16, (4, 2))) @ rotation
+        + size / 2
+        + rng.uniform(-0.8, 0.8, 2) * (size / 2 - half)
+    )
     view = _homography(corners, card.width)
     seen = card.transform(scene.size, Image.Transform.PERSPECTIVE, view, Image.Resampling.BILINEAR)
     alpha = seen.getchannel("A")

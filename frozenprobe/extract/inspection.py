@@ -1,17 +1,115 @@
-"""Before the hours are spent: the content hash of every image, and which ones cannot be decoded."""
+"""Before the hours are spent: every image listed, hashed and checked, bad ones named all at once."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from frozenprobe.cache.store import Features, Split
 from frozenprobe.errors import ImageError, some
 from frozenprobe.extract.decode import check_image
 from frozenprobe.extract.loader import read_image
+from frozenprobe.extract.settings import ExtractRequest
+from frozenprobe.extract.target import Target
+from frozenprobe.images import ImageTable, limit_training, read_images
+from frozenprobe.tables import Table
 
 Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """The images, hashed and checked, as the feature file will list them.
+
+    Attributes:
+        train: N images.
+        test: M images or None.
+        class_names: C names.
+        sample: the sample submission or None.
+        paths: a file for each content hash.
+        skipped: bad images, as id and reason.
+    """
+
+    train: Split
+    test: Split | None
+    class_names: tuple[str, ...]
+    sample: Table | None
+    paths: dict[str, Path]
+    skipped: list[str]
+
+
+def inspect(request: ExtractRequest, target: Target, progress: Progress) -> Inspected:
+    """Read the tables, hash every image, and stop at bad ones.
+
+    Raises:
+        ImageError: images that cannot be decoded, all of them named at once.
+    """
+    train, test, sample = read_images(request.sources)
+    train, test = limited(train, test, request.limit, target.existing)
+    known = {
+        name
+        for _, split, _ in (target.existing.splits if target.existing else [])
+        for name, good in zip(split.hashes, split.usable, strict=True)
+        if good
+    }
+    paths = train.paths + (test.paths if test is not None else ())
+    hashes, bad = inspect_images(
+        paths,
+        known=known,
+        side=target.info.size or 512,
+        max_pixels=request.max_pixels,
+        threads=os.cpu_count() or 1,
+        progress=progress,
+    )
+    for table, what in ((train, "training"), (test, "test")):
+        errors = [bad[path] for path in table.paths if path in bad] if table is not None else []
+        if errors and not request.skip_bad:
+            raise all_bad(errors, what)
+    by_path = dict(zip(paths, hashes, strict=True))
+    kept = train.take([row for row, path in enumerate(train.paths) if path not in bad])
+    if len(kept.class_names) < 2:
+        raise all_bad(list(bad.values()), "training")
+    old = target.existing
+    return Inspected(
+        train=make_split(kept, by_path, bad),
+        test=make_split(test, by_path, bad) if test is not None else (old.test if old else None),
+        class_names=kept.class_names,
+        sample=sample or (old.sample if old else None),
+        paths={by_path[path]: path for path in paths if path not in bad},
+        skipped=[f"{path}: {error.found}" for path, error in bad.items()],
+    )
+
+
+def limited(
+    train: ImageTable, test: ImageTable | None, limit: int | None, existing: Features | None
+) -> tuple[ImageTable, ImageTable | None]:
+    """The tables of a smoke run, without ever dropping images that the existing file has."""
+    if limit is None:
+        return train, test
+    chosen = set(limit_training(train, limit).ids) | set(existing.train.ids if existing else ())
+    train = train.take([row for row, name in enumerate(train.ids) if name in chosen])
+    if test is None:
+        return train, test
+    chosen = set(test.ids[:limit]) | set(existing.test.ids if existing and existing.test else ())
+    return train, test.take([row for row, name in enumerate(test.ids) if name in chosen])
+
+
+def make_split(table: ImageTable, hashes: dict[Path, str], bad: dict[Path, ImageError]) -> Split:
+    """A split of the feature file from a table of images."""
+    return Split(
+        ids=table.ids,
+        hashes=tuple(hashes[path] for path in table.paths),
+        usable=np.array([path not in bad for path in table.paths], dtype=bool),
+        labels=table.labels,
+        groups=table.groups,
+        folds=table.folds,
+    )
 
 
 def inspect_images(

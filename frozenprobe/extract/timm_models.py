@@ -78,7 +78,7 @@ def finish_timm(
         size=preprocessing.size,
         dim=model.num_features,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        licence=model.default_cfg.get("license") or info.licence,
+        licence=info.licence if info.dim else model.default_cfg.get("license") or info.licence,
     )
     return finish_backbone(info, model, state, last=last, preprocessing=preprocessing, weights_from=weights_from)
 
