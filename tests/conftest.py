@@ -1,0 +1,123 @@
+"""Fixtures: small image folders in odd sizes, feature files of synthetic vectors, a tiny real network's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.spec import FeatureSpec
+from frozenprobe.cache.store import Contents, Features, Split, open_features, write_features
+from frozenprobe.tables import Table
+
+SPEC = FeatureSpec(
+    backbone="synthetic",
+    weights_digest="0" * 64,
+    preprocessing='{"name":"weights"}',
+    recipe="mild",
+    recipe_version=1,
+    seed=0,
+    tap="head-input",
+    engine="torch",
+    compute_dtype="float32",
+    storage_dtype="float32",
+)
+
+
+def write_image(path: Path, key: int, size: tuple[int, int] = (61, 47)) -> Path:
+    """A smooth random picture, different for every key; JPEG or PNG by the ending."""
+    rng = np.random.default_rng(key)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 4, 3), dtype=np.uint8))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coarse.resize(size, Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path) -> Path:
+    """`data/train` with 3 classes x 4 images, `data/test` with 5, and a sample submission; odd sizes."""
+    data = tmp_path / "data"
+    for label, name in enumerate(["10", "2", "äpfel rot"]):
+        for index in range(4):
+            write_image(data / "train" / name / f"{index}.jpg", 100 * label + index, (61 + index, 47 + 2 * label))
+    for index in range(5):
+        write_image(data / "test" / f"{index:03d}.jpg", 1000 + index, (45 + index, 70))
+    rows = "".join(f"{index:03d}.jpg,2\n" for index in range(5))
+    (data / "sample_submission.csv").write_text("ID,Label\n" + rows, encoding="utf-8")
+    return data
+
+
+MakeFeatures = Callable[..., Features]
+
+
+@pytest.fixture
+def make_features(tmp_path: Path) -> MakeFeatures:
+    """Writes and opens a feature file of Gaussian classes; see the inner function for what can be asked for."""
+
+    def make(
+        *,
+        name: str = "synthetic.h5",
+        classes: int = 4,
+        per_class: int = 6,
+        test: int = 7,
+        views: int = 3,
+        test_views: tuple[str, ...] = ("clean", "hflip"),
+        dim: int = 12,
+        noise: float = 0.6,
+        seed: int = 0,
+        class_names: tuple[str, ...] | None = None,
+        labels: list[int] | None = None,
+        hashes: tuple[str, ...] | None = None,
+        groups: tuple[str, ...] | None = None,
+        folds: tuple[str, ...] | None = None,
+        sample: Table | None = None,
+        unusable: tuple[int, ...] = (),
+        created: str = "2026-01-01T00:00:00.000000+00:00",
+    ) -> Features:
+        rng = np.random.default_rng(seed)
+        centres = rng.normal(size=(classes, dim))
+        truth = np.array(labels if labels is not None else np.repeat(np.arange(classes), per_class), dtype=np.int64)
+        augmented = tuple(f"aug{view + 1}" for view in range(views))
+        codes = hashes or tuple(f"{index:064x}" for index in range(len(truth)))
+        test_truth = rng.integers(classes, size=test)
+        test_codes = tuple(f"{10_000 + index:064x}" for index in range(test))
+        usable = np.array([index not in unusable for index in range(test)], dtype=bool)
+        train = Split(
+            ids=tuple(f"image {index}.jpg" for index in range(len(truth))),
+            hashes=codes,
+            usable=np.ones(len(truth), dtype=bool),
+            labels=truth,
+            groups=groups,
+            folds=folds,
+        )
+        test_split = Split(tuple(f"t{index}.jpg" for index in range(test)), test_codes, usable) if test else None
+        contents = Contents(
+            spec=SPEC,
+            dim=dim,
+            test_views=test_views,
+            augmented_views=augmented,
+            class_names=class_names or tuple(f"class {label}" for label in range(classes)),
+            train=train,
+            test=test_split,
+            sample=sample,
+            about={"created": created, "licence": "none"},
+        )
+        path = tmp_path / "features" / name
+        store = RowStore(path, SPEC, None)
+        for code, label in zip(codes, truth, strict=True):
+            if (code, "clean") not in store:
+                image = centres[label] + noise * rng.normal(size=dim)
+                rows = image + 0.2 * noise * rng.normal(size=(len(contents.views), dim))
+                store.add([code] * len(rows), contents.views, rows.astype(np.float32))
+        for code, label in zip(test_codes, test_truth, strict=True):
+            rows = centres[label] + noise * rng.normal(size=(len(test_views), dim))
+            store.add([code] * len(rows), test_views, rows.astype(np.float32))
+        write_features(path, contents, store.read_block)
+        store.discard()
+        return open_features(path)
+
+    return make
