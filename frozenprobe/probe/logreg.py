@@ -24,7 +24,7 @@ class LogisticRegressionHead:
     """
 
     c: float = 1.0
-    tol: float = 1e-5
+    tol: float = 1e-4
     max_iter: int = 2000
 
     def __post_init__(self) -> None:
