@@ -74,9 +74,9 @@ def test_the_same_settings_give_the_same_bytes(small: Path, tmp_path: Path) -> N
 
 
 def test_no_two_photos_are_the_same_and_another_seed_gives_others(small: Path, tmp_path: Path) -> None:
-    write_photos(tmp_path, PhotoSet(classes=3, train_per_class=2, test=7, seed=6))
+    write_photos(tmp_path, PhotoSet(classes=2, train_per_class=2, test=2, seed=6))
     photos = [*small.rglob("*.jpg"), *tmp_path.rglob("*.jpg")]
-    assert len({path.read_bytes() for path in photos}) == len(photos) == 2 * 13
+    assert len({path.read_bytes() for path in photos}) == len(photos) == 13 + 6
 
 
 def test_a_photo_does_not_depend_on_how_many_are_asked_for(small: Path, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_settings_out_of_range_are_refused_before_anything_is_written(tmp_path: 
 
 def test_without_matplotlib_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictograms._font.cache_clear()
-    monkeypatch.setattr(pictograms.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'frozenprobe\[demo\]'"):
         write_photos(tmp_path / "new", SMALL)
     assert not (tmp_path / "new").exists()
@@ -212,11 +212,11 @@ def test_every_glyph_is_in_the_font_and_no_two_look_alike_even_in_a_mirror() -> 
 
 def test_photos_are_odd_sized_colour_photos_of_both_orientations() -> None:
     glyphs = list(CLASSES.values())
-    photos = [draw_photo(glyphs[index], default_rng([9, index])) for index in range(16)]
+    photos = [draw_photo(glyphs[index], default_rng([9, index])) for index in range(12)]
     sizes = [photo.size for photo in photos]
     assert all(side % 2 == 1 and 225 <= side <= 321 for size in sizes for side in size)
     assert {width > height for width, height in sizes} == {True, False}
-    assert len(set(sizes)) > 12
+    assert len(set(sizes)) > 9
     for photo in photos:
         pixels = np.asarray(photo, float)
         assert photo.mode == "RGB"
@@ -233,6 +233,8 @@ def test_the_glyph_is_all_that_the_class_changes_in_a_photo() -> None:
 def test_a_glyph_stands_out_from_its_paper() -> None:
     for seed in range(60):
         colours = pictograms._carrier(default_rng(seed), "■").convert("RGB").getcolors(240 * 240)
-        (inked, ink), (blank, paper) = sorted(colours, reverse=True)[:2]  # two flat colours cover most of the card
+        (inked, ink), (blank, paper) = sorted(colours or [], reverse=True)[
+            :2
+        ]  # two flat colours cover most of the card
         assert inked + blank > 0.7 * 240 * 240
         assert abs((np.array(ink, float) - paper) @ (0.299, 0.587, 0.114)) > 70

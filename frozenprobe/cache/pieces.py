@@ -39,7 +39,9 @@ class RowStore:
             for row in np.flatnonzero(split.usable).tolist():
                 for column, view in enumerate(views):
                     self.places[split.hashes[row], view] = (name, row, column)
-        for piece in sorted(self.folder.glob("[0-9]*.h5")):
+        found = sorted(self.folder.glob("[0-9]*.h5"))
+        self.next_number = 1 + max((int(piece.stem) for piece in found), default=-1)
+        for piece in found:
             self._take_up(piece)
 
     def __contains__(self, row: tuple[str, str]) -> bool:
@@ -65,10 +67,9 @@ class RowStore:
             write_strings(file, "hashes", hashes)
             write_strings(file, "views", views)
             file["features"] = vectors.astype(self.spec.storage_dtype)
-        taken = [int(piece.stem) for piece in self.folder.glob("[0-9]*.h5")] if not self.pieces else []
-        number = 1 + (int(Path(self.pieces[-1]).stem) if self.pieces else max(taken, default=-1))
-        piece = self.folder / f"{number:08d}.h5"
+        piece = self.folder / f"{self.next_number:08d}.h5"
         publish_bytes(piece, buffer.getbuffer())
+        self.next_number += 1
         self._note(piece.name, hashes, views)
 
     def read_block(self, hashes: Sequence[str], views: Sequence[str]) -> Vectors:

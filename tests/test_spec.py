@@ -1,0 +1,58 @@
+"""The fingerprint covers the specification, all of it."""
+
+import hashlib
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from frozenprobe.cache.spec import FeatureSpec
+from frozenprobe.errors import FeatureFileError, SpecMismatch
+
+from .conftest import SPEC
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(FeatureSpec)])
+def test_every_field_changes_the_fingerprint(name):
+    value = getattr(SPEC, name)
+    other = replace(SPEC, **{name: value + 1 if isinstance(value, int) else value + "x"})
+    assert other.fingerprint() != SPEC.fingerprint()
+
+
+def test_the_fingerprint_is_the_sha256_of_sorted_json():
+    text = SPEC.canonical()
+    assert list(json.loads(text)) == sorted(json.loads(text))
+    assert SPEC.fingerprint() == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_the_fingerprint_of_version_1_stays_what_it_is():
+    """Golden: a change here makes every existing feature file unreadable and needs a new format version."""
+    assert SPEC.fingerprint() == "ced1e581f15d5d59ed752918ee541f1521b330fecf09d5b7c1b4d11de80a998d"
+
+
+def test_a_spec_is_read_again():
+    assert FeatureSpec.parse(SPEC.canonical(), where=Path("x.h5")) == SPEC
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"backbone": 1}', "null"])
+def test_another_text_is_an_error_that_names_the_file(text):
+    with pytest.raises(FeatureFileError, match=r"x\.h5"):
+        FeatureSpec.parse(text, where=Path("x.h5"))
+
+
+def test_fields_of_another_type_are_refused():
+    text = SPEC.canonical().replace('"seed":0', '"seed":"0"')
+    with pytest.raises(FeatureFileError):
+        FeatureSpec.parse(text, where=Path("x.h5"))
+
+
+def test_a_difference_names_field_values_and_option():
+    with pytest.raises(SpecMismatch) as error:
+        SPEC.require_equal(replace(SPEC, seed=5), where=Path("x.h5"), options={"seed": "--seed"})
+    for part in ("seed = 5", "seed = 0", "x.h5", "--seed", "--out"):
+        assert part in str(error.value)
+
+
+def test_equal_specs_pass():
+    SPEC.require_equal(replace(SPEC), where=Path("x.h5"), options={})

@@ -1,0 +1,132 @@
+"""The finished file: what goes in comes out, and what is damaged is refused with its name."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from frozenprobe.cache.store import newest_features, open_features
+from frozenprobe.errors import FeatureFileError
+from frozenprobe.tables import Table
+
+from .conftest import SPEC
+
+
+def test_names_labels_sample_and_views_come_back(make_features):
+    sample = Table(Path("s.csv"), ("ID", "Label"), (("007", "NA"), ("ü,1", "")))
+    features = make_features(
+        classes=2,
+        per_class=2,
+        class_names=("äpfel", "b 日本"),
+        groups=("p", "p", "q", "q"),
+        sample=sample,
+        unusable=(1,),
+    )
+    assert features.class_names == ("äpfel", "b 日本")
+    assert features.train.groups == ("p", "p", "q", "q")
+    assert features.train.folds is None
+    assert features.sample == sample
+    assert features.views == ("clean", "hflip", "aug1", "aug2", "aug3")
+    assert features.test is not None
+    assert features.test.usable.tolist() == [True, False, True, True, True, True, True]
+    assert features.spec == SPEC
+
+
+def test_reading_some_views_and_rows_gives_exactly_those(make_features):
+    features = make_features()
+    everything = features.read("train", range(5))
+    assert everything.shape == (24, 5, 12)
+    assert np.array_equal(features.read("train", [3, 0], slice(2, 9)), everything[2:9, [3, 0]])
+    assert features.read("test", [0, 1]).shape == (7, 2, 12)
+
+
+def test_an_image_without_features_has_zeros(make_features):
+    features = make_features(unusable=(2,))
+    assert not features.read("test", [0, 1])[2].any()
+    assert features.read("test", [0])[1].any()
+
+
+def test_plain_h5py_reads_it_as_the_specification_says(make_features):
+    features = make_features()
+    with h5py.File(features.path) as file:
+        assert file.attrs["format"] == "frozenprobe.features"
+        assert file.attrs["version"] == 1
+        assert file.attrs["fingerprint"] == SPEC.fingerprint()
+        assert file["train/ids"].asstr()[0] == "image 0.jpg"
+        assert file["train/features"].shape == (24, 5, 12)
+        assert file["views"].attrs["test_views"] == 2
+
+        def no_variable_length(name: str, item: h5py.HLObject) -> None:
+            if isinstance(item, h5py.Dataset):
+                assert item.dtype.kind != "O", name
+
+        file.visititems(no_variable_length)
+
+
+@pytest.mark.skipif(shutil.which("h5dump") is None, reason="HDF5's own tools are not installed")
+def test_h5dump_reads_it(make_features):
+    path = make_features().path
+    listed = subprocess.run(["h5dump", "-n", str(path)], capture_output=True, text=True, check=True)
+    assert "/train/features" in listed.stdout
+
+
+def test_missing_files_and_other_files_are_refused_with_their_name(tmp_path):
+    with pytest.raises(FeatureFileError, match="no such file"):
+        open_features(tmp_path / "none.h5")
+    (tmp_path / "text.h5").write_text("hello")
+    with pytest.raises(FeatureFileError, match=r"text\.h5"):
+        open_features(tmp_path / "text.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = 1
+    with pytest.raises(FeatureFileError, match="format = None"):
+        open_features(tmp_path / "other.h5")
+
+
+def change_version(file: h5py.File) -> None:
+    file.attrs["version"] = 2
+
+
+def change_fingerprint(file: h5py.File) -> None:
+    file.attrs["fingerprint"] = "0" * 64
+
+
+def drop_ids(file: h5py.File) -> None:
+    del file["train/ids"]
+
+
+def shorten_features(file: h5py.File) -> None:
+    rows = file["train/features"][:-1]
+    del file["train/features"]
+    file["train/features"] = rows
+
+
+@pytest.mark.parametrize("damage", [change_version, change_fingerprint, drop_ids, shorten_features])
+def test_parts_that_contradict_each_other_are_refused(make_features, damage):
+    path = make_features().path
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    with pytest.raises(FeatureFileError, match=r"synthetic\.h5"):
+        open_features(path)
+
+
+def test_a_truncated_file_is_refused(make_features):
+    path = make_features().path
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(FeatureFileError):
+        open_features(path)
+
+
+def test_newest_goes_by_the_time_stored_inside(make_features):
+    make_features(name="a.h5", created="2026-03-01T00:00:00+00:00")
+    new = make_features(name="b.h5", created="2026-03-02T00:00:00+00:00")
+    make_features(name="c.h5", created="2026-02-01T00:00:00+00:00")
+    (new.path.parent / ".1234.partial.z.h5").write_bytes(b"unfinished")
+    assert newest_features(new.path.parent) == new.path
+
+
+def test_no_feature_file_is_an_error_that_says_how_to_make_one(tmp_path):
+    with pytest.raises(FeatureFileError, match="frozenprobe extract"):
+        newest_features(tmp_path)
