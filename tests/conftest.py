@@ -121,3 +121,19 @@ def make_features(tmp_path: Path) -> MakeFeatures:
         return open_features(path)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state dict in torchvision's VisionTransformer layout: 32 px, patch 8, width 24, 2 blocks; seeded values."""
+    import torch
+    from torchvision.models import VisionTransformer
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vit = VisionTransformer(32, 8, num_layers=2, num_heads=3, hidden_dim=24, mlp_dim=48, num_classes=5)
+        for parameter in vit.parameters():  # torchvision starts the classifier at zero
+            torch.nn.init.normal_(parameter, std=0.2)
+    path = tmp_path_factory.mktemp("weights") / "tiny_vit.pth"
+    torch.save(vit.state_dict(), path)
+    return path

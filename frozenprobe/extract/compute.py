@@ -25,10 +25,10 @@ def choose_device(name: str) -> torch.device:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, here in there.items() if here))
-    kind = name.split(":")[0]
-    if kind not in there:
-        raise unknown_name("device", name, ["auto", *there], where="--device")
-    index = int(name.split(":")[1]) if name[len(kind) + 1 :].isdecimal() else 0
+    kind, colon, number = name.partition(":")
+    if kind not in there or bool(colon) != number.isdecimal():
+        raise unknown_name("device", name, ["auto", *there, "cuda:1"], where="--device")
+    index = int(number or 0)
     if not there[kind] or (kind == "cuda" and index >= torch.cuda.device_count()):
         raise FrozenprobeError(
             f"The device {name}",

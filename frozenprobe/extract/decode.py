@@ -12,6 +12,7 @@ from frozenprobe.errors import FrozenprobeError, ImageError
 from frozenprobe.extract.settings import MAX_PIXELS
 
 WHITE = (255, 255, 255)
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # by content; Pillow would hand others on, EPS to Ghostscript
 
 
 def decode_image(content: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -22,6 +23,7 @@ def decode_image(content: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) ->
     """
     image = open_image(content, path, max_pixels=max_pixels)
     try:
+        image.load()  # first by itself: what `upright` lets pass must never be damaged pixels
         return to_rgb(upright(image))
     except FrozenprobeError:
         raise
@@ -66,9 +68,9 @@ def open_image(content: bytes, path: Path, *, max_pixels: int) -> Image.Image:
         raise bad_image(path, "an empty file (0 bytes)")
     Image.MAX_IMAGE_PIXELS = None  # the limit is ours: Pillow's knows no option and only warns up to twice its value
     try:
-        image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Exception as error:  # as in decode_image
-        raise bad_image(path, f"not an image that Pillow can read ({type(error).__name__})") from None
+        raise bad_image(path, f"not an image in {', '.join(FORMATS)} ({type(error).__name__})") from None
     pixels = image.width * image.height
     if not 0 < pixels <= max_pixels:
         raise ImageError(

@@ -93,22 +93,35 @@ def open_target(request: ExtractRequest, device: torch.device) -> Target:
     Raises:
         FrozenprobeError: an option out of range, or a typed one that differs from the existing file.
     """
-    for number, where in ((request.batch_size, "--batch-size"), (request.max_pixels, "--max-pixels")):
-        if number < 1:
-            raise FrozenprobeError("A number from 1 on", found=str(number), where=where, remedy="give 1 or more")
+    check_numbers(request)
     choices, backbone = request.choices, None
-    if choices.weights is not None:  # the tensors may decide the backbone's name, and so the file's
-        backbone = load_for(settle(choices, None))
-        choices = replace(choices, backbone=backbone.info.name)
     first = settle(choices, None)
     out = request.out or default_path(first.backbone, first.recipe)
     existing = open_features(out) if out.exists() else None
     settled = settle(choices, existing)
     dtype = choose_dtype(settled.dtype, device)
+    if choices.weights is not None or (existing is not None and choices.weights_options is not None):
+        backbone = load_for(settled)
+        if backbone.info.name != settled.backbone:  # the tensors decide the backbone's name, and so the file's
+            return open_target(replace(request, choices=replace(choices, backbone=backbone.info.name)), device)
     if existing is not None:
         require_typed(choices, settled, existing, compute_dtype=dtype)
     require_writable(out)
     return Target(out, existing, settled, dtype, backbone)
+
+
+def check_numbers(request: ExtractRequest) -> None:
+    """Refuse numbers out of range."""
+    for number, least, where in (
+        (request.batch_size, 1, "--batch-size"),
+        (request.max_pixels, 1, "--max-pixels"),
+        (request.workers, 0, "--workers"),
+        (request.limit, 1, "--limit"),
+    ):
+        if number is not None and number < least:
+            raise FrozenprobeError(
+                f"A number from {least} on", found=str(number), where=where, remedy=f"give {least} or more"
+            )
 
 
 def require_writable(out: Path) -> None:
@@ -159,7 +172,11 @@ def settle(choices: Choices, existing: Features | None) -> Settled:
     check_names(choices)
     typed = {name: value for name, value in vars(choices).items() if value is not None}
     if existing is not None:
-        settled = replace(settled_of(existing), **typed)
+        before = settled_of(existing)
+        if choices.weights_options is not None:
+            named = {name: value for name, value in vars(choices.weights_options).items() if value is not None}
+            typed["weights_options"] = replace(before.weights_options, **named)
+        settled = replace(before, **typed)
         views, test_views = len(existing.augmented_views), existing.test_views
     else:
         settled, views, test_views = replace(DEFAULTS, **typed), 0, ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from frozenprobe.errors import FrozenprobeError, MissingExtra, unknown_name
+from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.extract.backbones import BackboneInfo, WeightsOptions
 from frozenprobe.extract.network import Backbone, State, finish_backbone, read_weights
 from frozenprobe.extract.preprocessing import Preprocessing
@@ -29,13 +30,20 @@ def load_timm(info: BackboneInfo, weights: Path | None, options: WeightsOptions)
     """
     timm = import_timm("timm")
     if not timm.is_model(info.source.split(".")[0]):
-        raise unknown_name("timm model", info.source, timm.list_models(), where="--backbone timm:NAME")
+        near = get_close_matches(info.source, timm.list_models(), n=8)
+        raise FrozenprobeError(
+            "The name of a timm model was wanted",
+            found=repr(info.source),
+            where="--backbone timm:NAME",
+            remedy=(f"did you mean {', '.join(near)}? " if near else "")
+            + "All names: python -c 'import timm; print(*timm.list_models())'",
+        )
     try:
         model = timm.create_model(info.source, pretrained=weights is None)
     except Exception as error:  # the download goes through libraries with error types of their own
         raise FrozenprobeError(
             f"timm's weights of {info.source}",
-            found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            found=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
             where="timm's download",
             remedy="check name and connection; or fetch the file elsewhere and add --weights FILE",
         ) from None
@@ -66,17 +74,18 @@ def finish_timm(
     config = import_module("timm.data").resolve_model_data_config(model)
     preprocessing = adjust(timm_preprocessing(config, info.name), options)
     last = model.default_cfg.get("classifier")
-    if not isinstance(last, str) or not isinstance(model.get_submodule(last), nn.Linear):
+    layer = model.get_submodule(last) if isinstance(last, str) else None
+    if not isinstance(layer, nn.Linear | nn.Identity):  # Identity: published without a classifier, as DINOv2 is
         raise FrozenprobeError(
-            "A timm model with one linear classification layer",
+            "A timm model that ends in one linear classification layer or none",
             found=f"classifier = {last!r}",
             where=info.name,
-            remedy="choose a model with a classifier (not a distilled or headless variant)",
+            remedy="choose another model (not a distilled one, which ends in two)",
         )
     info = replace(
         info,
         size=preprocessing.size,
-        dim=model.num_features,
+        dim=layer.in_features if isinstance(layer, nn.Linear) else model.num_features,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         licence=info.licence if info.dim else model.default_cfg.get("license") or info.licence,
     )

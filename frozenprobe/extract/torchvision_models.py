@@ -64,13 +64,12 @@ def load_torchvision(info: BackboneInfo, weights: Path | None, options: WeightsO
         state, weights_from = download(enum, info.name), info.source
     else:
         state, weights_from = read_weights(weights), str(weights)
-    if architecture.startswith("vit"):
-        shape = read_vit_shape(state)
-        if shape is not None and (shape.size, shape.width) != (info.size, info.dim):
-            return shaped_vit(state, shape, options, weights_from)
     with torch.device("meta"):  # the weights replace every tensor: drawing random ones first would cost seconds
         side = {"image_size": info.size} if architecture.startswith("vit") else {}
         network = models.get_model(architecture, weights=None, **side)
+    shape = read_vit_shape(state) if architecture.startswith("vit") else None
+    if shape is not None and shape != read_vit_shape(network.state_dict()):
+        return shaped_vit(state, shape, options, weights_from)
     last = LAST_LAYER[re.match("[a-z]+", architecture)[0]]  # type: ignore[index]  # every name begins with letters
     preprocessing = adjust(enum_preprocessing(enum), options)
     return finish_backbone(info, network, state, last=last, preprocessing=preprocessing, weights_from=weights_from)
@@ -96,7 +95,7 @@ def load_shaped_vit(info: BackboneInfo, weights: Path | None, options: WeightsOp
 
 def shaped_vit(state: State, shape: VitShape, options: WeightsOptions, weights_from: str) -> Backbone:
     """A VisionTransformer of this shape; what the tensors do not tell comes from the tables or the options."""
-    heads = options.heads or KNOWN_HEADS.get((shape.patch, shape.width, shape.depth))
+    heads = options.heads if options.heads is not None else KNOWN_HEADS.get((shape.patch, shape.width, shape.depth))
     preprocessing = KNOWN_PREPROCESSING.get((shape.patch, shape.width, shape.depth, shape.size))
     if preprocessing is None and options.resize and options.interpolation and options.mean and options.std:
         preprocessing = Preprocessing(options.resize, shape.size)
@@ -108,6 +107,13 @@ def shaped_vit(state: State, shape: VitShape, options: WeightsOptions, weights_f
             found=f"a VisionTransformer of {shape}, which is not in the table of known shapes",
             where=weights_from,
             remedy=f"give {' '.join(unknown)} as the weights were trained with, or the --backbone they belong to",
+        )
+    if heads < 1 or shape.width % heads:
+        raise FrozenprobeError(
+            f"A number of attention heads that divides the width {shape.width}",
+            found=str(heads),
+            where="--heads",
+            remedy="give the number that the weights were trained with",
         )
     with torch.device("meta"):
         network = models.VisionTransformer(
@@ -152,7 +158,23 @@ def enum_preprocessing(enum: models.WeightsEnum) -> Preprocessing:
 
 
 def adjust(preprocessing: Preprocessing, options: WeightsOptions) -> Preprocessing:
-    """Put the options that were given in place of the table's values."""
+    """Put the options that were given in place of the table's values.
+
+    Raises:
+        FrozenprobeError: a value that no preprocessing can have.
+    """
+    checks = (
+        ("--resize", options.resize, f"from {preprocessing.size}, the side of the input, on", preprocessing.size),
+        ("--std", options.std and min(options.std), "above 0", 1e-6),
+    )
+    for where, number, allowed, least in checks:
+        if number is not None and number < least:
+            raise FrozenprobeError(
+                f"A number {allowed}",
+                found=str(number),
+                where=where,
+                remedy="give the value that the weights were trained with",
+            )
     return replace(
         preprocessing,
         resize=options.resize or preprocessing.resize,

@@ -13,10 +13,12 @@ from frozenprobe.probe.options import SCALES
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
+BLOCK = 4096  # rows summed in float64 at once
+
 
 @dataclass(frozen=True)
 class Scaling:
-    """A fitted scaling: `(x / |x| if unit else x) - shift) * factor`.
+    """A fitted scaling: `((x / |x| if unit else x) - shift) * factor`.
 
     Attributes:
         unit: whether rows are L2-normalised first.
@@ -30,7 +32,7 @@ class Scaling:
 
     def apply(self, rows: Floats) -> Floats:
         """Scale `(..., D)` rows."""
-        return (normalise(rows) if self.unit else rows) * self.factor - self.shift * self.factor
+        return ((normalise(rows) if self.unit else rows) - self.shift) * self.factor
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """The scaling as plain arrays."""
@@ -58,15 +60,26 @@ def fit_scaling(name: str, rows: Floats, weight: Doubles) -> Scaling:
         return Scaling(name == "l2", zero, one)
     if name not in SCALES:
         raise unknown_name("scaling", name, SCALES, where="--scale")
-    share = (weight / weight.sum()).astype(np.float32)
+    share = weight / weight.sum()
     unit = name == "global"
     prepared = normalise(rows) if unit else rows
-    mean = share @ prepared
-    variance = np.maximum(share @ np.square(prepared - mean), 0)
+    mean = weighted_mean(prepared, share).astype(np.float32)
+    variance = weighted_mean(np.square(prepared - mean), share)
     if unit:
-        variance = np.full(dim, variance.mean(), dtype=np.float32)
+        variance = np.full(dim, variance.mean())
     factor = 1 / np.sqrt(np.where(variance > 0, variance, 1))
-    return Scaling(unit, mean.astype(np.float32), factor.astype(np.float32))
+    return Scaling(unit, mean, factor.astype(np.float32))
+
+
+def weighted_mean(rows: Floats, share: Doubles) -> Doubles:
+    """`(D,)` sum of `share * rows`, block by block in float64.
+
+    In float32 the mean of a constant feature is not the constant (off by 1e-3 of it over a million rows): the rest
+    would pass for variance, be divided by, and come out as large as any real feature.
+    """
+    blocks = range(0, len(rows), BLOCK)
+    total: Doubles = np.sum([share[start : start + BLOCK] @ rows[start : start + BLOCK] for start in blocks], axis=0)
+    return total
 
 
 def normalise(rows: Floats) -> Floats:

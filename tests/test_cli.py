@@ -1,0 +1,283 @@
+"""The commands as a user types them: exit codes, what is printed where, and what lies on disk afterwards."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from frozenprobe.cli import ProgressPrinter, main
+
+from .conftest import write_image
+
+VIT = [
+    "torchvision:VisionTransformer",
+    "--heads",
+    "3",
+    "--resize",
+    "36",
+    "--interpolation",
+    "bicubic",
+    "--mean",
+    ".5",
+    ".5",
+    ".5",
+    "--std",
+    ".5",
+    ".5",
+    ".5",
+]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs a command line in an empty folder; returns (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line: str | list[str], code: int = 0) -> tuple[str, str]:
+        result = CliRunner().invoke(main, line.split() if isinstance(line, str) else line)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return result.stdout, result.stderr
+
+    return run
+
+
+@pytest.fixture
+def extract_tiny(run, photo_folder, tiny_vit):
+    """Runs `extract` on the photo folder with a tiny real network and more options."""
+
+    def extract(options: str = "", code: int = 0) -> tuple[str, str]:
+        return run(["extract", "--backbone", *VIT, "--weights", str(tiny_vit), *options.split()], code)
+
+    return extract
+
+
+def test_the_three_commands_work_with_their_defaults(run, extract_tiny):
+    out, err = extract_tiny("--views 2")
+    assert "17 images: 58 views computed, 0 reused" in out
+    assert "licence" in err
+    assert Path("features/torchvision_VisionTransformer-mild.h5").is_file()
+
+    out, _ = run("probe --c 1.0 --folds 2")
+    assert out.splitlines()[0] == "features features/torchvision_VisionTransformer-mild.h5"
+    assert "logreg (the default)" in out
+    assert "out-of-fold accuracy" in out
+
+    out, _ = run("submit")
+    assert out.splitlines()[0].startswith("run runs/")
+    lines = Path("submission.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "ID,Label"
+    assert [line.split(",")[0] for line in lines[1:]] == [f"{index:03d}.jpg" for index in range(5)]
+    assert {line.split(",")[1] for line in lines[1:]} <= {"10", "2", "äpfel rot"}
+
+
+def test_the_same_command_again_says_that_nothing_is_left(extract_tiny):
+    extract_tiny("--views 1")
+    before = Path("features/torchvision_VisionTransformer-mild.h5").read_bytes()
+    out, _ = extract_tiny("--views 1")
+    assert "nothing left to do" in out
+    assert Path("features/torchvision_VisionTransformer-mild.h5").read_bytes() == before
+
+
+def test_another_seed_under_the_same_name_names_the_field(extract_tiny):
+    extract_tiny("--views 1")
+    _, err = extract_tiny("--views 1 --seed 3", code=1)
+    assert "seed = 3" in err
+    assert "--seed" in err
+
+
+def test_info_prints_what_the_file_holds(run, extract_tiny):
+    extract_tiny("--views 1 --recipe crop-flip")
+    out, _ = run("info features/torchvision_VisionTransformer-crop-flip.h5")
+    assert "crop-flip" in out
+    assert "fingerprint" in out
+
+
+def test_json_goes_to_stdout_alone(run, extract_tiny):
+    extracted = json.loads(extract_tiny("--views 1 --json")[0])
+    assert extracted["computed"] == 46
+    probed = json.loads(run("probe --folds 2 --json --head lda")[0])
+    assert 0 <= probed["accuracy"] <= 1
+    assert Path(probed["run"], "metrics.json").is_file()
+    assert json.loads(run("submit --json")[0])["rows"] == 5
+    assert json.loads(run(["info", probed["features"], "--json"])[0])["classes"] == 3
+
+
+def test_backbones_lists_names_sizes_and_licences(run):
+    out, _ = run("backbones")
+    assert "vit_l_16.swag_e2e" in out
+    assert "CC-BY-NC-4.0" in out
+    assert "timm:NAME" in out
+    listed = json.loads(run("backbones --json")[0])
+    assert {"name": "vit_l_16.swag_e2e", "size": 512, "dim": 1024}.items() <= listed[0].items()
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("probe", "frozenprobe extract"),
+        ("probe nothing.h5", "no such file"),
+        ("submit", "frozenprobe probe"),
+        ("submit --run nowhere", "nowhere"),
+        ("info nothing.h5", "no such file"),
+        ("extract --train nowhere", "--train DIR"),
+        ("extract --train data/train --recipe mlid", "did you mean mild?"),
+        ("extract --train data/train --backbone vit_l_16.swag", "did you mean vit_l_16.swag_e2e?"),
+        ("extract --train data/train --device tpu", "--device"),
+        ("extract --train data/train --test nowhere", "--test"),
+        ("extract --train data/train --views -1", "--views"),
+        ("extract --train data/train --recipe none --views 3", "--views"),
+        ("extract --train data/train --test-views clean,vflip", "--test-views"),
+        ("extract --train data/train --weights nowhere.pth", "nowhere.pth"),
+        ("extract --train data/train --batch-size 0", "--batch-size"),
+    ],
+)
+def test_a_user_error_is_a_message_and_exit_code_1(run, photo_folder, line, says):
+    out, err = run(line, code=1)
+    assert says in err
+    assert "error: " in err
+    assert "to do:" in err
+    assert "Traceback" not in out + err
+    assert not list(Path().glob("features/*.h5"))
+
+
+def test_wrong_syntax_is_exit_code_2(run):
+    _, err = run("probe --no-such-option", code=2)
+    assert "--no-such-option" in err
+
+
+def test_a_bug_keeps_its_traceback(run, monkeypatch):
+    def bug(folder):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("frozenprobe.cache.store.newest_features", bug)
+    with pytest.raises(ZeroDivisionError):
+        run("probe")
+
+
+def test_ctrl_c_says_that_the_work_is_kept(run, monkeypatch):
+    def interrupt(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("frozenprobe.cache.store.newest_features", interrupt)
+    _, err = run("probe", code=130)
+    assert "the same command goes on" in err
+
+
+def test_a_bad_image_is_named_with_how_many_more_there_are(extract_tiny, photo_folder):
+    (photo_folder / "train" / "10" / "0.jpg").write_bytes(b"")
+    (photo_folder / "train" / "2" / "1.jpg").write_bytes(b"not an image")
+    _, err = extract_tiny("--views 1", code=1)
+    assert "10/0.jpg" in err.replace(os.sep, "/")
+    assert "and 1 more" in err
+    out, _ = extract_tiny("--views 1 --skip-bad")
+    assert "bad images, skipped: 2" in out
+
+
+def test_a_bad_test_image_is_kept_listed_and_warned_about(run, extract_tiny, photo_folder):
+    (photo_folder / "test" / "003.jpg").write_bytes(b"GIF89a")
+    _, err = extract_tiny("--views 1", code=1)
+    assert "003.jpg" in err
+    extract_tiny("--views 1 --skip-bad")
+    out, _ = run("probe --folds 2 --head lda")
+    assert "could not be decoded" in out
+    out, _ = run("submit")
+    assert "WARNING" in out
+    assert "003.jpg" in out
+    assert len(Path("submission.csv").read_text().splitlines()) == 6
+
+
+def test_a_csv_of_labels_works_end_to_end(run, tiny_vit, tmp_path):
+    names = [f"photo {index}.png" for index in range(8)]
+    for index, name in enumerate(names):
+        write_image(tmp_path / "all" / name, index)
+    rows = "".join(f"photo {index},{'NA' if index % 2 else '007'},p{index // 4}\n" for index in range(8))
+    (tmp_path / "train.csv").write_text("ID,Label,patient\n" + rows)
+    line = "extract --train all --train-csv train.csv --group-column patient --views 0 --out f.h5"
+    run([*line.split(), "--backbone", *VIT, "--weights", str(tiny_vit)])
+    out, _ = run("probe f.h5 --folds 2 --head lda --per-class")
+    assert "2 groups; no group is split" in out
+    assert "007" in out
+    _, err = run("submit", code=1)
+    assert "--test" in err
+
+
+def test_without_test_images_extract_and_probe_work(run, photo_folder, tiny_vit):
+    for path in (photo_folder / "test").iterdir():
+        path.unlink()
+    (photo_folder / "test").rmdir()
+    run(["extract", "--views", "0", "--backbone", *VIT, "--weights", str(tiny_vit)])
+    run("probe --folds 2")
+    _, err = run("submit", code=1)
+    assert "frozenprobe extract --test DIR" in err
+
+
+def test_a_smoke_run_is_reused_by_the_full_run(run, extract_tiny):
+    out, _ = extract_tiny("--views 1 --limit 6")
+    assert "11 images: 28 views computed" in out
+    run("probe --folds 2 --head lda")
+    run("submit")
+    out, _ = extract_tiny("--views 1")
+    assert "28 reused" in out
+
+
+def test_progress_is_plain_lines_where_stderr_is_no_terminal(capsys, monkeypatch):
+    monkeypatch.setattr("frozenprobe.cli.plain_seconds", 0.0)
+    printer = ProgressPrinter()
+    for done in range(0, 41, 10):
+        printer("embedding views", done, 40)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("embedding views 40/40 (100%), ")
+    assert all("left" in line and "\r" not in line for line in lines)
+
+
+def test_the_mean_of_several_stages_is_not_mixed(capsys, monkeypatch):
+    monkeypatch.setattr("frozenprobe.cli.plain_seconds", 0.0)
+    printer = ProgressPrinter()
+    printer("checking images", 1, 2)
+    printer("checking images", 2, 2)
+    printer("fitting", 1, 6)
+    printer("fitting", 2, 6)
+    assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == ["checking", "fitting"]
+
+
+def test_probe_takes_the_newest_file_by_the_time_inside(run, make_features):
+    make_features(name="new.h5", created="2026-05-01T00:00:00+00:00")
+    make_features(name="old.h5", created="2026-04-01T00:00:00+00:00")
+    os.utime("features/old.h5")
+    assert run("probe --head lda")[0].splitlines()[0] == "features features/new.h5"
+
+
+def test_probe_and_submit_need_nothing_but_the_feature_file(run, extract_tiny, photo_folder, tmp_path):
+    extract_tiny("--views 1 --out kept.h5")
+    for path in sorted(photo_folder.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    run("probe kept.h5 --folds 2")
+    run("submit")
+    assert len(Path("submission.csv").read_text(encoding="utf-8").splitlines()) == 6
+
+
+def test_probabilities_have_a_column_a_class_and_sum_to_one(run, make_features):
+    make_features()
+    run("probe --head lda")
+    run("submit --probabilities --out p.csv")
+    rows = [line.split(",") for line in Path("p.csv").read_text().splitlines()]
+    assert rows[0] == ["ID", "class 0", "class 1", "class 2", "class 3"]
+    assert np.allclose([sum(map(float, row[1:])) for row in rows[1:]], 1, atol=1e-5)
+
+
+def test_python_dash_m_is_the_command_line(run):
+    import runpy
+    import sys
+
+    argv, sys.argv = sys.argv, ["frozenprobe", "--version"]
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_module("frozenprobe", run_name="__main__")
+    finally:
+        sys.argv = argv
+    assert stopped.value.code == 0

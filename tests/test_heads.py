@@ -1,0 +1,103 @@
+"""Heads by name, and the linear model that most of them end as."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.heads import LinearModel, TrainingRows, make_head, softmax
+from frozenprobe.probe.options import HEADS, SCALES
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads only wait for each other at this size, for minutes on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make_rows(classes: int = 3, images: int = 8, views: int = 2, dim: int = 5) -> TrainingRows:
+    """Images of well-separated classes, a few adjacent views each."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(classes), images)
+    centres = 3 * rng.normal(size=(classes, dim))
+    features = np.repeat(centres[labels], views, axis=0) + 0.3 * rng.normal(size=(classes * images * views, dim))
+    return TrainingRows(
+        features=features.astype(np.float32),
+        labels=np.repeat(labels, views).astype(np.int64),
+        weight=np.full(len(features), 1 / views),
+        images=np.repeat(np.arange(len(labels)), views),
+    )
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_head_gives_probabilities_and_plain_arrays(name: str) -> None:
+    rows = make_rows()
+    settings: dict[str, dict[str, float | int]] = {"knn": {"k": 5}, "linear": {"lr": 0.1}}
+    fitted = make_head(name, settings.get(name, {})).fit(rows, seed=0)
+    probabilities = fitted.probabilities(rows.features)
+    assert probabilities.shape == (48, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-12)
+    assert (probabilities >= 0).all()
+    assert all(array.dtype.kind in "fi" for array in fitted.arrays().values())
+    if name != "report":  # nine epochs at its small learning rate are too few for 24 images
+        assert (probabilities.argmax(axis=1) == rows.labels).mean() > 0.9
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_no_row_is_answered_too(name: str) -> None:
+    fitted = make_head(name, {}).fit(make_rows(), seed=0)
+    assert fitted.probabilities(np.empty((0, 5), dtype=np.float32)).shape == (0, 3)
+
+
+def test_every_head_has_a_scaling_and_a_line_for_help() -> None:
+    for info in HEADS.values():
+        assert info.scale in SCALES
+        assert 10 < len(info.says) < 80
+
+
+def test_hyper_parameters_reach_the_head() -> None:
+    assert make_head("logreg", {"c": 0.25, "max_iter": 7}).c == 0.25  # type: ignore[attr-defined]
+    assert make_head("lda", {"shrinkage": 0.5}).shrinkage == 0.5  # type: ignore[attr-defined]
+
+
+def test_a_hyper_parameter_of_another_head_is_an_error_that_lists_its_own() -> None:
+    with pytest.raises(FrozenprobeError, match="lda: shrinkage") as caught:
+        make_head("lda", {"max_iter": 3})
+    assert caught.value.found == "--max-iter"
+    with pytest.raises(FrozenprobeError, match="report: none"):
+        make_head("report", {"lr": 3})
+
+
+def test_an_unknown_head_names_the_nearest() -> None:
+    with pytest.raises(FrozenprobeError, match="did you mean logreg"):
+        make_head("logregg", {})
+
+
+def test_softmax_is_exact_for_large_and_equal_scores() -> None:
+    scores = np.array([[1e4, 1e4, 0], [-1e4, 0, 1], [2, 2, 2]])
+    expected = [[0.5, 0.5, 0], [0, 1 / (1 + np.e), np.e / (1 + np.e)], [1 / 3] * 3]
+    np.testing.assert_allclose(softmax(scores), expected, atol=1e-12)
+
+
+def test_softmax_of_float32_is_computed_in_float64() -> None:
+    assert softmax(np.zeros((1, 3), dtype=np.float32)).dtype == np.float64
+
+
+def test_a_linear_model_is_the_softmax_of_its_scores() -> None:
+    rng = np.random.default_rng(0)
+    coefficients, intercepts = rng.normal(size=(4, 6)), rng.normal(size=4)
+    rows = rng.normal(size=(5, 6)).astype(np.float32)
+    powers = np.exp(rows @ coefficients.T + intercepts)
+    expected = powers / powers.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(LinearModel(coefficients, intercepts).probabilities(rows), expected, atol=1e-6)
+
+
+def test_the_number_of_classes_is_read_off_the_labels() -> None:
+    assert make_rows(classes=4).classes == 4

@@ -1,0 +1,126 @@
+"""Shrinkage LDA: the closed form, against scikit-learn and against its formula with an explicit inverse."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.heads import TrainingRows
+from frozenprobe.probe.lda import ShrinkageLdaHead
+
+Doubles = npt.NDArray[np.float64]
+
+
+def make_rows(classes: int = 4, dim: int = 6, *, seed: int = 0) -> TrainingRows:
+    """Overlapping classes of unequal size and correlated features."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), 10 + 3 * np.arange(classes)).astype(np.int64)
+    noise = rng.normal(size=(len(labels), dim)) @ rng.normal(size=(dim, dim))
+    features = (2 * rng.normal(size=(classes, dim))[labels] + noise).astype(np.float32)
+    return TrainingRows(features, labels, np.ones(len(labels)), np.arange(len(labels)))
+
+
+def naive(rows: TrainingRows, shrinkage: float, unseen: npt.NDArray[np.float32]) -> Doubles:
+    """Posterior of Gaussian classes with one covariance, from the densities themselves."""
+    x, weight, dim = rows.features.astype(np.float64), rows.weight / rows.weight.sum(), rows.features.shape[1]
+    shares = np.bincount(rows.labels, weights=weight)
+    means = np.stack(
+        [np.average(x[rows.labels == c], axis=0, weights=weight[rows.labels == c]) for c in range(len(shares))]
+    )
+    centred = x - means[rows.labels]
+    scatter = sum(w * np.outer(row, row) for w, row in zip(weight, centred, strict=True))
+    inverse = np.linalg.inv((1 - shrinkage) * scatter + shrinkage * np.trace(scatter) / dim * np.eye(dim))
+    away = unseen.astype(np.float64)[:, None] - means
+    density = np.log(shares) - np.einsum("ncd,de,nce->nc", away, inverse, away) / 2
+    density = np.exp(density - density.max(axis=1, keepdims=True))
+    return density / density.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("shrinkage", [0.01, 0.3, 1.0])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_it_is_the_gaussian_posterior_of_the_formula(shrinkage: float, classes: int) -> None:
+    rows, unseen = make_rows(classes), make_rows(classes, seed=1).features
+    rows = TrainingRows(rows.features, rows.labels, np.linspace(0.3, 2, len(rows.labels)), rows.images)
+    model = ShrinkageLdaHead(shrinkage).fit(rows, seed=0)
+    np.testing.assert_allclose(model.probabilities(unseen), naive(rows, shrinkage, unseen), atol=1e-4)
+
+
+@pytest.mark.parametrize("solver", ["lsqr", "eigen"])
+@pytest.mark.parametrize("shrinkage", [0.05, 0.3, 0.9])
+def test_with_equal_weights_it_is_scikit_learns(solver: str, shrinkage: float) -> None:
+    # scikit-learn shrinks every class's covariance, we the pooled one: the same, since shrinking is linear
+    rows, unseen = make_rows(), make_rows(seed=1).features
+    reference = LinearDiscriminantAnalysis(solver=solver, shrinkage=shrinkage).fit(
+        rows.features.astype(np.float64), rows.labels
+    )
+    model = ShrinkageLdaHead(shrinkage).fit(rows, seed=0)
+    np.testing.assert_allclose(model.probabilities(unseen), reference.predict_proba(unseen.astype(float)), atol=1e-4)
+
+
+def test_a_weight_counts_as_that_many_repetitions() -> None:
+    rows = make_rows()
+    times = np.random.default_rng(1).integers(1, 4, size=len(rows.labels))
+    weighted = TrainingRows(rows.features, rows.labels, times.astype(float), rows.images)
+    repeated = TrainingRows(
+        np.repeat(rows.features, times, axis=0), np.repeat(rows.labels, times), np.ones(times.sum()), rows.images
+    )
+    one, other = (ShrinkageLdaHead().fit(each, seed=0) for each in (weighted, repeated))
+    np.testing.assert_allclose(one.coefficients, other.coefficients, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(one.intercepts, other.intercepts, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("views", [2, 5])
+def test_equal_views_that_share_a_weight_change_nothing(views: int) -> None:
+    rows = make_rows()
+    many = TrainingRows(
+        np.repeat(rows.features, views, axis=0),
+        np.repeat(rows.labels, views),
+        np.repeat(rows.weight / views, views),
+        np.repeat(rows.images, views),
+    )
+    one, other = (ShrinkageLdaHead().fit(each, seed=0) for each in (rows, many))
+    np.testing.assert_allclose(other.coefficients, one.coefficients, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(other.intercepts, one.intercepts, rtol=1e-3, atol=1e-3)
+
+
+def test_only_ratios_of_weights_matter() -> None:
+    rows = make_rows()
+    light = TrainingRows(rows.features, rows.labels, rows.weight / 8, rows.images)
+    one, other = (ShrinkageLdaHead().fit(each, seed=0) for each in (rows, light))
+    np.testing.assert_allclose(one.coefficients, other.coefficients, rtol=1e-4, atol=1e-5)
+
+
+def test_full_shrinkage_is_nearest_mean_with_priors() -> None:
+    rows = make_rows()
+    means = np.stack([rows.features[rows.labels == c].mean(axis=0) for c in range(4)])
+    centred = rows.features - means[rows.labels]
+    variance = np.square(centred).mean()
+    distance = np.square(rows.features[:, None] - means).sum(axis=2)
+    scores = np.log(np.bincount(rows.labels) / len(rows.labels)) - distance / (2 * variance)
+    answers = ShrinkageLdaHead(1.0).fit(rows, seed=0).probabilities(rows.features).argmax(axis=1)
+    np.testing.assert_array_equal(answers, scores.argmax(axis=1))
+
+
+def test_more_features_than_images_and_equal_images_are_solved() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.array([0, 0, 1, 1], dtype=np.int64)
+    for features in (rng.normal(size=(4, 50)), np.repeat(np.eye(2, 50), 2, axis=0)):
+        rows = TrainingRows(features.astype(np.float32), labels, np.ones(4), np.arange(4))
+        probabilities = ShrinkageLdaHead().fit(rows, seed=0).probabilities(rows.features)
+        assert np.isfinite(probabilities).all()
+        np.testing.assert_array_equal(probabilities.argmax(axis=1), labels)
+
+
+def test_a_closed_form_claims_no_iterations() -> None:
+    state = ShrinkageLdaHead().fit(make_rows(), seed=0).convergence
+    assert (state.converged, state.iterations, state.gradient_norm) == (None, None, None)
+
+
+@pytest.mark.parametrize("value", [0, -0.1, 1.01, float("nan")])
+def test_a_shrinkage_out_of_range_is_an_error(value: float) -> None:
+    with pytest.raises(FrozenprobeError, match="up to 1") as caught:
+        ShrinkageLdaHead(value)
+    assert caught.value.where == "--shrinkage"

@@ -1,0 +1,199 @@
+"""Logistic regression: scikit-learn's own answer, with an honest word on convergence."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.heads import LinearModel, TrainingRows
+from frozenprobe.probe.logreg import LogisticRegressionHead, evaluate
+
+Doubles = npt.NDArray[np.float64]
+
+
+def make_rows(classes: int = 3, images: int = 15, dim: int = 6, *, seed: int = 0) -> TrainingRows:
+    """Overlapping classes, one view an image."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), images).astype(np.int64)
+    features = rng.normal(size=(classes, dim))[labels] + rng.normal(size=(len(labels), dim))
+    return TrainingRows(features.astype(np.float32), labels, np.ones(len(labels)), np.arange(len(labels)))
+
+
+def weighted(rows: TrainingRows, weight: Doubles) -> TrainingRows:
+    return TrainingRows(rows.features, rows.labels, weight, rows.images)
+
+
+def repeated(rows: TrainingRows, times: int) -> TrainingRows:
+    """Every image as `times` equal views that share its weight."""
+    return TrainingRows(
+        np.repeat(rows.features, times, axis=0),
+        np.repeat(rows.labels, times),
+        np.repeat(rows.weight / times, times),
+        np.repeat(rows.images, times),
+    )
+
+
+def naive_objective(rows: TrainingRows, coefficients: Doubles, intercepts: Doubles, c: float) -> float:
+    """The mean objective, image by image, in float64."""
+    total = 0.0
+    for x, label, weight in zip(rows.features.astype(np.float64), rows.labels, rows.weight, strict=True):
+        scores = coefficients @ x + intercepts
+        total += weight * (np.log(np.exp(scores).sum()) - scores[label])
+    return float((total + (coefficients**2).sum() / (2 * c)) / rows.weight.sum())
+
+
+def solve(rows: TrainingRows, c: float = 1.0) -> LinearModel:
+    return LogisticRegressionHead(c=c, tol=1e-7, max_iter=10_000).fit(rows, seed=0)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize("c", [0.03, 1.0, 30.0])
+def test_it_is_scikit_learns_logistic_regression(classes: int, c: float) -> None:
+    rows = make_rows(classes)
+    rows = weighted(rows, np.random.default_rng(1).uniform(0.2, 2, len(rows.labels)))
+    reference = LogisticRegression(C=c, tol=1e-8, max_iter=10_000)
+    reference.fit(rows.features.astype(np.float64), rows.labels, sample_weight=rows.weight)
+    unseen = make_rows(classes, seed=5).features
+    probabilities = solve(rows, c).probabilities(unseen)
+    np.testing.assert_allclose(probabilities, reference.predict_proba(unseen.astype(np.float64)), atol=2e-3)
+
+
+def test_two_classes_follow_the_binomial_objective() -> None:
+    rows = make_rows(2)
+    reference = LogisticRegression(C=1.0, tol=1e-8, max_iter=10_000).fit(rows.features.astype(np.float64), rows.labels)
+    model = solve(rows)
+    assert model.coefficients.shape == (2, 6)
+    np.testing.assert_allclose(model.coefficients[1] - model.coefficients[0], reference.coef_[0], atol=2e-3)
+    assert model.intercepts[1] - model.intercepts[0] == pytest.approx(reference.intercept_[0], abs=2e-3)
+
+
+def test_the_defaults_converge_and_say_so() -> None:
+    state = LogisticRegressionHead().fit(make_rows(), seed=0).convergence
+    assert state.converged is True
+    assert state.iterations is not None
+    assert 0 < state.iterations < 2000
+    assert state.gradient_norm is not None
+    assert state.gradient_norm < 1e-3
+
+
+def test_the_reported_objective_is_that_of_the_solution_and_a_minimum() -> None:
+    rows = make_rows()
+    model = solve(rows)
+    assert model.convergence.objective == pytest.approx(
+        naive_objective(rows, model.coefficients, model.intercepts, 1.0), rel=1e-4
+    )
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        moved = model.coefficients + 0.05 * rng.normal(size=model.coefficients.shape)
+        assert naive_objective(rows, moved, model.intercepts, 1.0) > model.convergence.objective
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_evaluate_is_the_naive_objective_and_its_gradient(classes: int) -> None:
+    rng = np.random.default_rng(3)
+    rows = make_rows(classes)
+    rows = weighted(rows, rng.uniform(0.2, 2, len(rows.labels)))
+    coefficients, intercepts = rng.normal(size=(classes, 6)), rng.normal(size=classes)
+    if classes == 2:  # the first class is the reference, fixed at 0
+        coefficients[0], intercepts[0] = 0, 0
+    objective, norm = evaluate(rows, coefficients, intercepts, 0.7)
+    assert objective == pytest.approx(naive_objective(rows, coefficients, intercepts, 0.7), rel=1e-6)
+
+    step, slopes = 1e-5, []
+    for array in (coefficients, intercepts):
+        for index in np.ndindex(array.shape):
+            if classes == 2 and index[0] == 0:
+                continue
+            there = array[index]
+            values = []
+            for sign in (1, -1):
+                array[index] = there + sign * step
+                values.append(naive_objective(rows, coefficients, intercepts, 0.7))
+            array[index] = there
+            slopes.append((values[0] - values[1]) / (2 * step))
+    assert norm == pytest.approx(float(np.linalg.norm(slopes)), rel=1e-5)
+
+
+def test_the_gradient_norm_falls_with_the_tolerance() -> None:
+    rows = make_rows()
+    norms = [LogisticRegressionHead(tol=tol).fit(rows, seed=0).convergence.gradient_norm for tol in (1e-1, 1e-5)]
+    assert norms[1] is not None
+    assert norms[0] is not None
+    assert norms[1] < norms[0] / 100
+
+
+def test_too_few_iterations_warn_and_are_reported_as_not_converged() -> None:
+    with pytest.warns(ConvergenceWarning):
+        state = LogisticRegressionHead(max_iter=2).fit(make_rows(), seed=0).convergence
+    assert state.converged is False
+    assert state.iterations == 2
+    assert state.gradient_norm is not None
+    assert state.gradient_norm > 1e-3
+
+
+def test_no_warning_of_any_kind_with_the_defaults() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for classes in (2, 3):
+            LogisticRegressionHead().fit(make_rows(classes), seed=0)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("views", [2, 5])
+def test_c_means_the_same_at_any_number_of_views(classes: int, views: int) -> None:
+    rows = make_rows(classes)
+    one, many = solve(rows, 0.5), solve(repeated(rows, views), 0.5)
+    np.testing.assert_allclose(many.coefficients, one.coefficients, atol=1e-3)
+    np.testing.assert_allclose(many.probabilities(rows.features), one.probabilities(rows.features), atol=1e-3)
+    assert many.convergence.objective == pytest.approx(one.convergence.objective, rel=1e-5)
+
+
+def test_without_sharing_weights_c_would_change_its_meaning() -> None:
+    rows = make_rows()
+    copies = repeated(rows, 5)
+    unshared = solve(weighted(copies, np.ones(len(copies.labels))), 0.5)
+    assert np.abs(unshared.coefficients - solve(rows, 0.5).coefficients).max() > 0.1
+    np.testing.assert_allclose(unshared.coefficients, solve(rows, 2.5).coefficients, atol=2e-3)  # 5 times the C
+
+
+def test_a_weight_counts_as_that_many_repetitions() -> None:
+    rows = make_rows()
+    times = np.random.default_rng(1).integers(1, 4, size=len(rows.labels))
+    plain = TrainingRows(
+        np.repeat(rows.features, times, axis=0), np.repeat(rows.labels, times), np.ones(times.sum()), rows.images
+    )
+    expected = solve(plain).probabilities(rows.features)
+    np.testing.assert_allclose(
+        solve(weighted(rows, times.astype(float))).probabilities(rows.features), expected, atol=1e-3
+    )
+
+
+def test_separable_classes_stay_finite() -> None:
+    rows = make_rows(3)
+    far = TrainingRows(
+        rows.features + 50 * np.eye(6, dtype=np.float32)[rows.labels], rows.labels, rows.weight, rows.images
+    )
+    model = LogisticRegressionHead(c=100.0).fit(far, seed=0)
+    assert np.isfinite(model.coefficients).all()
+    assert (model.probabilities(far.features).argmax(axis=1) == far.labels).all()
+
+
+def test_nothing_is_random() -> None:
+    rows = make_rows()
+    models = [LogisticRegressionHead().fit(rows, seed=seed) for seed in (0, 1)]
+    np.testing.assert_array_equal(models[0].coefficients, models[1].coefficients)
+
+
+@pytest.mark.parametrize("name", ["c", "tol", "max_iter"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+def test_values_out_of_range_name_the_option(name: str, value: float) -> None:
+    with pytest.raises(FrozenprobeError, match="above 0") as caught:
+        LogisticRegressionHead(**{name: value})
+    assert caught.value.where == "--" + name.replace("_", "-")
+    assert caught.value.found == str(value)
