@@ -13,21 +13,8 @@ from frozenprobe.cli import ProgressPrinter, main
 from .conftest import write_image
 
 VIT = [
-    "torchvision:VisionTransformer",
-    "--heads",
-    "3",
-    "--resize",
-    "36",
-    "--interpolation",
-    "bicubic",
-    "--mean",
-    ".5",
-    ".5",
-    ".5",
-    "--std",
-    ".5",
-    ".5",
-    ".5",
+    *("torchvision:VisionTransformer", "--heads", "3", "--resize", "36", "--interpolation", "bicubic"),
+    *("--mean", ".5", ".5", ".5", "--std", ".5", ".5", ".5"),
 ]
 
 
