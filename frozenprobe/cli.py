@@ -107,7 +107,7 @@ class ProgressPrinter:
 
 @main.command()
 @click.option("--train", type=FILE, default=ImageSources.train, show_default=True, help="Class folders of images.")
-@click.option("--test", type=FILE, help=f"Folder of unlabelled images.  [default: {ImageSources.test}, if there]")
+@click.option("--test", type=FILE, help="Folder of unlabelled images.  [default: `test` beside --train, if there]")
 @click.option("--train-csv", type=FILE, help="Labels as a CSV; image names are looked for in --train.")
 @click.option("--image-column", help="Column of image names in the CSV.  [default: guessed]")
 @click.option("--label-column", help="Column of labels in the CSV.  [default: guessed]")
@@ -146,7 +146,7 @@ def extract(as_json: bool, **given: Any) -> None:
     """
     from frozenprobe.extract.run import extract_features, render_report
 
-    test = given["test"] or (ImageSources.test if ImageSources.test and ImageSources.test.is_dir() else None)
+    test = given["test"] or ImageSources.test_beside(given["train"])
     columns = CsvColumns(given["image_column"], given["label_column"], given["group_column"], given["fold_column"])
     weights_options = WeightsOptions(
         **{name: given[name] for name in ("heads", "resize", "interpolation", "mean", "std")}

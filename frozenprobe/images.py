@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -170,11 +171,7 @@ def list_images(root: Path) -> list[tuple[str, Path]]:
             where=root.absolute(),
             remedy="check the path, or name the folder with --train DIR / --test DIR",
         )
-    found = sorted(
-        (composed(name.as_posix()), path)
-        for path in root.rglob("*")
-        if not is_hidden(name := path.relative_to(root)) and path.suffix.lower() in IMAGE_ENDINGS and path.is_file()
-    )
+    found = sorted((composed(path.relative_to(root).as_posix()), path) for path in walk_images(root))
     if not found:
         raise ImageError(
             f"Images ({', '.join(ending[1:] for ending in IMAGE_ENDINGS)})",
@@ -184,6 +181,21 @@ def list_images(root: Path) -> list[tuple[str, Path]]:
         )
     check_ids([name for name, _ in found], where=root)
     return found
+
+
+def walk_images(root: Path) -> Iterator[Path]:
+    """Every image file below `root`; links to folders are followed, but never in a circle."""
+    seen: set[str] = set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = [name for name in subfolders if not is_hidden(name)]
+        for name in files:
+            if not is_hidden(name) and name.lower().endswith(IMAGE_ENDINGS):
+                yield Path(folder, name)
 
 
 def check_ids(ids: Iterable[str], *, where: Path) -> None:
@@ -312,6 +324,6 @@ def has_surrogates(text: str) -> bool:
     return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def is_hidden(relative: Path) -> bool:
-    """Whether a file lies in a hidden place: `.thumbnails/`, `._photo.jpg` or macOS's `__MACOSX/`."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in relative.parts)
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is left alone: `.thumbnails`, `._photo.jpg`, macOS's `__MACOSX`."""
+    return name.startswith(".") or name == "__MACOSX"

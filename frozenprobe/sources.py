@@ -33,3 +33,9 @@ class ImageSources:
     train_csv: Path | None = None
     columns: CsvColumns = CsvColumns()
     sample: Path | None = None
+
+    @staticmethod
+    def test_beside(train: Path) -> Path | None:
+        """The folder `test` beside the training folder, if there is one."""
+        folder = train.absolute().parent / "test"
+        return train.parent / "test" if folder.is_dir() else None

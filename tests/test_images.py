@@ -39,8 +39,8 @@ def test_class_folders_give_sorted_names_and_relative_ids(tmp_path):
 def test_the_order_of_the_listing_changes_nothing(tmp_path, monkeypatch):
     touch(tmp_path, *(f"{label}/{index}.jpg" for label in ("10", "2", "ä", "b") for index in range(3)))
     plain = read_class_folders(tmp_path)
-    rglob = Path.rglob
-    monkeypatch.setattr(Path, "rglob", lambda self, pattern: reversed(list(rglob(self, pattern))))
+    walk = os.walk
+    monkeypatch.setattr(os, "walk", lambda *given, **options: reversed(list(walk(*given, **options))))
     turned = read_class_folders(tmp_path)
     assert turned.ids == plain.ids
     assert turned.class_names == plain.class_names == ("10", "2", "b", "ä")
@@ -71,6 +71,15 @@ def test_one_name_in_two_encodings_is_an_error(tmp_path):
     )
     with pytest.raises(ImageError, match="more than once"):
         read_class_folders(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
+    touch(tmp_path / "elsewhere" / "b", "1.jpg")
+    touch(tmp_path / "train", "a/1.jpg")
+    (tmp_path / "train" / "b").symlink_to(tmp_path / "elsewhere" / "b")
+    (tmp_path / "train" / "a" / "again").symlink_to(tmp_path / "train")
+    assert read_class_folders(tmp_path / "train").ids == ("a/1.jpg", "b/1.jpg")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file names are always Unicode there")

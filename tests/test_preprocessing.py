@@ -30,7 +30,7 @@ ODD_SIZES = [(611, 433), (257, 700), (90, 61)]  # larger, long and thin, smaller
 def normalised(view: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
     """What the network gets: the view through the Embedder, with a network that hands its input on."""
     backbone = Backbone(find_backbone("resnet18.in1k"), nn.Flatten(), None, preprocessing, "")
-    flat = Embedder(backbone, torch.device("cpu"), "float32").embed(np.asarray(view)[None], [None])
+    flat = Embedder(backbone, torch.device("cpu"), "float32").embed(np.array(view)[None], [None])
     return torch.from_numpy(flat).view(3, view.height, view.width)
 
 
@@ -47,7 +47,7 @@ def test_clean_view_is_what_torchvisions_weights_want(info, size: tuple[int, int
 @pytest.mark.parametrize("crop_mode", ["center", "squash"])
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet10t", "test_vit"])
 def test_clean_view_is_what_timms_config_wants(name: str, crop_mode: str, size: tuple[int, int]) -> None:
-    """Bit for bit, except that timm's squash leaves a hair of rounding to nobody: it too is exact."""
+    """Bit for bit, also where timm squashes instead of cropping."""
     model, image = timm.create_model(name), picture(size)
     config = timm.data.resolve_model_data_config(model) | {"crop_mode": crop_mode}
     preprocessing = timm_preprocessing(config, name)

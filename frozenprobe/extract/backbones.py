@@ -45,9 +45,17 @@ class BackboneInfo:
     source: str
 
     @property
-    def imagenet_labels(self) -> bool:
-        """Whether ImageNet-1k's labels shaped the features."""
-        return self.pretraining in (IN1K, SWAG_E2E)
+    def remarks(self) -> tuple[str, ...]:
+        """What the weights may be used for and what they have seen, said plainly."""
+        lines = [f"licence of the weights: {self.licence}", f"pre-training data: {self.pretraining}"]
+        if self.licence == SWAG_LICENCE:
+            lines.insert(1, f"for commercial use take another backbone, such as {PERMISSIVE}")
+        if self.pretraining in (IN1K, SWAG_E2E):
+            lines.append(
+                "ImageNet's 1000 labels shaped these features: classes like those (dogs, birds, vehicles, household "
+                "things) score higher than classes unlike them; test images taken from ImageNet would not be unseen"
+            )
+        return tuple(lines)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +94,23 @@ class Embedder:
         return array
 
     def _forward(self, images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32):
+        with (
+            full_precision(self.device),
+            torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32),
+        ):
             features: torch.Tensor = self.network(images)
         return features.float()
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """On CUDA, convolutions in float32 round their inputs to 10 bits (TF32) unless told not to."""
+    if device.type != "cuda":
+        return nullcontext()
+    cudnn = torch.backends.cudnn
+    return cudnn.flags(
+        enabled=cudnn.enabled,
+        benchmark=cudnn.benchmark,
+        benchmark_limit=cudnn.benchmark_limit,
+        deterministic=cudnn.deterministic,
+        allow_tf32=False,
+    )

@@ -19,7 +19,6 @@ from frozenprobe._version import __version__
 from frozenprobe.cache.pieces import RowStore
 from frozenprobe.cache.store import write_features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.backbones import PERMISSIVE, SWAG_LICENCE, BackboneInfo
 from frozenprobe.extract.compute import Embedder, choose_device
 from frozenprobe.extract.inspection import Progress, inspect
 from frozenprobe.extract.loader import Job, Row, Seconds, ViewSettings, load_batches
@@ -73,7 +72,7 @@ def extract_features(request: ExtractRequest, progress: Progress = ignore_progre
     start = time.perf_counter()
     device = choose_device(request.device)
     target = open_target(request, device)
-    tell_licence(target.info)
+    log.info("\n  ".join([f"backbone {target.info.name}", *target.info.remarks]))
     images = inspect(request, target, progress)
     rows = RowStore(target.out, target.spec, target.existing)
     contents = plan_contents(target, images)
@@ -93,19 +92,6 @@ def extract_features(request: ExtractRequest, progress: Progress = ignore_progre
     report.seconds.writing += time.perf_counter() - begin
     report.elapsed = time.perf_counter() - start
     return report
-
-
-def tell_licence(info: BackboneInfo) -> None:
-    """Say what the weights may be used for, and what they have seen."""
-    log.info("backbone %s; licence of the weights: %s", info.name, info.licence)
-    if info.licence == SWAG_LICENCE:
-        log.info("  for commercial use take another backbone, such as %s", PERMISSIVE)
-    log.info("  pre-training data: %s", info.pretraining)
-    if info.imagenet_labels:
-        log.info(
-            "  ImageNet's 1000 labels shaped these features: classes like those (dogs, birds, vehicles, household\n"
-            "  things) score higher than classes unlike them, and test images taken from ImageNet would not be unseen"
-        )
 
 
 def compute(
@@ -170,6 +156,7 @@ def describe(backbone: Backbone, settled: Settled) -> dict[str, str]:
         "libraries": ", ".join(f"{name} {number}" for name, number in libraries.items()),
         "licence": backbone.info.licence,
         "pretraining": backbone.info.pretraining,
+        "remarks": "; ".join(backbone.info.remarks),
         "weights": backbone.weights_from,
         "weights_file": str(settled.weights or ""),
         "weights_options": options_text(settled.weights_options),

@@ -91,6 +91,8 @@ def cross_validate(
     """
     if options.class_weight not in (None, "balanced"):
         raise unknown_name("class weight", options.class_weight, ("balanced",), where="--class-weight")
+    if options.seed < 0:
+        raise FrozenprobeError("A seed from 0 on", found=str(options.seed), where="--seed", remedy="give 0 or more")
     info = find_head(options.head)
     head = make_head(options.head, options.settings)
     options = replace(options, scale=options.scale or info.scale)
