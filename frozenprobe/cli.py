@@ -43,7 +43,7 @@ class Commands(click.Group):
             click.echo(f"error: {error}", err=True)
             ctx.exit(1)
         except OSError as error:
-            if error.filename is None and error.errno is None:
+            if error.errno is None or isinstance(error, BrokenPipeError):
                 raise
             click.echo(f"error: {error.strerror}: {error.filename or ''}", err=True)
             ctx.exit(1)

