@@ -156,7 +156,7 @@ def extract(as_json: bool, **given: Any) -> None:
         choices=Choices(
             **{name: given[name] for name in ("backbone", "weights", "recipe", "views", "preprocess", "seed")},
             **{name: given[name] for name in ("dtype", "storage")},
-            test_views=tuple(given["test_views"].split(",")) if given["test_views"] else None,
+            test_views=names_of(given["test_views"]),
             weights_options=weights_options if weights_options != WeightsOptions() else None,
         ),
         **{name: given[name] for name in ("out", "device", "batch_size", "workers", "skip_bad", "max_pixels", "limit")},
@@ -200,7 +200,7 @@ def probe(features: Path | None, features_dir: Path, as_json: bool, per_class: b
     options = ProbeOptions(
         head=given["head"] or ProbeOptions.head,
         settings={name: given[name] for name in names if given[name] is not None},
-        test_views=tuple(given["test_views"].split(",")) if given["test_views"] else None,
+        test_views=names_of(given["test_views"]),
         **{name: given[name] for name in ("folds", "seed", "views", "scale", "class_weight")},
     )
     if not as_json:
@@ -273,6 +273,11 @@ def demo(folder: Path, as_json: bool) -> None:
     report = run_demo(folder, say=lambda text: click.echo(text, err=as_json), progress=ProgressPrinter())
     if as_json:
         print_json(asdict(report))
+
+
+def names_of(text: str | None) -> tuple[str, ...] | None:
+    """Comma-separated names; None stays None."""
+    return tuple(name.strip() for name in text.split(",")) if text else None
 
 
 def print_json(values: Any) -> None:

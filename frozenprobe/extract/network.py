@@ -134,8 +134,10 @@ def read_weights(path: Path) -> State:
     for key in WRAPPERS:
         inner = loaded.get(key) if isinstance(loaded, Mapping) else None
         loaded = inner if isinstance(inner, Mapping) else loaded
-    if not isinstance(loaded, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in loaded.values()):
-        raise broken(f"a {type(loaded).__name__} of other things than tensors")
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in loaded.items()
+    ):
+        raise broken(f"a {type(loaded).__name__} of other things than named tensors")
     state = dict(loaded)
     for prefix in PREFIXES:
         if state and all(key.startswith(prefix) for key in state):

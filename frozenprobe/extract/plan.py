@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from frozenprobe.cache.pieces import RowStore
@@ -26,6 +28,26 @@ def plan_contents(target: Target, images: Inspected) -> Contents:
         sample=images.sample,
         about=target.existing.about if target.existing else {},
     )
+
+
+def require_same_set(images: Inspected, existing: Features | None, out: Path) -> int:
+    """How many images leave the file because they are no longer there.
+
+    Raises:
+        FrozenprobeError: all of them would: this is another set of images, and the file was paid for.
+    """
+    if existing is None:
+        return 0
+    there = set(images.train.hashes)
+    gone = sum(content_hash not in there for content_hash in existing.train.hashes)
+    if gone == len(existing.train):
+        raise FrozenprobeError(
+            "The training images that the existing feature file was made of, or some of them",
+            found="none of them: these are other images",
+            where=out,
+            remedy="name another file for them with --out FILE (or remove this one)",
+        )
+    return gone
 
 
 def missing_jobs(contents: Contents, images: Inspected, rows: RowStore) -> list[Job]:

@@ -23,7 +23,7 @@ from frozenprobe.extract.compute import Embedder, choose_device
 from frozenprobe.extract.inspection import Progress, inspect
 from frozenprobe.extract.loader import Job, Row, Seconds, ViewSettings, load_batches
 from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.plan import missing_jobs, plan_contents, same_contents
+from frozenprobe.extract.plan import missing_jobs, plan_contents, require_same_set, same_contents
 from frozenprobe.extract.settings import ExtractRequest, Settled
 from frozenprobe.extract.target import Target, open_target, options_text
 
@@ -74,6 +74,9 @@ def extract_features(request: ExtractRequest, progress: Progress = ignore_progre
     target = open_target(request, device)
     log.info("\n  ".join([f"backbone {target.info.name}", *target.info.remarks]))
     images = inspect(request, target, progress)
+    gone = require_same_set(images, target.existing, target.out)
+    if gone:
+        log.info("%d training images are no longer there and leave the feature file", gone)
     rows = RowStore(target.out, target.spec, target.existing)
     contents = plan_contents(target, images)
     jobs = missing_jobs(contents, images, rows)

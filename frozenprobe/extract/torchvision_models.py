@@ -144,7 +144,7 @@ def read_vit_shape(state: State) -> VitShape | None:
     if not blocks or not mlp or not {"conv_proj.weight", "encoder.pos_embedding"} <= set(state):
         return None
     patches, positions = state["conv_proj.weight"], state["encoder.pos_embedding"]
-    if patches.ndim != 4 or positions.ndim != 3:
+    if patches.ndim != 4 or positions.ndim != 3 or positions.shape[1] < 2:
         return None
     grid = math.isqrt(positions.shape[1] - 1)
     return VitShape(patches.shape[2], patches.shape[0], len(blocks), mlp[0].shape[0], grid * patches.shape[2])
