@@ -117,7 +117,7 @@ def make_features(tmp_path: Path) -> MakeFeatures:
             rows = centres[label] + noise * rng.normal(size=(len(test_views), dim))
             store.add([code] * len(rows), test_views, rows.astype(np.float32))
         write_features(path, contents, store.read_block)
-        store.discard()
+        store.discard(contents)
         return open_features(path)
 
     return make

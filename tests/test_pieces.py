@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.store import Contents, Split
 
 from .conftest import SPEC
 
@@ -20,6 +21,12 @@ def row(code: str, view: str, dim: int = 3) -> np.ndarray:
 
 def add(store: RowStore, *keys: tuple[str, str]) -> None:
     store.add([code for code, _ in keys], [view for _, view in keys], np.stack([row(*key) for key in keys]))
+
+
+def contents_of(codes: str) -> Contents:
+    """A finished file's contents: these images, the clean view."""
+    split = Split(tuple(codes), tuple(codes), np.ones(len(codes), dtype=bool), np.zeros(len(codes), dtype=np.int64))
+    return Contents(SPEC, 3, ("clean",), (), ("one class",), split, None, None)
 
 
 def test_a_piece_is_there_for_the_next_process(tmp_path):
@@ -37,8 +44,9 @@ def test_pieces_of_another_specification_are_left_alone(tmp_path):
     mine = RowStore(tmp_path / "f.h5", SPEC, None)
     assert ("a", "clean") not in mine
     add(mine, ("a", "clean"))
-    mine.discard()
+    mine.discard(contents_of("a"))
     assert ("a", "clean") in RowStore(tmp_path / "f.h5", other, None)
+    assert ("a", "clean") not in RowStore(tmp_path / "f.h5", SPEC, None)
 
 
 def test_a_damaged_piece_counts_as_none(tmp_path):
@@ -55,8 +63,17 @@ def test_a_damaged_piece_counts_as_none(tmp_path):
 def test_discarding_removes_the_folder(tmp_path):
     store = RowStore(tmp_path / "f.h5", SPEC, None)
     add(store, ("a", "clean"))
-    store.discard()
+    store.discard(contents_of("a"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_piece_with_rows_that_the_file_has_not_is_kept(tmp_path):
+    store = RowStore(tmp_path / "f.h5", SPEC, None)
+    add(store, ("a", "clean"), ("b", "clean"))
+    add(store, ("c", "clean"))
+    store.discard(contents_of("ac"))
+    later = RowStore(tmp_path / "f.h5", SPEC, None)
+    assert [(code, "clean") in later for code in "abc"] == [True, True, False]
 
 
 def test_a_new_piece_never_replaces_one_that_is_there(tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.cache.spec import FeatureSpec
-from frozenprobe.cache.store import Features, Vectors, read_strings, write_strings
+from frozenprobe.cache.store import Contents, Features, Vectors, read_strings, write_strings
 from frozenprobe.publish import publish_bytes
 
 
@@ -33,7 +33,7 @@ class RowStore:
         self.folder = path.with_name(path.name + ".pieces")
         self.spec = spec
         self.path = path
-        self.pieces: list[str] = []
+        self.pieces: dict[str, list[tuple[str, str]]] = {}  # name -> (hash, view) of its rows
         self.places: dict[tuple[str, str], tuple[str, int, int]] = {}  # (hash, view) -> (piece or split, row, column)
         for name, split, views in existing.splits if existing else []:
             for row in np.flatnonzero(split.usable).tolist():
@@ -90,10 +90,21 @@ class RowStore:
         assert out is not None
         return out
 
-    def discard(self) -> None:
-        """Delete this specification's pieces, once their rows are in a finished file."""
-        for piece in self.pieces:
-            (self.folder / piece).unlink(missing_ok=True)
+    def discard(self, contents: Contents) -> None:
+        """Delete the pieces whose rows are all in a finished file of these contents.
+
+        A piece with other rows stays: a smoke run must not throw away what a killed full run had computed.
+        """
+        stored = {
+            (content_hash, view)
+            for _, split, views in contents.splits
+            for content_hash, usable in zip(split.hashes, split.usable, strict=True)
+            if usable
+            for view in views
+        }
+        for piece, keys in self.pieces.items():
+            if stored.issuperset(keys):
+                (self.folder / piece).unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
@@ -117,6 +128,6 @@ class RowStore:
             return
 
     def _note(self, piece: str, hashes: Sequence[str], views: Sequence[str]) -> None:
-        self.pieces.append(piece)
-        for row, key in enumerate(zip(hashes, views, strict=True)):
+        self.pieces[piece] = list(zip(hashes, views, strict=True))
+        for row, key in enumerate(self.pieces[piece]):
             self.places[key] = (piece, row, 0)

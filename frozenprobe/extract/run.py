@@ -91,7 +91,7 @@ def extract_features(request: ExtractRequest, progress: Progress = ignore_progre
         contents = replace(contents, dim=rows.dim, about=about | {"created": utc_now()})
         write_features(target.out, contents, rows.read_block)
         report.written = True
-    rows.discard()
+    rows.discard(contents)
     report.seconds.writing += time.perf_counter() - begin
     report.elapsed = time.perf_counter() - start
     return report
