@@ -113,7 +113,7 @@ def make_features(tmp_path: Path) -> MakeFeatures:
                 image = centres[label] + noise * rng.normal(size=dim)
                 rows = image + 0.2 * noise * rng.normal(size=(len(contents.views), dim))
                 store.add([code] * len(rows), contents.views, rows.astype(np.float32))
-        for code, label in zip(test_codes, test_truth, strict=True):
+        for code, label in zip(np.array(test_codes)[usable].tolist(), test_truth[usable], strict=True):
             rows = centres[label] + noise * rng.normal(size=(len(test_views), dim))
             store.add([code] * len(rows), test_views, rows.astype(np.float32))
         write_features(path, contents, store.read_block)
