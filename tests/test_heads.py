@@ -13,9 +13,9 @@ from frozenprobe.probe.heads import LinearModel, TrainingRows, make_head, softma
 from frozenprobe.probe.options import HEADS, SCALES
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Threads only wait for each other at this size, for minutes on a busy machine."""
+    """More would only wait for each other at this size."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

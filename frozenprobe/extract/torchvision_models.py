@@ -64,6 +64,7 @@ def load_torchvision(info: BackboneInfo, weights: Path | None, options: WeightsO
         state, weights_from = download(enum, info.name), info.source
     else:
         state, weights_from = read_weights(weights), str(weights)
+    state = with_present_names(state)
     with torch.device("meta"):  # the weights replace every tensor: drawing random ones first would cost seconds
         side = {"image_size": info.size} if architecture.startswith("vit") else {}
         network = models.get_model(architecture, weights=None, **side)
@@ -81,7 +82,7 @@ def load_shaped_vit(info: BackboneInfo, weights: Path | None, options: WeightsOp
         raise FrozenprobeError(
             f"A file of weights for {info.name}", found="none", where="--weights", remedy="add --weights FILE"
         )
-    state = read_weights(weights)
+    state = with_present_names(read_weights(weights))
     shape = read_vit_shape(state)
     if shape is None:
         raise FrozenprobeError(
@@ -137,17 +138,25 @@ def shaped_vit(state: State, shape: VitShape, options: WeightsOptions, weights_f
     return replace(backbone, architecture=f"{heads} heads")
 
 
+def with_present_names(state: State) -> State:
+    """torchvision 0.14 renamed the MLP's layers; the official files of its VisionTransformers have the old names."""
+    return {
+        name.replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3."): tensor
+        for name, tensor in state.items()
+    }
+
+
 def read_vit_shape(state: State) -> VitShape | None:
     """The shape of a VisionTransformer's state dict; None if it is something else."""
     blocks = {int(found[1]) for key in state if (found := re.match(r"encoder\.layers\.encoder_layer_(\d+)\.", key))}
-    mlp = [state[key] for key in state if re.fullmatch(r".*encoder_layer_0\.mlp\.(0|linear_1)\.weight", key)]
-    if not blocks or not mlp or not {"conv_proj.weight", "encoder.pos_embedding"} <= set(state):
+    telling = ("conv_proj.weight", "encoder.pos_embedding", "encoder.layers.encoder_layer_0.mlp.0.weight")
+    if not set(telling) <= set(state):
         return None
-    patches, positions = state["conv_proj.weight"], state["encoder.pos_embedding"]
-    if patches.ndim != 4 or positions.ndim != 3 or positions.shape[1] < 2:
+    patches, positions, mlp = (state[name] for name in telling)
+    if patches.ndim != 4 or positions.ndim != 3 or positions.shape[1] < 2 or mlp.ndim != 2:
         return None
     grid = math.isqrt(positions.shape[1] - 1)
-    return VitShape(patches.shape[2], patches.shape[0], len(blocks), mlp[0].shape[0], grid * patches.shape[2])
+    return VitShape(patches.shape[2], patches.shape[0], len(blocks), mlp.shape[0], grid * patches.shape[2])
 
 
 def enum_preprocessing(enum: models.WeightsEnum) -> Preprocessing:

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.cache.store import Features
-from frozenprobe.errors import FrozenprobeError, unknown_name
+from frozenprobe.errors import FrozenprobeError, some, unknown_name
 from frozenprobe.probe import metrics
-from frozenprobe.probe.folds import assign_folds, cluster_images, folds_from_column, unscored_classes
+from frozenprobe.probe.folds import assign_folds, cluster_images, folds_from_column, split_clusters, unscored_classes
 from frozenprobe.probe.heads import Arrays, Convergence, FittedHead, Head, Ints, TrainingRows, make_head
 from frozenprobe.probe.notes import make_notes
 from frozenprobe.probe.options import DEFAULT_FOLDS, ProbeOptions, find_head
@@ -95,7 +95,7 @@ def cross_validate(
         raise FrozenprobeError("A seed from 0 on", found=str(options.seed), where="--seed", remedy="give 0 or more")
     info = find_head(options.head)
     head = make_head(options.head, options.settings)
-    options = replace(options, scale=options.scale or info.scale)
+    options = replace(options, scale=options.scale or info.scale, settings=dict(vars(head)))
     views = choose_views(features, options, augmented_only=info.augmented_only)
     split = features.train
     if split.labels is None:
@@ -107,7 +107,11 @@ def cross_validate(
         folds = folds_from_column(split.folds)
     else:
         folds = assign_folds(
-            split.labels, clusters, split.hashes, folds=options.folds or DEFAULT_FOLDS, seed=options.seed
+            split.labels,
+            clusters,
+            split.hashes,
+            folds=DEFAULT_FOLDS if options.folds is None else options.folds,
+            seed=options.seed,
         )
     unscored = unscored_classes(split.labels, folds)
     scored = ~np.isin(split.labels, unscored)
@@ -118,12 +122,20 @@ def cross_validate(
             where=features.path,
             remedy="add images; equal files count once",
         )
+    count = int(folds.max()) + 1
+    lonely = [fold + 1 for fold in range(count) if len(np.unique(split.labels[folds != fold])) < 2]
+    if lonely:
+        raise FrozenprobeError(
+            "Images of at least two classes outside every fold",
+            found=f"one class is left to train on when fold {some(lonely)} is held out",
+            where=features.path,
+            remedy="add images of the smaller class (equal files count once), or choose other --folds",
+        )
     trainer = Trainer(head, options, read_finite(features, "train", views.train), split.labels)
     shown = read_finite(features, "train", views.score)
     oof = np.zeros((len(split), len(features.class_names)))
     rows: list[FoldScore] = []
     best_right = 0
-    count = int(folds.max()) + 1
     for fold in range(count):
         held = folds == fold
         start = time.perf_counter()
@@ -155,7 +167,7 @@ def cross_validate(
         refit=final.head.convergence,
         optimistic=best_right / int(scored.sum()) if snapshots else None,
         model=final.head.arrays() | final.scaling.arrays(),
-        notes=tuple(make_notes(features, options, unscored, views)),
+        notes=tuple(make_notes(features, options, unscored, views, torn=len(split_clusters(clusters, folds)))),
     )
 
 
@@ -177,7 +189,7 @@ class FittedProbe:
         """Probabilities of images, averaged over their views: `(n, views, D)` -> `(n, C)`; 0 for classes never seen."""
         images, views, dim = vectors.shape
         rows = self.scaling.apply(vectors.reshape(images * views, dim))
-        seen = (head or self.head).probabilities(rows).reshape(images, views, -1).mean(axis=1)
+        seen = (head or self.head).probabilities(rows).reshape(images, views, len(self.classes)).mean(axis=1)
         result = np.zeros((images, self.total))
         result[:, self.classes] = seen
         return result

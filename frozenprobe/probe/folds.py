@@ -60,7 +60,7 @@ def assign_folds(labels: Ints, clusters: Ints, hashes: Sequence[str], *, folds: 
             where="--folds",
             remedy="choose a number in this range",
         )
-    members = [np.flatnonzero(clusters == 0)] if count == 1 else split_by(clusters)
+    members = split_by(clusters)
     keys = [min(cluster_key(hashes[image], seed) for image in images) for images in members]
     order = sorted(range(count), key=lambda cluster: (-len(members[cluster]), keys[cluster]))
     per_class = np.bincount(labels)
@@ -100,6 +100,12 @@ def unscored_classes(labels: Ints, folds: Ints) -> Ints:
     held = np.zeros((int(labels.max()) + 1, int(folds.max()) + 1), dtype=np.int64)
     np.add.at(held, (labels, folds), 1)
     return np.flatnonzero(held.max(axis=1) == held.sum(axis=1))
+
+
+def split_clusters(clusters: Ints, folds: Ints) -> Ints:
+    """Clusters with images in more than one fold: `assign_folds` leaves none, a user's own folds may."""
+    places = np.unique(np.stack([clusters, folds]), axis=1)
+    return np.flatnonzero(np.bincount(places[0]) > 1)
 
 
 def split_by(clusters: Ints) -> list[Ints]:

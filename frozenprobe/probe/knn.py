@@ -27,7 +27,7 @@ class NearestNeighboursHead:
 
     def __post_init__(self) -> None:
         for name, value in (("--k", self.k), ("--temperature", self.temperature)):
-            if value <= 0:
+            if not 0 < value < float("inf"):
                 raise FrozenprobeError("A number above 0", found=str(value), where=name, remedy="give one")
 
     def fit(self, rows: TrainingRows, *, seed: int) -> NearestNeighbours:

@@ -50,8 +50,11 @@ class LinearHead:
 
     def __post_init__(self) -> None:
         for name, value in (("--epochs", self.epochs), ("--lr", self.lr), ("--batch", self.batch)):
-            if value <= 0:
+            if not 0 < value < float("inf"):
                 raise FrozenprobeError("A number above 0", found=str(value), where=name, remedy="give one")
+        if not 0 <= self.weight_decay < float("inf"):
+            found = str(self.weight_decay)
+            raise FrozenprobeError("A number from 0 on", found=found, where="--weight-decay", remedy="such as 0.01")
 
     def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
         """Train; order and views are drawn from the seed."""

@@ -9,8 +9,16 @@ from frozenprobe.probe.options import ProbeOptions, find_head
 from frozenprobe.probe.views import Views
 
 
-def make_notes(features: Features, options: ProbeOptions, unscored: Ints, views: Views) -> list[str]:
-    """What the user should know about images, classes and views."""
+def make_notes(features: Features, options: ProbeOptions, unscored: Ints, views: Views, *, torn: int) -> list[str]:
+    """What the user should know about images, classes and views.
+
+    Args:
+        features: an opened feature file.
+        options: of the probe.
+        unscored: classes that are not scored.
+        views: which views were used for what.
+        torn: clusters (copies of an image, groups) that the user's fold column splits between folds.
+    """
     split, notes = features.train, []
     if len(unscored):
         names = some(features.class_names[label] for label in unscored)
@@ -19,7 +27,10 @@ def make_notes(features: Features, options: ProbeOptions, unscored: Ints, views:
         )
     copies = len(split) - len(set(split.hashes))
     if copies:
-        notes.append(f"{copies} training images are copies of others, byte for byte; copies stay in one fold")
+        notes.append(
+            f"{copies} training images are copies of others, byte for byte"
+            + ("" if torn else "; copies stay in one fold")
+        )
     contents = set(split.hashes)
     labelled = set(zip(split.hashes, [] if split.labels is None else split.labels.tolist(), strict=True))
     if len(labelled) > len(contents):
@@ -32,9 +43,14 @@ def make_notes(features: Features, options: ProbeOptions, unscored: Ints, views:
         if bad:
             notes.append(f"{len(bad)} test images could not be decoded and are answered by class shares: {some(bad)}")
     if split.groups is not None:
-        notes.append(f"{len(set(split.groups))} groups; no group is split between folds")
+        notes.append(f"{len(set(split.groups))} groups" + ("" if torn else "; no group is split between folds"))
     if split.folds is not None and options.folds is None:
         notes.append("folds are those of the fold column")
+    if torn:
+        notes.append(
+            f"the fold column splits {torn} clusters (copies of one image, or a group) between folds: held-out images "
+            "were in part trained on, and the scores are too high"
+        )
     if find_head(options.head).augmented_only:
         answer = ", ".join(features.test_views[index] for index in views.answer)
         notes.append(f"trained on augmented views only; test images answered on {answer}")

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.crossval import ProbeResult
 from frozenprobe.probe.scaling import Doubles
 from frozenprobe.probe.summary import to_json
+from frozenprobe.publish import sync_folder
 from frozenprobe.tables import Table, write_table
 
 
@@ -75,8 +77,13 @@ def save_run(result: ProbeResult, summary: dict[str, Any], features: Features, f
         write_oof(aside / "oof.csv", result)
         save_arrays(aside / "predictions.npz", prediction_arrays(result, features.sample))
         save_arrays(aside / "head.npz", result.model | {"class_names": names_array(result.class_names)})
+        for file in aside.iterdir():
+            with open(file, "rb+") as handle:
+                os.fsync(handle.fileno())
+        sync_folder(aside)
         target = free_name(folder, f"{created.astimezone():%Y%m%d-%H%M%S}-{result.options.head}")
         os.rename(aside, target)
+        sync_folder(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return target
@@ -145,7 +152,7 @@ def load_run(path: Path) -> Run:
                 arrays["test_usable"],
                 sample,
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, BadZipFile) as error:
         raise FrozenprobeError(
             "The folder of a run (config.json, predictions.npz)",
             found=f"{type(error).__name__}: {error}",
@@ -164,7 +171,7 @@ def newest_run(folder: Path) -> Path:
     for config in folder.glob("[!.]*/config.json"):
         try:
             runs.append((str(json.loads(config.read_text(encoding="utf-8"))["created"]), config.parent))
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             continue
     if not runs:
         raise FrozenprobeError(

@@ -67,18 +67,24 @@ def write_submission(
         )
     sample = sample or run.sample
     labels = read_label_map(label_map, run.class_names) if label_map else run.class_names
+    id_name = "ID" if sample is None else find_id_column(sample, run.test_ids)
+    if probabilities and id_name in labels:
+        raise SubmissionError(
+            f"A column {id_name} for the ids and another one for every class",
+            found=f"a class that is called {id_name}, too",
+            where=sample.path if sample else run.path,
+            remedy="give the class another label with --label-map FILE",
+        )
     if sample is None:
         ids, rows, matched_by = run.test_ids, list(range(len(run.test_ids))), "no sample: all test images"
         columns: tuple[str, ...] = ("ID", *labels) if probabilities else ("ID", "Label")
-        id_name = "ID"
     else:
-        id_name = find_id_column(sample, run.test_ids)
         ids = sample.column(id_name)
         rows, matched_by = match_ids(sample, ids, run.test_ids)
         columns = check_columns(sample, id_name, labels, probabilities=probabilities, mapped=label_map is not None)
     chosen = run.test[rows]
     answers = [labels[index] for index in chosen.argmax(axis=1)]
-    by_column = dict(zip(labels, chosen.T, strict=True)) if probabilities else None
+    by_column = dict(zip(map(composed, labels), chosen.T, strict=True)) if probabilities else None
     cells = fill(columns, id_name, ids, answers, by_column)
     report = SubmissionReport(
         path=out,
@@ -93,12 +99,13 @@ def write_submission(
 
 
 def find_id_column(sample: Table, test_ids: Sequence[str]) -> str:
-    """The first column of the sample that has a test image's id in it; else the first column."""
+    """The column of the sample that names the most test images (a label may happen to name one, too)."""
     known = {key(name) for name in test_ids for key in (exact, base_name, stem)}
-    for name in sample.columns:
-        if any(key(cell) in known for cell in sample.column(name) for key in (exact, base_name, stem)):
-            return name
-    return sample.columns[0]
+
+    def named(column: str) -> int:
+        return len({cell for cell in sample.column(column) if known & {exact(cell), base_name(cell), stem(cell)}})
+
+    return max(sample.columns, key=named)  # the first one of equals
 
 
 def match_ids(sample: Table, ids: Sequence[str], test_ids: Sequence[str]) -> tuple[list[int], str]:
@@ -191,7 +198,7 @@ def check_probability_columns(
 ) -> tuple[str, ...]:
     """The sample's columns if they are one a class; a sample of id and label gets the classes' columns instead."""
     if sorted(map(composed, others)) == sorted(map(composed, labels)):
-        return tuple(name if name == id_name else composed(name) for name in sample.columns)
+        return sample.columns
     if len(others) == 1:
         return (id_name, *labels)
     raise SubmissionError(
@@ -209,12 +216,12 @@ def fill(
     answers: Sequence[str],
     probabilities: dict[str, Doubles] | None,
 ) -> list[list[str]]:
-    """The rows of the CSV; `probabilities` by column, or None for the answers."""
+    """The rows of the CSV; `probabilities` by label in composed form, or None for the answers."""
 
     def cell(row: int, column: str) -> str:
         if column == id_name:
             return ids[row]
-        return answers[row] if probabilities is None else f"{probabilities[column][row]:.6f}"
+        return answers[row] if probabilities is None else f"{probabilities[composed(column)][row]:.6f}"
 
     return [[cell(row, column) for column in columns] for row in range(len(ids))]
 
@@ -233,17 +240,22 @@ def read_label_map(path: Path, class_names: Sequence[str]) -> tuple[str, ...]:
             where=path,
             remedy="write one row a class",
         )
-    pairs = {composed(name.strip()): label.strip() for name, label in table.rows}
-    missing = [name for name in class_names if name not in pairs]
-    labels = [pairs[name] for name in class_names if name in pairs]
-    if missing or len(set(labels)) < len(labels):
+    pairs = [(composed(name.strip()), label.strip()) for name, label in table.rows]
+    label_of = dict(pairs)
+    labels = tuple(label_of.get(name, "") for name in class_names)
+    missing = [name for name, label in zip(class_names, labels, strict=True) if not label]
+    names = Counter(name for name, _ in set(pairs))
+    twice = [name for name in class_names if names[name] > 1]
+    shared = [label for label, count in Counter(labels).items() if count > 1]
+    if missing or twice or shared:
+        found = f"none for {some(missing)}" if missing else f"several labels for {some(twice)}"
         raise SubmissionError(
             "One label of its own for every class",
-            found=f"none for {some(missing)}" if missing else "the same label for several classes",
+            found=found if missing or twice else f"the same label for several classes: {some(shared)}",
             where=path,
             remedy="write one row a class",
         )
-    return tuple(labels)
+    return labels
 
 
 def count_changes(out: Path, answers: dict[str, str], id_name: str) -> int | None:
@@ -272,13 +284,13 @@ def make_warnings(run: Run, rows: Sequence[int], answers: Sequence[str]) -> list
 
 
 def exact(name: str) -> str:
-    """An id as it is, but for surrounding spaces and the encoding of accents."""
-    return composed(name.strip())
+    """An id as it is, but for surrounding spaces, the encoding of accents and Windows' separators."""
+    return composed(name.strip()).replace("\\", "/")
 
 
 def base_name(name: str) -> str:
     """An id without its folders."""
-    return exact(name).replace("\\", "/").rsplit("/", 1)[-1]
+    return exact(name).rsplit("/", 1)[-1]
 
 
 def stem(name: str) -> str:

@@ -58,7 +58,7 @@ def to_json(values: Any) -> str:
     def clean(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: clean(inner) for key, inner in value.items()}
-        if isinstance(value, list):
+        if isinstance(value, (list, tuple)):
             return [clean(inner) for inner in value]
         return None if isinstance(value, float) and not np.isfinite(value) else value
 

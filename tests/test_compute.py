@@ -1,0 +1,213 @@
+"""Batches through a network: the device and dtype that are chosen, and numbers that hold in each of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions, find_backbone, load_backbone
+from frozenprobe.extract.compute import Embedder, choose_device, choose_dtype, full_precision
+from frozenprobe.extract.network import Backbone
+from frozenprobe.extract.preprocessing import Preprocessing
+
+CPU = torch.device("cpu")
+OPTIONS = WeightsOptions(3, 36, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def pixels(count: int, side: int = 32, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def embedder(network: nn.Module, dtype: str = "float32", preprocessing: Preprocessing | None = None) -> Embedder:
+    how = preprocessing or Preprocessing(32, 32)
+    return Embedder(Backbone(find_backbone("resnet18.in1k"), network.eval(), None, how, ""), CPU, dtype)
+
+
+@pytest.mark.parametrize(("cuda", "mps", "chosen"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_auto_takes_cuda_then_mps_then_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert choose_device("auto") == torch.device(chosen)
+    assert choose_device("cpu") == CPU
+
+
+def test_device_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for name in ("cuda", "cuda:0", "mps"):
+        with pytest.raises(FrozenprobeError, match=f"The device {name}\n.*sees cpu\n") as caught:
+            choose_device(name)
+        assert caught.value.where == "--device"
+
+
+def test_second_gpu_of_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choose_device("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(FrozenprobeError, match="The device cuda:1"):
+        choose_device("cuda:1")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:first", "cuda:-1", ""])
+def test_unknown_device_is_an_error_that_lists_the_known(name: str) -> None:
+    with pytest.raises(FrozenprobeError, match=r"Known: auto, cuda, mps, cpu, cuda:1"):
+        choose_device(name)
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [((9, 0), "bfloat16"), ((8, 0), "bfloat16"), ((7, 5), "float16"), ((6, 0), "float16")]
+)
+def test_dtype_on_cuda_follows_the_compute_capability(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: str
+) -> None:
+    """A100 and younger: bfloat16; T4 (7.5) and P100 (6.0), Kaggle's, would only emulate it."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert choose_dtype("auto", torch.device("cuda:0")) == dtype
+    assert choose_dtype("fp32", torch.device("cuda:0")) == "float32"
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps"])
+def test_dtype_elsewhere_is_float32(device: str) -> None:
+    assert choose_dtype("auto", torch.device(device)) == "float32"
+
+
+def test_dtypes_have_short_names_and_unknown_ones_are_errors() -> None:
+    assert [choose_dtype(name, CPU) for name in ("bf16", "fp16", "float16")] == ["bfloat16", "float16", "float16"]
+    with pytest.raises(FrozenprobeError, match=r"did you mean float32\?") as caught:
+        choose_dtype("float23", CPU)
+    assert caught.value.where == "--dtype"
+
+
+def test_input_is_scaled_and_normalised_by_channel() -> None:
+    how = Preprocessing(32, 32, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    batch = pixels(2)
+    found = embedder(nn.Flatten(), preprocessing=how).embed(batch, [None, None]).reshape(2, 3, 32, 32)
+    expected = (batch / 255 - how.mean) / how.std
+    assert np.abs(found - expected.transpose(0, 3, 1, 2)).max() < 1e-6
+
+
+def test_erased_box_is_zero_after_normalisation_in_its_row_alone() -> None:
+    batch = pixels(3)
+    plain = embedder(nn.Flatten()).embed(batch, [None] * 3).reshape(3, 3, 32, 32)
+    found = embedder(nn.Flatten()).embed(batch, [None, (4, 5, 6, 7), None]).reshape(3, 3, 32, 32)
+    inside = np.zeros_like(found, dtype=bool)
+    inside[1, :, 4:10, 5:12] = True
+    assert not found[inside].any()
+    assert np.array_equal(found[~inside], plain[~inside])
+
+
+def test_given_pixels_are_left_as_they_are() -> None:
+    batch = pixels(2)
+    before = batch.copy()
+    embedder(nn.Flatten()).embed(batch, [(0, 0, 32, 32), None])
+    assert np.array_equal(batch, before)
+
+
+def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+
+
+@pytest.mark.parametrize(("dtype", "least"), [("bfloat16", 0.9999), ("float16", 0.999999)])
+def test_half_precision_is_close_to_float32(tiny_vit: Path, dtype: str, least: float) -> None:
+    """Measured on this network: 0.999998 and 0.9999998."""
+    backbone = load_backbone(ANY_VIT, tiny_vit, OPTIONS)
+    batch = pixels(16)
+    whole, half = (Embedder(backbone, CPU, name).embed(batch, [None] * 16) for name in ("float32", dtype))
+    assert half.dtype == np.float32
+    assert not np.array_equal(whole, half)
+    assert cosines(whole, half).min() > least
+
+
+class Overflowing(nn.Module):
+    """Squares what it is given by a matrix product, which autocast runs in half precision: 300^2 > 65504."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[tuple[int, bool]] = []
+        self.register_buffer("identity", torch.eye(3))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.batches.append((len(images), torch.is_autocast_enabled("cpu")))
+        means = images.mean(dim=(2, 3))
+        return (means @ self.identity) * means.to((means @ self.identity).dtype)
+
+
+def test_a_row_that_overflows_float16_is_computed_in_float32() -> None:
+    """Three of four rows stay as float16 made them; the fourth alone goes through again."""
+    how = Preprocessing(32, 32, mean=(0.0, 0.0, 0.0), std=(1 / 300,) * 3)
+    batch = np.zeros((4, 32, 32, 3), dtype=np.uint8)
+    batch += np.array([10, 200, 255, 30], dtype=np.uint8)[:, None, None, None]
+    network = Overflowing()
+    runner = embedder(network, "float16", how)
+    found = runner.embed(batch, [None] * 4)
+    exact = embedder(Overflowing(), "float32", how).embed(batch, [None] * 4)
+    assert np.isfinite(found).all()
+    assert np.array_equal(found[2], exact[2])
+    assert found[2, 0] == pytest.approx(90_000)
+    assert not np.array_equal(found[[0, 1, 3]], exact[[0, 1, 3]])
+    assert found == pytest.approx(exact, rel=2e-3)
+    assert network.batches == [(4, True), (1, False)]
+    assert runner.overflowed == 1
+    runner.embed(batch[:2], [None] * 2)
+    assert runner.overflowed == 1
+
+
+def test_float16_that_holds_everything_is_computed_once() -> None:
+    network = Overflowing()
+    embedder(network, "float16").embed(pixels(3), [None] * 3)
+    assert network.batches == [(3, True)]
+
+
+def test_row_that_is_nan_in_float32_too_is_handed_on() -> None:
+    """Whoever stores the rows refuses them by the name of the image."""
+
+    class Broken(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images.mean(dim=(2, 3)) * torch.nan
+
+    assert np.isnan(embedder(Broken(), "float16").embed(pixels(2), [None] * 2)).all()
+
+
+def test_no_gradient_is_kept() -> None:
+    seen: list[bool] = []
+
+    class Watching(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.is_inference_mode_enabled())
+            return images.mean(dim=(2, 3))
+
+    embedder(Watching()).embed(pixels(1), [None])
+    assert seen == [True]
+
+
+def test_digest_is_the_same_after_the_network_has_run(tiny_vit: Path) -> None:
+    before, after = load_backbone(ANY_VIT, tiny_vit, OPTIONS), load_backbone(ANY_VIT, tiny_vit, OPTIONS)
+    Embedder(after, CPU, "bfloat16").embed(pixels(2), [None] * 2)
+    assert after.digest == before.digest
+
+
+def test_convolutions_on_cuda_are_told_to_keep_float32() -> None:
+    allowed = torch.backends.cudnn.allow_tf32
+    with full_precision(torch.device("cuda")):
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 == allowed
+    with full_precision(CPU):
+        assert torch.backends.cudnn.allow_tf32 == allowed
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize(("dtype", "least"), [("float32", 1 - 1e-6), ("bfloat16", 0.9999), ("float16", 0.99999)])
+def test_cuda_gives_the_cpus_features(tiny_vit: Path, dtype: str, least: float) -> None:
+    batch = pixels(16)
+    there = Embedder(load_backbone(ANY_VIT, tiny_vit, OPTIONS), torch.device("cuda"), dtype).embed(batch, [None] * 16)
+    here = Embedder(load_backbone(ANY_VIT, tiny_vit, OPTIONS), CPU, "float32").embed(batch, [None] * 16)
+    assert cosines(there, here).min() > least
+    if dtype == "float32":
+        assert np.abs(there - here).max() < 1e-5

@@ -1,0 +1,644 @@
+"""The one pass, end to end on real files with a tiny real network: what it computes, reuses, refuses and survives."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import models
+from torchvision import transforms as T
+from torchvision.transforms import InterpolationMode
+
+from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.store import Features, open_features
+from frozenprobe.errors import FrozenprobeError, ImageError, SpecMismatch
+from frozenprobe.extract import run
+from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions
+from frozenprobe.extract.preprocessing import Preprocessing
+from frozenprobe.extract.recipes import cut_view, make_recipe, view_generator
+from frozenprobe.extract.run import ExtractReport, extract_features, render_report
+from frozenprobe.extract.settings import Choices, ExtractRequest
+from frozenprobe.sources import CsvColumns, ImageSources
+from tests.conftest import write_image
+
+HALF = (0.5, 0.5, 0.5)
+OPTIONS = WeightsOptions(3, 36, "bicubic", HALF, HALF)
+PREPROCESSING = Preprocessing(36, 32, "bicubic", HALF, HALF)
+ROWS = 12 * 4 + 5 * 2  # 12 training images with 2 + 2 views, 5 test images with 2
+
+
+@pytest.fixture
+def request_(photo_folder: Path, tiny_vit: Path, tmp_path: Path) -> ExtractRequest:
+    return ExtractRequest(
+        sources=ImageSources(photo_folder / "train", photo_folder / "test"),
+        choices=Choices(ANY_VIT, tiny_vit, OPTIONS, recipe="erase", views=2, storage="float32"),
+        out=tmp_path / "f.h5",
+        workers=0,
+    )
+
+
+def choosing(request: ExtractRequest, **choices: Any) -> ExtractRequest:
+    return replace(request, choices=replace(request.choices, **choices))
+
+
+def untyped(request: ExtractRequest, **choices: Any) -> ExtractRequest:
+    """The same images and file, with nothing typed but these choices."""
+    return replace(request, choices=Choices(**choices))
+
+
+def extracted(request: ExtractRequest) -> tuple[ExtractReport, Features]:
+    report = extract_features(request)
+    return report, open_features(report.path)
+
+
+def rows_of(features: Features) -> dict[tuple[str, str], np.ndarray]:
+    """(content hash, view) -> feature, of all usable images."""
+    return {
+        (code, view): vectors[position]
+        for name, split, views in features.splits
+        for code, usable, vectors in zip(
+            split.hashes, split.usable, features.read(name, range(len(views))), strict=True
+        )
+        for position, view in enumerate(views)
+        if usable
+    }
+
+
+def same_rows(one: Features, other: Features, *, atol: float = 0.0) -> bool:
+    mine, others = rows_of(one), rows_of(other)
+    return set(mine) == set(others) and all(np.allclose(mine[key], others[key], rtol=0, atol=atol) for key in mine)
+
+
+def index_of(features: Features) -> tuple[Any, ...]:
+    train, test = features.train, features.test
+    return (train.ids, train.hashes, train.labels.tolist(), test.ids, test.hashes, features.class_names, features.views)
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the program handles it."""
+
+
+def kill_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: int = 0) -> None:
+    """The call after so many calls of a function never happens."""
+    original, made = getattr(owner, name), []
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        if len(made) == calls:
+            raise Killed
+        made.append(1)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, counted)
+
+
+# What a row is.
+
+
+def test_rows_equal_a_naive_loop(request_: ExtractRequest, tiny_vit: Path) -> None:
+    """One image at a time, torchvision's own network and transforms; augmented views cut by the recipe alone."""
+    report, features = extracted(request_)
+    network = models.VisionTransformer(
+        32, 8, num_layers=2, num_heads=3, hidden_dim=24, mlp_dim=48, num_classes=5
+    ).eval()
+    network.load_state_dict(torch.load(tiny_vit, weights_only=True))
+    network.heads = torch.nn.Identity()
+    to_tensor = T.Compose([T.ToTensor(), T.Normalize(HALF, HALF)])
+    clean = T.Compose([T.Resize(36, interpolation=InterpolationMode.BICUBIC), T.CenterCrop(32)])
+    recipe, erased = make_recipe("erase", PREPROCESSING), 0
+    for folder, split in ((request_.sources.train, features.train), (request_.sources.test, features.test)):
+        for name, code in zip(split.ids, split.hashes, strict=True):
+            image = Image.open(folder / name).convert("RGB")
+            views = [to_tensor(clean(image)), to_tensor(clean(image)).flip(2)]
+            for number in (1, 2) if split is features.train else ():
+                rng = view_generator(code, number, recipe=recipe, seed=0)
+                pixels, box = cut_view(recipe.prepare(image, PREPROCESSING), recipe, rng)
+                view = to_tensor(Image.fromarray(pixels))
+                if box is not None:
+                    erased += 1
+                    view[:, box[0] : box[0] + box[2], box[1] : box[1] + box[3]] = 0
+                views.append(view)
+            with torch.no_grad():
+                expected = np.concatenate([network(view[None]) for view in views])
+            found = np.stack([rows_of(features)[code, view] for view in features.views[: len(views)]])
+            assert np.abs(found - expected).max() < 1e-5
+    assert erased > 3
+    assert (report.computed, report.reused, report.images, report.written) == (ROWS, 0, 17, True)
+
+
+def test_file_holds_what_was_asked_for_and_where_it_came_from(request_: ExtractRequest, tiny_vit: Path) -> None:
+    _, features = extracted(request_)
+    assert features.views == ("clean", "hflip", "aug1", "aug2")
+    assert features.class_names == ("10", "2", "äpfel rot")
+    assert features.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert features.test.ids == tuple(f"{index:03d}.jpg" for index in range(5))
+    assert features.sample.columns == ("ID", "Label")
+    assert features.dim == 24
+    assert (features.spec.recipe, features.spec.seed, features.spec.storage_dtype) == ("erase", 0, "float32")
+    assert features.spec.preprocessing == PREPROCESSING.canonical()
+    about = features.about
+    assert about["weights"] == about["weights_file"] == str(tiny_vit)
+    assert f"torch {torch.__version__.split('+')[0]}" in about["libraries"]
+    assert "licence of the weights" in about["remarks"]
+    assert about["created"] > "2020"
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_rows_do_not_depend_on_the_batch_size(request_: ExtractRequest, tmp_path: Path, batch_size: int) -> None:
+    _, one = extracted(request_)
+    _, other = extracted(replace(request_, batch_size=batch_size, out=tmp_path / "other.h5"))
+    assert same_rows(one, other, atol=1e-5)
+    assert index_of(one) == index_of(other)
+
+
+def test_rows_do_not_depend_on_the_workers(request_: ExtractRequest, tmp_path: Path) -> None:
+    """Bit for bit: the batches have the same shapes."""
+    _, one = extracted(request_)
+    _, other = extracted(replace(request_, workers=2, out=tmp_path / "other.h5"))
+    assert same_rows(one, other)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [{"seed": 1}, {"recipe": "mild"}, {"recipe": "report"}, {"preprocess": "report"}, {"dtype": "bfloat16"}],
+    ids=str,
+)
+def test_rows_depend_on_every_choice_in_the_specification(
+    request_: ExtractRequest, tmp_path: Path, choices: dict[str, Any]
+) -> None:
+    _, one = extracted(request_)
+    _, other = extracted(replace(choosing(request_, **choices), out=tmp_path / "other.h5"))
+    assert one.spec.fingerprint() != other.spec.fingerprint()
+    mine, others = rows_of(one), rows_of(other)
+    assert any(not np.array_equal(mine[key], others[key]) for key in mine if key[1].startswith("aug"))
+    same_clean = all(np.allclose(mine[key], others[key], atol=1e-5) for key in mine if key[1] == "clean")
+    assert same_clean == (set(choices) <= {"seed", "recipe"})
+
+
+def test_float16_storage_is_float32_rounded(request_: ExtractRequest, tmp_path: Path) -> None:
+    _, whole = extracted(request_)
+    _, half = extracted(replace(choosing(request_, storage="float16"), out=tmp_path / "half.h5"))
+    mine, others = rows_of(whole), rows_of(half)
+    assert all(np.array_equal(mine[key].astype(np.float16).astype(np.float32), others[key]) for key in mine)
+
+
+def test_equal_files_are_computed_once_and_stored_for_each(request_: ExtractRequest) -> None:
+    shutil.copy(request_.sources.train / "2" / "0.jpg", request_.sources.train / "2" / "copy.jpg")
+    shutil.copy(request_.sources.train / "2" / "0.jpg", request_.sources.test / "copy.jpg")
+    report, features = extracted(request_)
+    assert report.computed == ROWS
+    train = features.read("train", range(4))
+    first, second = features.train.ids.index("2/0.jpg"), features.train.ids.index("2/copy.jpg")
+    assert np.array_equal(train[first], train[second])
+    assert np.array_equal(features.read("test", range(2))[features.test.ids.index("copy.jpg")], train[first, :2])
+
+
+def test_a_csv_with_groups_and_folds_is_read(request_: ExtractRequest) -> None:
+    folder = request_.sources.train
+    lines = [
+        f"{path.relative_to(folder)},{path.parent.name},p{path.stem},{path.stem}" for path in folder.rglob("*.jpg")
+    ]
+    csv = folder.parent / "train.csv"
+    csv.write_text("\n".join(["file,label,patient,fold", *lines]), encoding="utf-8")
+    columns = CsvColumns("file", "label", "patient", "fold")
+    _, features = extracted(replace(request_, sources=replace(request_.sources, train_csv=csv, columns=columns)))
+    assert features.train.folds == tuple(name[-5] for name in features.train.ids)
+    assert features.train.groups == tuple(f"p{name[-5]}" for name in features.train.ids)
+
+
+# Growing: only what is missing is computed.
+
+
+def test_second_run_finds_nothing_left_to_do(request_: ExtractRequest) -> None:
+    extract_features(request_)
+    before = request_.out.read_bytes()
+    report = extract_features(request_)
+    assert (report.written, report.computed, report.reused) == (False, 0, ROWS)
+    assert "nothing left to do" in render_report(report)
+    assert request_.out.read_bytes() == before
+    assert sorted(path.name for path in request_.out.parent.iterdir()) == ["data", "f.h5"]
+
+
+def test_second_run_does_not_even_load_the_backbone(request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    extract_features(request_)
+    kill_after(monkeypatch, sys.modules["frozenprobe.extract.target"], "load_backbone")
+    assert not extract_features(untyped(request_)).written
+
+
+def test_options_that_are_not_typed_are_the_files(request_: ExtractRequest, tmp_path: Path) -> None:
+    """Recipe, seed, weights, heads ... all come from the file when another view is asked for."""
+    request = choosing(request_, recipe="crop-flip", seed=9, preprocess="report", test_views=("clean",))
+    _, before = extracted(request)
+    report, after = extracted(untyped(request_, views=3))
+    assert report.computed == 12
+    assert after.spec == before.spec
+    _, whole = extracted(replace(choosing(request, views=3), out=tmp_path / "whole.h5"))
+    assert same_rows(after, whole, atol=1e-5)
+
+
+def test_more_views_compute_only_those(request_: ExtractRequest, tmp_path: Path) -> None:
+    """Old rows stay bit-equal; the new ones are those a fresh file would have."""
+    _, before = extracted(request_)
+    report, after = extracted(choosing(request_, views=5, test_views=("clean", "hflip", "direct")))
+    assert report.computed == 12 * (3 + 1) + 5
+    assert report.reused == ROWS
+    assert after.views == ("clean", "hflip", "direct", "aug1", "aug2", "aug3", "aug4", "aug5")
+    old, new = rows_of(before), rows_of(after)
+    assert all(np.array_equal(old[key], new[key]) for key in old)
+    whole = replace(choosing(request_, views=5, test_views=("direct", "hflip")), out=tmp_path / "whole.h5")
+    assert same_rows(after, extracted(whole)[1], atol=1e-5)
+
+
+def test_fewer_views_leave_the_file_as_it_is(request_: ExtractRequest) -> None:
+    extract_features(request_)
+    before = request_.out.read_bytes()
+    report = extract_features(choosing(request_, views=1, test_views=("clean",)))
+    assert not report.written
+    assert request_.out.read_bytes() == before
+
+
+def test_new_photo_computes_only_itself(request_: ExtractRequest) -> None:
+    _, before = extracted(request_)
+    write_image(request_.sources.train / "2" / "new.png", 555)
+    report, after = extracted(request_)
+    assert (report.computed, report.written) == (4, True)
+    assert "2/new.png" in after.train.ids
+    old, new = rows_of(before), rows_of(after)
+    assert all(np.array_equal(old[key], new[key]) for key in old)
+    assert len(new) == len(old) + 4
+
+
+def test_new_class_moves_the_labels_but_no_rows(request_: ExtractRequest) -> None:
+    extract_features(request_)
+    write_image(request_.sources.train / "11" / "new.png", 555)
+    report, after = extracted(request_)
+    assert report.computed == 4
+    assert after.class_names == ("10", "11", "2", "äpfel rot")
+    named = {name: after.class_names[label] for name, label in zip(after.train.ids, after.train.labels, strict=True)}
+    assert all(name.split("/")[0] == label for name, label in named.items())
+
+
+def test_renamed_and_relabelled_photos_keep_their_rows(request_: ExtractRequest) -> None:
+    _, before = extracted(request_)
+    folder = request_.sources.train
+    (folder / "2" / "0.jpg").rename(folder / "10" / "from 2.jpg")
+    (folder / "2" / "1.jpg").rename(folder / "2" / "ünder.JPG")
+    report, after = extracted(request_)
+    assert (report.computed, report.written) == (0, True)
+    assert same_rows(before, after)
+    assert after.train.labels[after.train.ids.index("10/from 2.jpg")] == 0
+    assert "2/ünder.JPG" in after.train.ids
+    code = hashlib.sha256((folder / "10" / "from 2.jpg").read_bytes()).hexdigest()
+    assert after.train.hashes[after.train.ids.index("10/from 2.jpg")] == code
+
+
+def test_changed_photo_is_computed_again(request_: ExtractRequest) -> None:
+    extract_features(request_)
+    write_image(request_.sources.train / "2" / "0.jpg", 777)
+    report, after = extracted(request_)
+    assert report.computed == 4
+    assert len(rows_of(after)) == ROWS
+
+
+def test_removed_photos_leave_the_file_and_that_is_said(
+    request_: ExtractRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    extract_features(request_)
+    (request_.sources.train / "2" / "0.jpg").unlink()
+    with caplog.at_level(logging.INFO, "frozenprobe"):
+        report, after = extracted(request_)
+    assert (report.computed, len(after.train)) == (0, 11)
+    assert "1 training images are no longer there" in caplog.text
+
+
+def test_other_images_under_the_files_name_are_refused(request_: ExtractRequest, tmp_path: Path) -> None:
+    extract_features(request_)
+    before = request_.out.read_bytes()
+    for key in range(4):
+        write_image(tmp_path / "other" / "ab"[key % 2] / f"{key}.png", 3000 + key)
+    with pytest.raises(FrozenprobeError, match="these are other images"):
+        extract_features(replace(request_, sources=ImageSources(tmp_path / "other", None)))
+    assert request_.out.read_bytes() == before
+
+
+def test_changed_sample_is_taken_over_without_computing(request_: ExtractRequest) -> None:
+    extract_features(request_)
+    sample = request_.sources.test.parent / "sample_submission.csv"
+    sample.write_text(sample.read_text().replace("Label", "Class"))
+    report, after = extracted(request_)
+    assert (report.computed, report.written) == (0, True)
+    assert after.sample.columns == ("ID", "Class")
+
+
+def test_limited_run_is_reused_by_the_full_one(request_: ExtractRequest, tmp_path: Path) -> None:
+    report, part = extracted(replace(request_, limit=4))
+    assert (len(part.train), len(part.test), report.computed) == (4, 4, 24)
+    assert len(part.class_names) == 2
+    report, whole = extracted(request_)
+    assert (report.computed, report.reused) == (ROWS - 24, 24)
+    assert same_rows(whole, extracted(replace(request_, out=tmp_path / "fresh.h5"))[1], atol=1e-5)
+
+
+def test_limit_on_a_complete_file_drops_nothing(request_: ExtractRequest) -> None:
+    extract_features(request_)
+    before = request_.out.read_bytes()
+    assert not extract_features(replace(request_, limit=4)).written
+    assert request_.out.read_bytes() == before
+
+
+def test_without_test_images_the_files_stay(request_: ExtractRequest) -> None:
+    _, before = extracted(request_)
+    alone = replace(request_, sources=replace(request_.sources, test=None))
+    assert not extract_features(alone).written
+    report, after = extracted(choosing(alone, views=3))
+    assert report.computed == 12
+    assert after.test.ids == before.test.ids
+    assert np.array_equal(after.read("test", [0, 1]), before.read("test", [0, 1]))
+    with pytest.raises(FrozenprobeError, match="--test DIR"):
+        extract_features(choosing(alone, test_views=("direct",)))
+
+
+def test_test_images_can_come_later(request_: ExtractRequest) -> None:
+    _, before = extracted(replace(request_, sources=replace(request_.sources, test=None)))
+    assert before.test is None
+    report, after = extracted(request_)
+    assert (report.computed, len(after.test)) == (10, 5)
+
+
+@pytest.mark.parametrize(
+    ("choices", "field"),
+    [
+        ({"seed": 1}, "seed"),
+        ({"recipe": "mild"}, "recipe"),
+        ({"storage": "float16"}, "storage_dtype"),
+        ({"dtype": "bf16"}, "compute_dtype"),
+        ({"preprocess": "report"}, "preprocessing"),
+        ({"weights_options": replace(OPTIONS, heads=4)}, "weights_digest"),
+        ({"weights_options": replace(OPTIONS, resize=40)}, "preprocessing"),
+        ({"backbone": "resnet18.in1k"}, "backbone"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("more", [0, 1])
+def test_typed_choice_that_differs_is_an_error_and_the_file_stays(
+    request_: ExtractRequest, choices: dict[str, Any], field: str, more: int
+) -> None:
+    """Whether anything is left to compute or not."""
+    extract_features(request_)
+    before = request_.out.read_bytes()
+    with pytest.raises(SpecMismatch, match=f"Features with {field} = "):
+        extract_features(untyped(request_, views=2 + more, **choices))
+    assert request_.out.read_bytes() == before
+
+
+def test_other_weights_under_the_same_name_are_an_error(request_: ExtractRequest, tmp_path: Path) -> None:
+    extract_features(request_)
+    state = torch.load(request_.choices.weights, weights_only=True)
+    torch.save({name: tensor * 1.01 for name, tensor in state.items()}, tmp_path / "other.pth")
+    with pytest.raises(SpecMismatch, match="weights_digest"):
+        extract_features(untyped(request_, weights=tmp_path / "other.pth"))
+
+
+# Bad images.
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def test_bad_training_images_stop_the_run_before_it_costs_anything(
+    request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(request_.sources.train / "2" / "0.jpg")
+    damage(request_.sources.train / "10" / "0.jpg")
+    kill_after(monkeypatch, run, "compute")
+    with pytest.raises(ImageError, match="and 1 more: ") as caught:
+        extract_features(request_)
+    assert caught.value.where.endswith("10/0.jpg")
+    assert not request_.out.exists()
+
+
+def test_skip_bad_leaves_them_out_lists_them_and_stays_that_way(request_: ExtractRequest) -> None:
+    damage(request_.sources.train / "2" / "0.jpg")
+    damage(request_.sources.test / "003.jpg")
+    request = replace(request_, skip_bad=True)
+    report, features = extracted(request)
+    assert report.computed == 11 * 4 + 4 * 2
+    assert [Path(text.split(": ")[0]).name for text in report.skipped] == ["0.jpg", "003.jpg"]
+    assert "bad images, skipped: 2" in render_report(report)
+    assert "2/0.jpg" not in features.train.ids
+    assert features.test.usable.tolist() == [True, True, True, False, True]
+    assert not features.read("test", [0, 1])[3].any()
+    again = extract_features(request)
+    assert (again.written, again.skipped) == (False, report.skipped)
+
+
+def test_repaired_image_is_computed_and_usable(request_: ExtractRequest) -> None:
+    path = request_.sources.test / "003.jpg"
+    whole = path.read_bytes()
+    damage(path)
+    extract_features(replace(request_, skip_bad=True))
+    path.write_bytes(whole)
+    report, features = extracted(request_)
+    assert report.computed == 2
+    assert features.test.usable.all()
+
+
+def test_image_that_changes_under_the_run_is_an_error(
+    request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, original = request_.sources.train / "2" / "3.jpg", run.compute
+
+    def meddle(*args: Any, **kwargs: Any) -> None:
+        write_image(path, 4242)
+        original(*args, **kwargs)
+
+    monkeypatch.setattr(run, "compute", meddle)
+    with pytest.raises(ImageError, match="another content") as caught:
+        extract_features(replace(request_, batch_size=4))
+    assert caught.value.where == str(path)
+    assert not request_.out.exists()
+
+
+# Vectors that cannot be stored.
+
+
+def changed_weights(request: ExtractRequest, path: Path, change: Callable[[dict[str, Any]], Any]) -> ExtractRequest:
+    state = torch.load(request.choices.weights, weights_only=True)
+    change(state)
+    torch.save(state, path)
+    return choosing(request, weights=path)
+
+
+def test_nan_weights_are_an_error_that_names_an_image(request_: ExtractRequest, tmp_path: Path) -> None:
+    request = changed_weights(request_, tmp_path / "w.pth", lambda state: state["conv_proj.bias"].fill_(torch.nan))
+    with pytest.raises(FrozenprobeError, match="NaN or infinity") as caught:
+        extract_features(request)
+    assert caught.value.where == f"{request.sources.train / '10' / '0.jpg'}, view clean"
+    assert not request.out.exists()
+
+
+def test_feature_beyond_float16_asks_for_float32_storage(request_: ExtractRequest, tmp_path: Path) -> None:
+    request = changed_weights(request_, tmp_path / "w.pth", lambda state: state["encoder.ln.weight"].mul_(1e6))
+    with warnings.catch_warnings(), pytest.raises(FrozenprobeError, match="beyond float16's 65504") as caught:
+        warnings.simplefilter("error")
+        extract_features(choosing(request, storage="float16"))
+    assert "--storage float32" in caught.value.remedy
+    _, features = extracted(request)
+    assert np.abs(features.read("train", [0])).max() > 65504
+
+
+# Kills: at any instant, at most the batch in flight is lost.
+
+
+def test_killed_run_goes_on_where_it_was(
+    request_: ExtractRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed when 3 of 15 batches of 4 were on disk: the next run computes the rest, and the file is the same."""
+    request = replace(request_, batch_size=4)
+    with monkeypatch.context() as patch:
+        kill_after(patch, RowStore, "add", 3)
+        with pytest.raises(Killed):
+            extract_features(request)
+    assert not request.out.exists()
+    report, resumed = extracted(request)
+    assert (report.computed, report.reused) == (ROWS - 12, 12)
+    _, whole = extracted(replace(request, out=tmp_path / "whole.h5"))
+    assert index_of(resumed) == index_of(whole)
+    assert same_rows(resumed, whole)  # bit for bit: the kill fell between batches of equal shape
+    assert not request.out.with_name("f.h5.pieces").exists()
+
+
+@pytest.mark.parametrize("instant", ["write_features", "utc_now"])
+def test_run_killed_before_publishing_computes_nothing_again(
+    request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch, instant: str
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_after(patch, run, instant)
+        with pytest.raises(Killed):
+            extract_features(request_)
+    report, features = extracted(request_)
+    assert (report.computed, report.reused, report.written) == (0, ROWS, True)
+    assert len(rows_of(features)) == ROWS
+    assert features.dim == 24
+    assert features.about["licence"]
+
+
+def test_growing_file_is_whole_at_every_instant(request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed while views are added, and again while the grown file is written: the old file is still there."""
+    _, before = extracted(request_)
+    content = request_.out.read_bytes()
+    for owner, name, calls in ((RowStore, "add", 0), (run, "write_features", 0), (os, "replace", 1)):
+        with monkeypatch.context() as patch:
+            kill_after(patch, owner, name, calls)
+            with pytest.raises(Killed):
+                extract_features(choosing(request_, views=4))
+        assert request_.out.read_bytes() == content
+    report, after = extracted(choosing(request_, views=4))
+    assert report.computed == 0
+    old, new = rows_of(before), rows_of(after)
+    assert all(np.array_equal(old[key], new[key]) for key in old)
+
+
+def test_pieces_of_another_choice_are_not_mixed_in(request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed with seed 0, gone on with seed 1: all is computed, and the first seed's rows are still there for it."""
+    with monkeypatch.context() as patch:
+        kill_after(patch, run, "write_features")
+        with pytest.raises(Killed):
+            extract_features(request_)
+    report, features = extracted(choosing(request_, seed=1))
+    assert (report.computed, features.spec.seed) == (ROWS, 1)
+    request_.out.unlink()
+    assert extract_features(request_).computed == 0
+
+
+def test_process_killed_by_the_system_loses_the_batch_in_flight(request_: ExtractRequest, tmp_path: Path) -> None:
+    """A real SIGKILL from inside the fourth batch, in a process of its own."""
+    request = replace(request_, batch_size=4)
+    script = f"""
+import os, signal
+from pathlib import Path, PosixPath, WindowsPath
+from frozenprobe.cache.pieces import RowStore
+from frozenprobe.extract.run import extract_features
+from frozenprobe.extract.settings import Choices, ExtractRequest
+from frozenprobe.extract.backbones import WeightsOptions
+from frozenprobe.sources import CsvColumns, ImageSources
+add, calls = RowStore.add, []
+def add_or_die(*args):
+    calls.append(1)
+    os.kill(os.getpid(), signal.SIGKILL) if len(calls) == 4 else add(*args)
+RowStore.add = add_or_die
+extract_features({request!r})
+"""
+    if os.name == "nt":
+        pytest.skip("no SIGKILL")
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert extract_features(request).computed == ROWS - 12
+
+
+# The rest.
+
+
+def test_data_folders_are_only_read(request_: ExtractRequest) -> None:
+    folder = request_.sources.train.parent
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    extract_features(request_)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_unwritable_folder_is_an_error_before_the_pass(
+    request_: ExtractRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    kill_after(monkeypatch, run, "inspect")
+    with pytest.raises(FrozenprobeError, match="--out FILE"):
+        extract_features(replace(request_, out=tmp_path / "file" / "f.h5"))
+
+
+def test_default_name_is_made_in_the_working_folder(
+    request_: ExtractRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    report = extract_features(replace(request_, out=None))
+    assert report.path == Path("features/torchvision_VisionTransformer-erase.h5")
+    assert report.path.is_file()
+
+
+def test_progress_counts_images_and_then_views(request_: ExtractRequest) -> None:
+    seen: list[tuple[str, int, int]] = []
+    extract_features(replace(request_, batch_size=20), lambda *step: seen.append(step))
+    assert seen[:17] == [("checking images", done, 17) for done in range(1, 18)]
+    assert seen[17:] == [("embedding views", done, ROWS) for done in (0, 20, 40, ROWS)]
+
+
+def test_time_is_told_by_stage(request_: ExtractRequest) -> None:
+    report = extract_features(request_)
+    spent = report.seconds
+    assert min(spent.decoding, spent.views, spent.backbone, spent.writing) > 0
+    assert sum(vars(spent).values()) <= report.elapsed
+    text = render_report(report)
+    assert f"17 images: {ROWS} views computed, 0 reused" in text
+    assert "seconds in decoding" in text
+
+
+def test_licence_and_data_of_the_weights_are_told_at_the_start(
+    request_: ExtractRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "frozenprobe"):
+        extract_features(request_)
+    assert f"backbone {ANY_VIT}" in caplog.messages[0]
+    assert "licence of the weights: that of the file" in caplog.messages[0]

@@ -1,0 +1,193 @@
+"""The linear layer in torch: the report's schedule step for step, views by epoch, and no global randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.heads import TrainingRows
+from frozenprobe.probe.linear import LinearHead, ReportHead, image_starts, new_layer
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """More would only wait for each other at this size."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make_rows(classes: int = 3, images: int = 25, views: int = 4, dim: int = 6, *, seed: int = 0) -> TrainingRows:
+    """Classes well apart; the views of an image differ."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(classes), images))
+    centres = 2 * np.random.default_rng(7).normal(size=(classes, dim))
+    features = np.repeat(centres[labels], views, axis=0) + 0.5 * rng.normal(size=(len(labels) * views, dim))
+    return TrainingRows(
+        features.astype(np.float32),
+        np.repeat(labels, views).astype(np.int64),
+        np.full(len(features), 1 / views),
+        np.repeat(np.arange(len(labels)), views),
+    )
+
+
+def test_the_reports_head_is_its_plain_training_loop() -> None:
+    views, seed = 4, 3
+    rows = make_rows(views=views)
+    images = len(rows.labels) // views
+    by_view = torch.from_numpy(rows.features).reshape(images, views, -1)
+    labels = torch.from_numpy(rows.labels[::views])
+
+    rng = np.random.default_rng([seed, 2])  # the same weights and order as the head draws
+    bound = 1 / np.sqrt(6)
+    layer = torch.nn.Linear(6, 3)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(rng.uniform(-bound, bound, (3, 6))))
+        layer.bias.copy_(torch.from_numpy(rng.uniform(-bound, bound, 3)))
+    optimiser = torch.optim.AdamW(layer.parameters(), lr=5e-4, weight_decay=1e-4)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=6)
+    criterion = torch.nn.CrossEntropyLoss()
+    weights = []
+    for epoch in range(9):
+        order = torch.from_numpy(rng.permutation(images))
+        for start in range(0, images, 32):
+            batch = order[start : start + 32]
+            optimiser.zero_grad()
+            criterion(layer(by_view[batch, epoch % views]), labels[batch]).backward()
+            optimiser.step()
+        scheduler.step()
+        weights.append((layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()))
+
+    model = ReportHead().fit(rows, seed=seed)
+    np.testing.assert_allclose(model.coefficients, weights[-1][0], atol=1e-6)
+    np.testing.assert_allclose(model.intercepts, weights[-1][1], atol=1e-6)
+    assert len(model.snapshots) == 9
+    for snapshot, (weight, bias) in zip(model.snapshots, weights, strict=True):
+        np.testing.assert_allclose(snapshot.coefficients, weight, atol=1e-6)
+        np.testing.assert_allclose(snapshot.intercepts, bias, atol=1e-6)
+
+
+@pytest.mark.parametrize(("views", "changed", "first_epoch"), [(4, 2, 2), (4, 3, 3), (2, 1, 1), (9, 8, 8)])
+def test_epoch_e_of_the_report_shows_view_e_modulo_v(views: int, changed: int, first_epoch: int) -> None:
+    rows = make_rows(views=views)
+    other = rows.features.copy()
+    other[changed::views] += 1
+    models = [
+        ReportHead().fit(TrainingRows(x, rows.labels, rows.weight, rows.images), seed=0) for x in (rows.features, other)
+    ]
+    same = [
+        bool((one.coefficients == two.coefficients).all())
+        for one, two in zip(models[0].snapshots, models[1].snapshots, strict=True)
+    ]
+    assert same == [epoch < first_epoch for epoch in range(9)]
+
+
+def test_more_than_nine_views_leave_the_rest_unseen_by_the_report() -> None:
+    rows = make_rows(views=11)
+    other = rows.features.copy()
+    other[9::11] += 1
+    other[10::11] -= 1
+    models = [
+        ReportHead().fit(TrainingRows(x, rows.labels, rows.weight, rows.images), seed=0) for x in (rows.features, other)
+    ]
+    np.testing.assert_array_equal(models[0].coefficients, models[1].coefficients)
+
+
+def test_the_linear_head_learns_separable_classes() -> None:
+    rows, unseen = make_rows(), make_rows(seed=1)
+    model = LinearHead(lr=0.05).fit(rows, seed=0)
+    assert (model.probabilities(unseen.features).argmax(axis=1) == unseen.labels).mean() > 0.95
+    assert model.convergence.objective is not None
+    assert model.convergence.objective < 0.1
+    assert model.convergence.iterations == 60
+    assert model.convergence.converged is None  # a fixed number of epochs has no tolerance to reach
+
+
+def test_the_linear_head_shows_every_view_in_time_and_one_an_epoch() -> None:
+    rows = make_rows(views=3)
+    for view in range(3):
+        other = rows.features.copy()
+        other[view::3] += 1
+        trained = [
+            LinearHead(epochs=8).fit(TrainingRows(x, rows.labels, rows.weight, rows.images), seed=0).coefficients
+            for x in (rows.features, other)
+        ]
+        assert (trained[0] != trained[1]).any()
+    steps = []
+    optimiser_step = torch.optim.AdamW.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", lambda self: steps.append(1) or optimiser_step(self))
+        LinearHead(epochs=2, batch=10).fit(rows, seed=0)
+    assert len(steps) == 2 * 8  # 75 images in batches of 10, not their 225 views
+
+
+def test_only_the_reports_head_keeps_its_epochs() -> None:
+    assert LinearHead(epochs=2).fit(make_rows(), seed=0).snapshots == ()
+
+
+@pytest.mark.parametrize("head", [LinearHead(epochs=3), ReportHead()])
+def test_a_seed_decides_everything_and_torchs_generator_is_left_alone(head: LinearHead | ReportHead) -> None:
+    rows = make_rows()
+    torch.manual_seed(11)
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    first = head.fit(rows, seed=0)
+    assert torch.equal(torch.get_rng_state(), before)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)
+    torch.manual_seed(12)
+    np.testing.assert_array_equal(head.fit(rows, seed=0).coefficients, first.coefficients)
+    assert (head.fit(rows, seed=1).coefficients != first.coefficients).any()
+
+
+def test_a_class_weight_pulls_the_answers_towards_its_class() -> None:
+    rows = make_rows()
+    heavy = TrainingRows(rows.features, rows.labels, np.where(rows.labels == 1, 20.0, 1.0) / 4, rows.images)
+    vague = np.zeros((1, 6), dtype=np.float32)
+    plain, pulled = (LinearHead(lr=0.05).fit(each, seed=0).probabilities(vague)[0] for each in (rows, heavy))
+    assert pulled[1] > plain[1]
+
+
+def test_only_ratios_of_weights_matter_so_views_change_no_step() -> None:
+    rows = make_rows()
+    light = TrainingRows(rows.features, rows.labels, rows.weight / 8, rows.images)
+    one, other = (LinearHead(epochs=3).fit(each, seed=0) for each in (rows, light))
+    np.testing.assert_allclose(one.coefficients, other.coefficients, atol=1e-7)
+
+
+def test_image_starts_finds_the_rows_of_images_with_different_numbers_of_views() -> None:
+    rows = TrainingRows(
+        np.zeros((6, 1), dtype=np.float32),
+        np.array([1, 1, 1, 0, 2, 2]),
+        np.array([1 / 3, 1 / 3, 1 / 3, 2.0, 0.5, 0.5]),
+        np.array([0, 0, 0, 1, 2, 2]),
+    )
+    first, views, labels, weight = image_starts(rows)
+    assert first.tolist() == [0, 3, 4]
+    assert views.tolist() == [3, 1, 2]
+    assert labels.tolist() == [1, 0, 2]
+    np.testing.assert_allclose(weight.numpy(), [0.75, 1.5, 0.75])
+
+
+def test_the_initial_layer_is_as_wide_as_torchs() -> None:
+    layer = new_layer(make_rows(classes=30, dim=400, images=1, views=1), np.random.default_rng(0))
+    reference = torch.nn.Linear(400, 30)
+    for ours, theirs in ((layer.weight, reference.weight), (layer.bias, reference.bias)):
+        assert ours.shape == theirs.shape
+        assert ours.abs().max() <= 1 / 20
+        assert float(ours.detach().std()) == pytest.approx(1 / 20 / np.sqrt(3), rel=0.25)
+
+
+@pytest.mark.parametrize("name", ["epochs", "lr", "batch", "weight_decay"])
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+def test_values_out_of_range_name_the_option(name: str, value: float) -> None:
+    with pytest.raises(FrozenprobeError, match="A number") as caught:
+        LinearHead(**{name: value})
+    assert caught.value.where == "--" + name.replace("_", "-")
+
+
+def test_no_weight_decay_is_allowed() -> None:
+    assert np.isfinite(LinearHead(epochs=1, weight_decay=0).fit(make_rows(), seed=0).coefficients).all()

@@ -1,0 +1,158 @@
+"""Metrics: scikit-learn's numbers, and an interval that covers."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import sklearn.metrics
+
+from frozenprobe.probe import metrics
+
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def make_answers(classes: int = 6, images: int = 80, *, seed: int = 0) -> tuple[Doubles, Ints]:
+    """Probabilities that are often right; every class occurs."""
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(classes), rng.integers(classes, size=images - classes)])
+    powers = np.exp(rng.normal(size=(images, classes)) + 1.5 * np.eye(classes)[labels])
+    return powers / powers.sum(axis=1, keepdims=True), labels
+
+
+def count(probabilities: Doubles, labels: Ints) -> Ints:
+    return metrics.confusion(probabilities.argmax(axis=1), labels, probabilities.shape[1])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_numbers_are_scikit_learns(seed: int) -> None:
+    probabilities, labels = make_answers(seed=seed)
+    answers, counts = probabilities.argmax(axis=1), count(probabilities, labels)
+    assert metrics.accuracy(probabilities, labels) == sklearn.metrics.accuracy_score(labels, answers)
+    assert metrics.log_loss(probabilities, labels) == pytest.approx(sklearn.metrics.log_loss(labels, probabilities))
+    assert metrics.macro_f1(counts) == pytest.approx(sklearn.metrics.f1_score(labels, answers, average="macro"))
+    assert metrics.balanced_accuracy(counts) == pytest.approx(sklearn.metrics.balanced_accuracy_score(labels, answers))
+    np.testing.assert_array_equal(counts, sklearn.metrics.confusion_matrix(labels, answers))
+    assert metrics.top_k(probabilities, labels, 6) == 1
+    for k in (1, 2, 5):
+        expected = sklearn.metrics.top_k_accuracy_score(labels, probabilities, k=k)
+        assert metrics.top_k(probabilities, labels, k) == pytest.approx(expected)
+
+
+def test_the_table_of_classes_is_scikit_learns() -> None:
+    probabilities, labels = make_answers(images=30)
+    table = metrics.class_table(count(probabilities, labels))
+    precision, recall, f1, images = sklearn.metrics.precision_recall_fscore_support(
+        labels, probabilities.argmax(axis=1), zero_division=0
+    )
+    for key, expected in (("precision", precision), ("recall", recall), ("f1", f1), ("images", images)):
+        np.testing.assert_allclose(table[key], expected)
+
+
+def test_classes_that_do_not_occur_do_not_count() -> None:
+    probabilities, labels = make_answers()
+    wide = np.hstack([probabilities, np.zeros((len(labels), 3))])
+    assert metrics.macro_f1(count(wide, labels)) == pytest.approx(metrics.macro_f1(count(probabilities, labels)))
+    assert metrics.balanced_accuracy(count(wide, labels)) == metrics.balanced_accuracy(count(probabilities, labels))
+
+
+def test_a_class_answered_but_never_true_lowers_f1_as_in_scikit_learn() -> None:
+    labels, answers = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
+    counts = metrics.confusion(answers, labels, 4)
+    assert metrics.macro_f1(counts) == pytest.approx(sklearn.metrics.f1_score(labels, answers, average="macro"))
+    assert metrics.balanced_accuracy(counts) == 0.75  # the recall of a class without images is not defined
+
+
+def test_probability_zero_for_the_truth_is_a_large_finite_loss() -> None:
+    assert metrics.log_loss(np.array([[0.0, 1.0]]), np.array([0])) == pytest.approx(15 * np.log(10))
+
+
+def test_ties_count_against_the_top_k() -> None:
+    undecided = np.full((2, 4), 0.25)
+    assert metrics.top_k(undecided, np.array([0, 3]), 3) == 0
+    assert metrics.top_k(undecided, np.array([0, 3]), 4) == 1
+
+
+def test_confused_pairs_add_both_ways_and_leave_out_the_diagonal_and_zeros() -> None:
+    counts = np.array([[9, 2, 0], [3, 9, 1], [0, 0, 9]])
+    assert metrics.confused_pairs(counts) == [(0, 1, 5), (1, 2, 1)]
+    assert metrics.confused_pairs(counts, most=1) == [(0, 1, 5)]
+    assert metrics.confused_pairs(np.diag([3, 4])) == []
+
+
+@pytest.mark.parametrize(("truth", "images"), [(0.8, 60), (0.6, 150)])
+def test_the_interval_covers_the_true_accuracy_about_as_often_as_it_says(
+    truth: float, images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "RESAMPLES", 200)
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(300):
+        low, high = metrics.accuracy_interval(rng.random(images) < truth, np.arange(images), seed=trial)
+        covered += low <= truth <= high
+    assert 0.90 <= covered / 300 <= 0.99
+
+
+def test_images_that_belong_together_widen_the_interval_and_keep_it_honest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "RESAMPLES", 200)
+    rng = np.random.default_rng(0)
+    clusters, covered, naively_covered, ratios = np.repeat(np.arange(40), 5), 0, 0, []
+    for trial in range(200):
+        right = np.repeat(rng.random(40) < 0.7, 5)  # a patient's five images are right or wrong together
+        low, high = metrics.accuracy_interval(right, clusters, seed=trial)
+        naive_low, naive_high = metrics.accuracy_interval(right, np.arange(200), seed=trial)
+        ratios.append((high - low) / (naive_high - naive_low))
+        covered += low <= 0.7 <= high
+        naively_covered += naive_low <= 0.7 <= naive_high
+    assert np.mean(ratios) == pytest.approx(np.sqrt(5), rel=0.1)
+    assert covered / 200 >= 0.88
+    assert naively_covered / 200 < 0.75
+
+
+def test_the_interval_holds_the_accuracy_and_shrinks_with_the_root_of_the_images() -> None:
+    widths = []
+    for images in (50, 200, 800):
+        right = np.arange(images) % 5 > 0
+        low, high = metrics.accuracy_interval(right, np.arange(images))
+        assert low < 0.8 < high
+        widths.append(high - low)
+    assert widths[0] / widths[1] == pytest.approx(2, rel=0.2)
+    assert widths[1] / widths[2] == pytest.approx(2, rel=0.2)
+
+
+@pytest.mark.parametrize("images", [1, 10, 500])
+def test_all_right_or_all_wrong_still_leaves_wilsons_doubt(images: int) -> None:
+    z = 1.96  # Wilson (1927): (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)
+    expected = (1 + z**2 / (2 * images) - z * np.sqrt(z**2 / (4 * images**2))) / (1 + z**2 / images)
+    low, high = metrics.accuracy_interval(np.ones(images, dtype=bool), np.arange(images))
+    assert (low, high) == (pytest.approx(expected), 1.0)
+    assert metrics.accuracy_interval(np.zeros(images, dtype=bool), np.arange(images)) == (
+        0.0,
+        pytest.approx(1 - expected),
+    )
+
+
+def test_all_right_doubts_by_the_clusters_not_by_the_images() -> None:
+    right = np.ones(100, dtype=bool)
+    assert (
+        metrics.accuracy_interval(right, np.arange(100) // 20)[0]
+        == metrics.accuracy_interval(right[:5], np.arange(5))[0]
+    )
+
+
+def test_the_interval_is_the_same_every_time_and_does_not_depend_on_cluster_numbers() -> None:
+    right = np.arange(60) % 4 > 0
+    once = metrics.accuracy_interval(right, np.arange(60))
+    assert metrics.accuracy_interval(right, np.arange(60)) == once
+    assert metrics.accuracy_interval(right, 10 * np.arange(60) + 5) == once
+
+
+def test_no_numpy_warning_on_the_way() -> None:
+    probabilities, labels = make_answers(images=10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metrics.class_table(count(probabilities, labels))
+        metrics.log_loss(np.eye(6)[labels], labels)

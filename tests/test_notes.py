@@ -1,0 +1,99 @@
+"""Notes: what a user should know before believing a number is said, and only if it is so."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from frozenprobe.probe.crossval import cross_validate
+from frozenprobe.probe.folds import split_clusters
+from frozenprobe.probe.options import ProbeOptions
+from tests.conftest import MakeFeatures
+
+
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Durability is test_publish's matter."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+def notes(features: object, head: str = "lda", **options: object) -> str:
+    return "\n".join(cross_validate(features, ProbeOptions(head=head, **options)).notes)  # type: ignore[arg-type]
+
+
+def code(number: int) -> str:
+    return f"{number:064x}"
+
+
+def test_clean_data_needs_no_note(make_features: MakeFeatures) -> None:
+    assert notes(make_features()) == ""
+
+
+def test_classes_that_are_not_scored_are_named(make_features: MakeFeatures) -> None:
+    said = notes(make_features(classes=4, labels=[0] * 5 + [1] * 5 + [2] + [3]))
+    assert "2 classes are trained on but not scored" in said
+    assert "class 2, class 3" in said
+
+
+def test_copies_are_counted(make_features: MakeFeatures) -> None:
+    hashes = (*map(code, range(20)), *map(code, (0, 1, 6, 6)))
+    said = notes(make_features(labels=[0] * 6 + [1] * 6 + [2] * 6 + [3] * 2 + [0, 0, 1, 1], hashes=hashes))
+    assert "4 training images are copies of others" in said
+    assert "copies stay in one fold" in said
+    assert "contradict" not in said
+
+
+def test_copies_with_another_label_are_said_to_contradict(make_features: MakeFeatures) -> None:
+    hashes = (*map(code, range(23)), code(0))  # the last image, of class 3, is the first one, of class 0
+    assert "1 of these copies lie in another class" in notes(make_features(hashes=hashes))
+
+
+def test_test_images_that_are_training_images_are_named(make_features: MakeFeatures) -> None:
+    hashes = (*map(code, range(23)), code(10_002))  # the code of the fixture's third test image
+    assert "1 test images are training images, byte for byte: t2.jpg" in notes(make_features(hashes=hashes))
+
+
+def test_bad_test_images_are_named(make_features: MakeFeatures) -> None:
+    assert "2 test images could not be decoded" in notes(make_features(unusable=(0, 5)))
+
+
+def test_groups_are_counted_and_promised_to_stay_together(make_features: MakeFeatures) -> None:
+    groups = tuple(f"patient {index % 12}" for index in range(24))
+    assert "12 groups; no group is split between folds" in notes(make_features(groups=groups))
+
+
+def test_a_fold_column_is_mentioned_only_where_it_is_used(make_features: MakeFeatures) -> None:
+    features = make_features(folds=tuple("abc"[index % 3] for index in range(24)))
+    assert "folds are those of the fold column" in notes(features)
+    assert "fold column" not in notes(features, folds=3)
+
+
+@pytest.mark.parametrize("kind", ["groups", "hashes"])
+def test_a_fold_column_that_splits_copies_or_groups_is_a_warning_and_no_promise_is_made(
+    kind: str, make_features: MakeFeatures
+) -> None:
+    pairs = tuple(code(index // 2) for index in range(24))
+    torn = make_features(folds=tuple("ab"[index % 2] for index in range(24)), **{kind: pairs})
+    assert "splits 12 clusters" in notes(torn)
+    assert "stay in one fold" not in notes(torn)
+    assert "no group is split" not in notes(torn)
+    assert "splits" not in notes(torn, folds=2)
+    whole = make_features(folds=tuple("ab"[index // 2 % 2] for index in range(24)), **{kind: pairs})
+    assert "splits" not in notes(whole)
+
+
+def test_split_clusters_finds_exactly_those_in_several_folds() -> None:
+    assert split_clusters([0, 0, 1, 1, 2], [0, 1, 2, 2, 0]).tolist() == [0]  # type: ignore[arg-type]
+
+
+def test_the_report_head_says_what_it_trains_and_answers_on(make_features: MakeFeatures) -> None:
+    features = make_features(classes=2, test_views=("clean", "direct"))
+    assert "trained on augmented views only; test images answered on direct" in notes(features, "report")
+    assert "augmented views only" not in notes(features)
+
+
+def test_without_a_test_set_nothing_is_said_about_it(make_features: MakeFeatures) -> None:
+    features = replace(make_features(unusable=(1,)), test=None)
+    assert "test images" not in notes(features)

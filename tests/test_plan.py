@@ -1,0 +1,146 @@
+"""What is missing is computed, once for each content, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.store import Contents, Features, Split
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.extract.inspection import Inspected
+from frozenprobe.extract.loader import Job
+from frozenprobe.extract.plan import index_of, missing_jobs, plan_contents, require_same_set, same_contents
+from frozenprobe.extract.settings import Settled
+from frozenprobe.extract.target import Target
+from frozenprobe.tables import Table
+from tests.conftest import SPEC
+
+SAMPLE = Table(Path("sample.csv"), ("ID", "Label"), (("t0.jpg", "a"),))
+
+
+def split(*hashes: str, labels: bool = True, usable: list[bool] | None = None) -> Split:
+    return Split(
+        ids=tuple(f"{index}.jpg" for index in range(len(hashes))),
+        hashes=hashes,
+        usable=np.array(usable if usable is not None else [True] * len(hashes), dtype=bool),
+        labels=np.arange(len(hashes)) % 2 if labels else None,
+    )
+
+
+def contents(train: Split, test: Split | None = None) -> Contents:
+    return Contents(SPEC, 3, ("clean", "hflip"), ("aug1", "aug2"), ("a", "b"), train, test, SAMPLE)
+
+
+def images(train: Split, test: Split | None = None, *, known: str = "abcdef") -> Inspected:
+    return Inspected(train, test, ("a", "b"), SAMPLE, {code: Path(f"{code}.jpg") for code in known}, [])
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> RowStore:
+    return RowStore(tmp_path / "f.h5", SPEC, None)
+
+
+ALL = ("clean", "hflip", "aug1", "aug2")
+
+
+def test_everything_is_missing_at_first_in_the_order_of_the_images(rows: RowStore) -> None:
+    train, test = split("b", "a"), split("c", labels=False)
+    jobs = missing_jobs(contents(train, test), images(train, test), rows)
+    assert jobs == [
+        Job(Path("b.jpg"), "b", ALL),
+        Job(Path("a.jpg"), "a", ALL),
+        Job(Path("c.jpg"), "c", ("clean", "hflip")),
+    ]
+
+
+def test_rows_that_are_there_are_not_computed_again(rows: RowStore) -> None:
+    train = split("a", "b", "c")
+    rows.add(["a", "a", "b"], ["clean", "aug2", "hflip"], np.zeros((3, 3), np.float32))
+    rows.add(["c"] * 4, ALL, np.zeros((4, 3), np.float32))
+    found = {job.content_hash: job.views for job in missing_jobs(contents(train), images(train), rows)}
+    assert found == {"a": ("hflip", "aug1"), "b": ("clean", "aug1", "aug2")}
+
+
+def test_equal_files_are_computed_once(rows: RowStore) -> None:
+    """Twice in the training images, and again among the test images, whose views are fewer."""
+    train, test = split("a", "a", "b"), split("b", "c", labels=False)
+    jobs = missing_jobs(contents(train, test), images(train, test), rows)
+    assert [(job.content_hash, job.views) for job in jobs] == [("a", ALL), ("b", ALL), ("c", ("clean", "hflip"))]
+
+
+def test_unusable_images_are_not_computed(rows: RowStore) -> None:
+    test = split("c", "d", labels=False, usable=[False, True])
+    jobs = missing_jobs(contents(split("a", "b"), test), images(split("a", "b"), test), rows)
+    assert "c" not in [job.content_hash for job in jobs]
+
+
+def test_missing_rows_of_images_nobody_named_are_an_error(rows: RowStore) -> None:
+    train, test = split("a", "b"), split("t", labels=False)
+    with pytest.raises(FrozenprobeError, match="The test images") as caught:
+        missing_jobs(contents(train, test), images(train, test), rows)
+    assert caught.value.where == "--test"
+    rows.add(["t", "t"], ["clean", "hflip"], np.zeros((2, 3), np.float32))
+    assert len(missing_jobs(contents(train, test), images(train, test), rows)) == 2
+
+
+def opened(**changes: object) -> Features:
+    """A file's contents, as opened; nothing here reads its rows."""
+    train, test = split(*"abcdef"), split("t", "u", labels=False)
+    train = replace(train, groups=tuple("xyxyxy"), folds=tuple("121212"))
+    return Features(**{**vars(contents(train, test)), "path": Path("f.h5"), "about": {"created": "x"}, **changes})
+
+
+def test_planned_file_has_the_views_and_images_asked_for() -> None:
+    existing = opened()
+    target = Target(existing.path, existing, Settled(views=2, test_views=("clean", "direct")), "float32", None)
+    train, test = split("a", "b"), split("c", labels=False)
+    planned = plan_contents(target, images(train, test))
+    assert planned.views == ("clean", "direct", "aug1", "aug2")
+    assert (planned.train, planned.test, planned.sample, planned.class_names) == (train, test, SAMPLE, ("a", "b"))
+    assert (planned.spec, planned.dim, planned.about) == (existing.spec, existing.dim, existing.about)
+
+
+def test_file_that_says_the_same_is_the_same() -> None:
+    assert same_contents(opened(), opened())
+    assert same_contents(opened(about={"created": "later"}), opened())
+    assert not same_contents(opened(), None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: replace(c, class_names=("x", *c.class_names[1:])),
+        lambda c: replace(c, sample=None),
+        lambda c: replace(c, sample=Table(SAMPLE.path, ("ID", "Class"), SAMPLE.rows)),
+        lambda c: replace(c, sample=Table(SAMPLE.path, SAMPLE.columns, (("t0.jpg", "b"),))),
+        lambda c: replace(c, test=None),
+        lambda c: replace(c, test_views=("clean",), augmented_views=("hflip", *c.augmented_views)),
+        lambda c: replace(c, augmented_views=c.augmented_views[:-1]),
+        lambda c: replace(c, train=replace(c.train, ids=("new name.jpg", *c.train.ids[1:]))),
+        lambda c: replace(c, train=replace(c.train, hashes=("f" * 64, *c.train.hashes[1:]))),
+        lambda c: replace(c, train=replace(c.train, labels=c.train.labels[::-1].copy())),
+        lambda c: replace(c, train=replace(c.train, groups=None)),
+        lambda c: replace(c, train=replace(c.train, folds=tuple("212121"))),
+        lambda c: replace(c, test=replace(c.test, usable=~c.test.usable)),
+    ],
+)
+def test_any_difference_in_the_index_is_seen(change: Callable[[Features], Features]) -> None:
+    changed = change(opened())
+    assert not same_contents(changed, opened())
+    assert index_of(changed) != index_of(opened())
+
+
+def test_other_images_under_the_name_of_an_existing_file_are_refused() -> None:
+    """A file that cost hours must not be emptied because --out was forgotten; a few images less are fine."""
+    existing = opened()
+    assert require_same_set(images(split("x", "y")), None, existing.path) == 0
+    assert require_same_set(images(split("x", "f", "b")), existing, existing.path) == 4
+    with pytest.raises(FrozenprobeError, match="none of them: these are other images") as caught:
+        require_same_set(images(split("x", "y")), existing, existing.path)
+    assert caught.value.where == str(existing.path)
+    assert "--out FILE" in caught.value.remedy

@@ -1,0 +1,287 @@
+"""Runs: complete or invisible, readable without pickle, and the newest is the newest."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from frozenprobe.cache.store import Features
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe import runs
+from frozenprobe.probe.crossval import ProbeResult, cross_validate
+from frozenprobe.probe.options import ProbeOptions
+from frozenprobe.probe.runs import load_run, newest_run, save_run
+from frozenprobe.probe.summary import summarise
+from frozenprobe.tables import Table, read_table
+from tests.conftest import MakeFeatures
+
+SAMPLE = Table(Path("data/sample submission.csv"), ("ID", "Label"), (("t1", "NA"), ("007", "")))
+NAMES = ("10", "2", "NA", 'a, "b"\nÄ')
+
+
+@pytest.fixture(autouse=True)
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Durability is asserted in one test, and slow in the others."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture
+def features(make_features: MakeFeatures) -> Features:
+    return make_features(class_names=NAMES, sample=SAMPLE, unusable=(2,), noise=1.5)
+
+
+@pytest.fixture
+def result(features: Features) -> ProbeResult:
+    return cross_validate(features, ProbeOptions("lda"))
+
+
+def save(result: ProbeResult, features: Features, folder: Path) -> Path:
+    return save_run(result, summarise(result), features, folder)
+
+
+def test_a_run_has_its_five_files_under_a_name_of_time_and_head(
+    result: ProbeResult, features: Features, tmp_path: Path
+) -> None:
+    path = save(result, features, tmp_path / "deep" / "runs")
+    assert path.parent == tmp_path / "deep" / "runs"
+    stamp, head = path.name.rsplit("-", 1)
+    assert abs((datetime.now() - datetime.strptime(stamp, "%Y%m%d-%H%M%S")).total_seconds()) < 60
+    assert head == "lda"
+    files = {"config.json", "metrics.json", "oof.csv", "predictions.npz", "head.npz"}
+    assert {file.name for file in path.iterdir()} == files
+    assert [item.name for item in path.parent.iterdir()] == [path.name]  # nothing is left aside
+
+
+def test_config_and_metrics_are_json_and_say_what_was_run(
+    result: ProbeResult, features: Features, tmp_path: Path
+) -> None:
+    path = save(result, features, tmp_path)
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    assert config["options"]["head"] == "lda"
+    assert config["options"]["settings"] == {"shrinkage": 0.3}  # defaults are written out: they may change
+    assert config["options"]["folds"] == 5
+    assert config["options"]["scale"] == "global"
+    assert config["features"] == str(features.path)
+    assert config["fingerprint"] == features.spec.fingerprint()
+    assert config["spec"] == asdict(features.spec)
+    assert datetime.fromisoformat(config["created"]).utcoffset() is not None
+    metrics = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["accuracy"] == summarise(result)["accuracy"]
+    assert metrics["per_class"][3]["class"] == NAMES[3]
+
+
+def test_predictions_are_plain_arrays(result: ProbeResult, features: Features, tmp_path: Path) -> None:
+    path = save(result, features, tmp_path)
+    for name in ("predictions.npz", "head.npz"):
+        with np.load(path / name, allow_pickle=False) as arrays:
+            assert all(arrays[key].dtype.kind in "fiubU" for key in arrays)
+    with np.load(path / "predictions.npz", allow_pickle=False) as arrays:
+        assert arrays["class_names"].tolist() == list(NAMES)
+        assert arrays["ids"].tolist() == list(result.ids)
+        assert arrays["test_ids"].tolist() == list(result.test_ids)
+        np.testing.assert_allclose(arrays["oof"], result.oof, atol=1e-6)
+        np.testing.assert_allclose(arrays["test"], result.test, atol=1e-6)
+        for key in ("labels", "folds", "clusters", "scored", "test_usable"):
+            np.testing.assert_array_equal(arrays[key], getattr(result, key))
+
+
+def test_the_out_of_fold_table_is_tidy(result: ProbeResult, features: Features, tmp_path: Path) -> None:
+    table = read_table(save(result, features, tmp_path) / "oof.csv")
+    assert table.columns == ("id", "label", "predicted", "probability", "probability_of_label", "fold", "scored")
+    assert table.column("id") == result.ids
+    assert table.column("label") == tuple(NAMES[label] for label in result.labels)
+    answers = result.oof.argmax(axis=1)
+    assert table.column("predicted") == tuple(NAMES[answer] for answer in answers)
+    np.testing.assert_allclose(np.array(table.column("probability"), dtype=float), result.oof.max(axis=1), atol=1e-6)
+    own = result.oof[np.arange(24), result.labels]
+    np.testing.assert_allclose(np.array(table.column("probability_of_label"), dtype=float), own, atol=1e-6)
+    assert table.column("fold") == tuple(str(fold + 1) for fold in result.folds)
+    assert set(table.column("scored")) == {"1"}
+
+
+@pytest.mark.parametrize("head", ["logreg", "lda", "linear", "report"])
+@pytest.mark.parametrize("scale", ["global", "standard", "none"])
+def test_plain_numpy_reproduces_the_answers_from_the_saved_head(
+    head: str, scale: str, make_features: MakeFeatures, tmp_path: Path
+) -> None:
+    features = make_features(classes=2 if head == "logreg" else 3)
+    settings = {"epochs": 2} if head == "linear" else {}
+    result = cross_validate(features, ProbeOptions(head, settings, scale=scale, folds=2, test_views=("clean", "hflip")))
+    path = save(result, features, tmp_path / "runs")
+    with np.load(path / "head.npz", allow_pickle=False) as arrays:
+        model = dict(arrays)
+    probabilities = []
+    for view in (0, 1):
+        x = features.read("test", (view,))[:, 0].astype(np.float64)
+        if model["scale_unit"]:
+            x /= np.linalg.norm(x, axis=1, keepdims=True)
+        scores = (x - model["scale_shift"]) * model["scale_factor"] @ model["coefficients"].T + model["intercepts"]
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+        probabilities.append(powers / powers.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(np.mean(probabilities, axis=0), load_run(path).test, atol=1e-4)
+    assert tuple(model["class_names"]) == features.class_names
+
+
+def test_a_run_comes_back_as_it_was(result: ProbeResult, features: Features, tmp_path: Path) -> None:
+    run = load_run(save(result, features, tmp_path))
+    assert run.class_names == NAMES
+    assert run.test_ids == result.test_ids
+    assert run.sample == SAMPLE
+    np.testing.assert_allclose(run.test, result.test, atol=1e-6)
+    np.testing.assert_array_equal(run.test_usable, result.test_usable)
+
+
+def test_a_run_without_test_images_or_sample_comes_back(make_features: MakeFeatures, tmp_path: Path) -> None:
+    features = make_features(test=0)
+    run = load_run(save(cross_validate(features, ProbeOptions("lda")), features, tmp_path))
+    assert (run.test_ids, run.sample) == ((), None)
+    assert run.test.shape == (0, 4)
+
+
+def test_a_sample_without_rows_comes_back(make_features: MakeFeatures, tmp_path: Path) -> None:
+    features = make_features(sample=Table(Path("s.csv"), ("ID", "Label"), ()))
+    run = load_run(save(cross_validate(features, ProbeOptions("lda")), features, tmp_path))
+    assert run.sample == features.sample
+
+
+def test_runs_within_a_second_do_not_collide(result: ProbeResult, features: Features, tmp_path: Path) -> None:
+    paths = [save(result, features, tmp_path / "runs") for _ in range(4)]
+    assert len(set(paths)) == 4
+    assert newest_run(tmp_path / "runs") == paths[-1]
+    assert all(load_run(path).test_ids == result.test_ids for path in paths)
+
+
+def test_the_newest_run_is_the_newest_by_the_time_inside(
+    result: ProbeResult, features: Features, tmp_path: Path
+) -> None:
+    first, second = (save(result, features, tmp_path / "runs") for _ in range(2))
+    renamed = first.rename(tmp_path / "runs" / "zzz best")
+    os.utime(second, (1, 1))
+    os.utime(second / "config.json", (1, 1))
+    assert newest_run(tmp_path / "runs") == second
+    (second / "config.json").write_text("{}")  # no time: not a run
+    assert newest_run(tmp_path / "runs") == renamed
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "3", '{"created": ', "\udcff"])
+def test_what_is_no_run_is_passed_over(content: str, result: ProbeResult, features: Features, tmp_path: Path) -> None:
+    path = save(result, features, tmp_path / "runs")
+    other = tmp_path / "runs" / "other"
+    other.mkdir()
+    (other / "config.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert newest_run(tmp_path / "runs") == path
+
+
+def test_no_run_is_an_error_that_says_how_to_make_one(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(FrozenprobeError, match="frozenprobe probe"):
+            newest_run(folder)
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_crash_while_writing_leaves_no_run(
+    nth: int, result: ProbeResult, features: Features, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    savez = np.savez
+
+    def fail(path: Path, **arrays: object) -> None:
+        calls.append(path)
+        if len(calls) == nth:
+            raise OSError("No space left on device")
+        savez(path, **arrays)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(OSError, match="No space left"):
+        save(result, features, tmp_path / "runs")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_killed_write_is_never_taken_for_a_run(
+    result: ProbeResult, features: Features, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # a killed process does not clean up
+    monkeypatch.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        save(result, features, tmp_path / "runs")
+    (left,) = (tmp_path / "runs").iterdir()
+    assert (left / "config.json").exists()
+    with pytest.raises(FrozenprobeError, match="A run"):
+        newest_run(tmp_path / "runs")
+
+
+def test_everything_is_on_disk_before_the_run_gets_its_name(
+    result: ProbeResult, features: Features, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    rename = os.rename
+
+    def note_sync(handle: int) -> None:
+        events.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+
+    def note_rename(source: Path, target: Path) -> None:
+        events.append("rename")
+        rename(source, target)
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("open files have no names here")
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "rename", note_rename)
+    path = save(result, features, tmp_path / "runs")
+    before = events[: events.index("rename")]
+    assert {file.name for file in path.iterdir()} <= set(before)
+    assert events[events.index("rename") + 1 :] == ["runs"]
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("predictions.npz", lambda data: data[: len(data) // 2]),
+        ("predictions.npz", lambda data: b""),
+        ("predictions.npz", lambda data: b"not a zip file"),
+        ("predictions.npz", lambda data: data[:200] + b"\0" * 200 + data[400:]),
+        ("config.json", lambda data: data[:-5]),
+        ("config.json", lambda data: b"\xff\xfe"),
+    ],
+)
+def test_a_damaged_run_is_an_error_that_names_it(
+    file: str, damage: object, result: ProbeResult, features: Features, tmp_path: Path
+) -> None:
+    path = save(result, features, tmp_path)
+    (path / file).write_bytes(damage((path / file).read_bytes()))  # type: ignore[operator]
+    with pytest.raises(FrozenprobeError, match="folder of a run") as caught:
+        load_run(path)
+    assert caught.value.where == str(path)
+
+
+@pytest.mark.parametrize("file", ["predictions.npz", "config.json"])
+def test_a_run_with_a_file_missing_is_an_error(
+    file: str, result: ProbeResult, features: Features, tmp_path: Path
+) -> None:
+    path = save(result, features, tmp_path)
+    (path / file).unlink()
+    with pytest.raises(FrozenprobeError, match="folder of a run"):
+        load_run(path)
+
+
+def test_pickled_objects_are_refused(result: ProbeResult, features: Features, tmp_path: Path) -> None:
+    path = save(result, features, tmp_path)
+    with np.load(path / "predictions.npz") as arrays:
+        plain = dict(arrays)
+    np.savez(path / "predictions.npz", **plain | {"class_names": np.array(list(NAMES), dtype=object)})
+    with pytest.raises(FrozenprobeError, match="allow_pickle"):
+        load_run(path)
+
+
+def test_names_survive_as_fixed_width_text() -> None:
+    for names in ((), ("",), ("a", "ä" * 50, "x y ", "007", "\U0001f600")):
+        array = runs.names_array(names)
+        assert array.dtype.kind == "U"
+        assert runs.strings(array) == names

