@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import timm
@@ -69,6 +70,7 @@ def test_remarks_say_licence_data_and_what_follows_from_them() -> None:
         assert info.licence in said
         assert info.pretraining in said
         assert ("for commercial use take another backbone" in said) == ("swag" in info.name)
+    assert "for commercial use" in replace(FAMILIES[0], licence="cc-by-nc-4.0").remarks[1]
     saw_labels = [info.name for info in BACKBONES + FAMILIES if "ImageNet's 1000 labels" in " ".join(info.remarks)]
     assert saw_labels == [info.name for info in BACKBONES if info.name != "vit_l_16.swag_linear"]
 

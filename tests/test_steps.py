@@ -17,7 +17,7 @@ from torchvision.transforms import InterpolationMode
 
 from frozenprobe.extract import steps
 
-DRAWS = 4000
+DRAWS = 2500
 
 
 def picture(size: tuple[int, int] = (61, 47), key: int = 0) -> Image.Image:

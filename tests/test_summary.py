@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import sklearn.metrics
+import torch
+from threadpoolctl import threadpool_limits
 
 from frozenprobe.cache.store import Features
 from frozenprobe.probe.crossval import ProbeResult, cross_validate
@@ -22,6 +25,16 @@ from tests.conftest import MakeFeatures
 def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     """Durability is test_publish's matter."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """More would only wait for each other at this size."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

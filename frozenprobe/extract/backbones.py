@@ -48,7 +48,7 @@ class BackboneInfo:
     def remarks(self) -> tuple[str, ...]:
         """What the weights may be used for and what they have seen, said plainly."""
         lines = [f"licence of the weights: {self.licence}", f"pre-training data: {self.pretraining}"]
-        if self.licence == SWAG_LICENCE:
+        if "-nc" in self.licence.lower():  # in SWAG's, and in those that timm tells of some of its weights
             lines.insert(1, f"for commercial use take another backbone, such as {PERMISSIVE}")
         if self.pretraining in (IN1K, SWAG_E2E):
             lines.append(
