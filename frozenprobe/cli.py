@@ -24,6 +24,7 @@ from frozenprobe.extract.settings import (
     Choices,
     ExtractRequest,
 )
+from frozenprobe.jsontext import to_json
 from frozenprobe.probe.options import DEFAULT_FOLDS, HEADS, SCALES, ProbeOptions
 from frozenprobe.sources import CsvColumns, ImageSources
 
@@ -281,7 +282,5 @@ def names_of(text: str | None) -> tuple[str, ...] | None:
 
 
 def print_json(values: Any) -> None:
-    """Print JSON; paths as text."""
-    import json
-
-    click.echo(json.dumps(values, indent=2, ensure_ascii=False, default=str))
+    """Print JSON."""
+    click.echo(to_json(values))

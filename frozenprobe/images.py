@@ -140,22 +140,32 @@ def read_labelled_csv(path: Path, root: Path, columns: CsvColumns) -> ImageTable
             where=f"{root} (listed in {path})",
             remedy="name the folder of the images with --train DIR, or another column with --image-column",
         )
-    labels = [composed(label.strip()) for label in table.column(label_column)]
-    unlabelled = [name for name, label in zip(ids, labels, strict=True) if not label]
-    if unlabelled:
-        raise ImageError(
-            "A label for every image",
-            found=f"empty cells in the column {label_column!r} for {some(unlabelled)}",
-            where=path,
-            remedy="fill the cells or remove the rows",
-        )
+    labels = filled(table, label_column, ids)
     named = [(composed(name.replace("\\", "/")), path) for name, path in zip(ids, paths, strict=True) if path]
     result = labelled_table(named, labels, where=path)
     return replace(
         result,
-        groups=table.column(columns.group) if columns.group else None,
-        folds=table.column(columns.fold) if columns.fold else None,
+        groups=filled(table, columns.group, ids) if columns.group else None,
+        folds=filled(table, columns.fold, ids) if columns.fold else None,
     )
+
+
+def filled(table: Table, column: str, ids: Sequence[str]) -> tuple[str, ...]:
+    """The cells of a column, in composed form without surrounding spaces.
+
+    Raises:
+        ImageError: an empty cell; names the images.
+    """
+    cells = tuple(composed(cell.strip()) for cell in table.column(column))
+    empty = [name for name, cell in zip(ids, cells, strict=True) if not cell]
+    if empty:
+        raise ImageError(
+            f"A value in the column {column!r} for every image",
+            found=f"empty cells in the column {column!r} for {some(empty)}",
+            where=table.path,
+            remedy="fill the cells or remove the rows",
+        )
+    return cells
 
 
 def list_images(root: Path) -> list[tuple[str, Path]]:

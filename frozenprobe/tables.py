@@ -38,7 +38,7 @@ class Table:
 
 
 def read_table(path: Path) -> Table:
-    """Read a CSV with a header line; comma, semicolon or tab, whichever the header holds most of; UTF-8.
+    """Read a CSV with a header line; comma, semicolon or tab, whichever splits the header most; UTF-8.
 
     Raises:
         FrozenprobeError: no such file, not UTF-8, no header, duplicate columns or a row of another width.
@@ -56,8 +56,8 @@ def read_table(path: Path) -> Table:
     except (UnicodeDecodeError, IsADirectoryError) as error:
         raise broken(str(error)) from None
     header = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=header.count)
     try:
+        delimiter = max(",;\t", key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))
         lines = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
     except csv.Error as error:
         raise broken(str(error)) from None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -107,15 +108,17 @@ def make_features(tmp_path: Path) -> MakeFeatures:
             about={"created": created, "licence": "none"},
         )
         path = tmp_path / "features" / name
-        store = RowStore(path, SPEC, None)
+        rows: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
         for code, label in zip(codes, truth, strict=True):
-            if (code, "clean") not in store:
+            if (code, "clean") not in rows:
                 image = centres[label] + noise * rng.normal(size=dim)
-                rows = image + 0.2 * noise * rng.normal(size=(len(contents.views), dim))
-                store.add([code] * len(rows), contents.views, rows.astype(np.float32))
+                drawn = image + 0.2 * noise * rng.normal(size=(len(contents.views), dim))
+                rows |= {(code, view): row for view, row in zip(contents.views, drawn, strict=True)}
         for code, label in zip(np.array(test_codes)[usable].tolist(), test_truth[usable], strict=True):
-            rows = centres[label] + noise * rng.normal(size=(len(test_views), dim))
-            store.add([code] * len(rows), test_views, rows.astype(np.float32))
+            drawn = centres[label] + noise * rng.normal(size=(len(test_views), dim))
+            rows |= {(code, view): row for view, row in zip(test_views, drawn, strict=True)}
+        store = RowStore(path, SPEC, None)  # one piece: a piece an image would cost an fsync an image
+        store.add([code for code, _ in rows], [view for _, view in rows], np.array([*rows.values()], dtype=np.float32))
         write_features(path, contents, store.read_block)
         store.discard(contents)
         return open_features(path)

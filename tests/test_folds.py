@@ -103,7 +103,7 @@ def test_fold_sizes_stay_close_when_no_class_divides_evenly() -> None:
     for seed in range(10):
         sizes = np.bincount(deal(labels, [f"image {index}" for index in range(150)], seed=seed))
         assert sizes.sum() == 150
-        assert np.ptp(sizes) <= 5
+        assert np.ptp(sizes) <= 1
 
 
 @quick
@@ -136,7 +136,7 @@ def test_another_seed_gives_other_folds_and_the_same_seed_the_same() -> None:
 def test_the_same_images_get_the_same_folds_on_every_machine_and_in_every_version() -> None:
     # Golden: scores of runs made months apart are compared, so a change of these folds is a change of the protocol.
     labels = np.repeat(np.arange(3), 4).astype(np.int64)
-    assert deal(labels, [f"image {index}" for index in range(12)]).tolist() == [4, 0, 2, 1, 1, 2, 0, 3, 3, 1, 4, 0]
+    assert deal(labels, [f"image {index}" for index in range(12)]).tolist() == [2, 0, 1, 4, 4, 3, 1, 0, 1, 3, 2, 0]
 
 
 @pytest.mark.parametrize("folds", [-1, 0, 1, 7])

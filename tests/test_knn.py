@@ -79,7 +79,7 @@ def test_a_tiny_temperature_and_a_row_of_zeros_stay_finite() -> None:
     assert probabilities[0, rows.labels[0]] > 0.999  # itself, at such a temperature
 
 
-def test_equal_views_that_share_a_weight_change_nothing_when_all_rows_vote() -> None:
+def test_equal_views_that_share_a_weight_change_nothing() -> None:
     rows, unseen = make_rows(), make_rows(11, seed=1).features
     many = TrainingRows(
         np.repeat(rows.features, 3, axis=0),
@@ -88,7 +88,7 @@ def test_equal_views_that_share_a_weight_change_nothing_when_all_rows_vote() -> 
         np.repeat(rows.images, 3),
     )
     one = NearestNeighboursHead(10).fit(rows, seed=0).probabilities(unseen)
-    other = NearestNeighboursHead(30).fit(many, seed=0).probabilities(unseen)  # k counts views
+    other = NearestNeighboursHead(10).fit(many, seed=0).probabilities(unseen)  # k counts images
     np.testing.assert_allclose(other, one, atol=1e-4)
 
 

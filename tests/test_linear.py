@@ -104,7 +104,8 @@ def test_the_linear_head_learns_separable_classes() -> None:
     assert (model.probabilities(unseen.features).argmax(axis=1) == unseen.labels).mean() > 0.95
     assert model.convergence.objective is not None
     assert model.convergence.objective < 0.1
-    assert model.convergence.iterations == 60
+    assert model.convergence.iterations == 1500 / np.ceil(len(np.unique(rows.images)) / 32)
+    assert LinearHead(epochs=7).fit(rows, seed=0).convergence.iterations == 7
     assert model.convergence.converged is None  # a fixed number of epochs has no tolerance to reach
 
 
@@ -173,12 +174,25 @@ def test_image_starts_finds_the_rows_of_images_with_different_numbers_of_views()
 
 
 def test_the_initial_layer_is_as_wide_as_torchs() -> None:
-    layer = new_layer(make_rows(classes=30, dim=400, images=1, views=1), np.random.default_rng(0))
+    layer = new_layer(make_rows(classes=30, dim=400, images=1, views=1), np.random.default_rng(0), bound=1 / 20)
     reference = torch.nn.Linear(400, 30)
     for ours, theirs in ((layer.weight, reference.weight), (layer.bias, reference.bias)):
         assert ours.shape == theirs.shape
         assert ours.abs().max() <= 1 / 20
         assert float(ours.detach().std()) == pytest.approx(1 / 20 / np.sqrt(3), rel=0.25)
+
+
+def test_a_diverging_training_is_an_error_that_says_what_to_do() -> None:
+    rows = make_rows()
+    huge = TrainingRows(rows.features * np.float32(1e20), rows.labels, rows.weight, rows.images)
+    with pytest.raises(FrozenprobeError, match="lower --lr"):
+        LinearHead(lr=1e20).fit(huge, seed=0)
+
+
+def test_training_leaves_torchs_threads_as_they_were() -> None:
+    before = torch.get_num_threads()
+    LinearHead(epochs=1).fit(make_rows(), seed=0)
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("name", ["epochs", "lr", "batch", "weight_decay"])

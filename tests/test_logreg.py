@@ -120,7 +120,7 @@ def test_evaluate_is_the_naive_objective_and_its_gradient(classes: int) -> None:
     coefficients, intercepts = rng.normal(size=(classes, 6)), rng.normal(size=classes)
     if classes == 2:  # the first class is the reference, fixed at 0
         coefficients[0], intercepts[0] = 0, 0
-    objective, norm = evaluate(rows, coefficients, intercepts, 0.7)
+    objective, norm, steepest = evaluate(rows, coefficients, intercepts, 0.7)
     assert objective == pytest.approx(naive_objective(rows, coefficients, intercepts, 0.7), rel=1e-6)
 
     step, slopes = 1e-5, []
@@ -136,6 +136,15 @@ def test_evaluate_is_the_naive_objective_and_its_gradient(classes: int) -> None:
             array[index] = there
             slopes.append((values[0] - values[1]) / (2 * step))
     assert norm == pytest.approx(float(np.linalg.norm(slopes)), rel=1e-5)
+    assert steepest == pytest.approx(float(np.abs(slopes).max()), rel=1e-5)
+
+
+def test_a_stop_far_from_the_tolerance_is_not_called_converged() -> None:
+    """In float32 the solver sees no more progress long before a gradient of 1e-9 and stops without a warning."""
+    convergence = LogisticRegressionHead(c=30, tol=1e-9, max_iter=100_000).fit(make_rows(), seed=0).convergence
+    assert convergence.iterations is not None
+    assert convergence.iterations < 100_000
+    assert convergence.converged is False
 
 
 def test_the_gradient_norm_falls_with_the_tolerance() -> None:

@@ -193,6 +193,12 @@ def test_erasing_that_never_fits_erases_nothing() -> None:
     assert steps.RandomErasing(p=1.0, scale=(4.0, 4.0)).draw(np.random.default_rng(0), (40, 40)) is None
 
 
+def test_erased_box_is_smaller_than_the_image_on_both_sides() -> None:
+    """On 4 x 4 px, sqrt(16 x 0.33 x 3.3) rounds to 4 for some draws: torchvision draws those again."""
+    boxes = [steps.RandomErasing(p=1.0).draw(rng, (4, 4)) for rng in generators(DRAWS)]
+    assert {max(box[2:]) for box in boxes} == {1, 2, 3}
+
+
 def test_erased_box_is_what_torchvision_erases_after_normalisation() -> None:
     """Our box, replayed in torchvision's class on a normalised tensor, sets exactly the pixels in the box to 0."""
     tensor = torch.randn(3, 40, 50, generator=torch.Generator().manual_seed(0))

@@ -131,9 +131,10 @@ def cross_validate(
             where=features.path,
             remedy="add images of the smaller class (equal files count once), or choose other --folds",
         )
-    trainer = Trainer(head, options, read_finite(features, "train", views.train), split.labels)
+    total = len(features.class_names)
+    trainer = Trainer(head, options, read_finite(features, "train", views.train), split.labels, total)
     shown = read_finite(features, "train", views.score)
-    oof = np.zeros((len(split), len(features.class_names)))
+    oof = np.zeros((len(split), total))
     rows: list[FoldScore] = []
     best_right = 0
     for fold in range(count):
@@ -204,12 +205,14 @@ class Trainer:
         options: scaling, class weight and seed.
         vectors: `(N, views, D)` of all training images.
         labels: `(N,)`.
+        total: C; None: as many as the labels tell.
     """
 
     head: Head
     options: ProbeOptions
     vectors: Floats
     labels: Ints
+    total: int | None = None
 
     def fit(self, images: Ints) -> FittedProbe:
         """Fit on these images. The rows of an image share its weight, so the number of views changes no trade-off."""
@@ -225,7 +228,7 @@ class Trainer:
             weight=row_weight,
             images=np.repeat(np.arange(len(images)), views),
         )
-        total = int(self.labels.max()) + 1
+        total = self.total or int(self.labels.max()) + 1
         return FittedProbe(self.head.fit(training, seed=self.options.seed), scaling, classes, total)
 
     def image_weights(self, labels: Ints) -> Doubles:
@@ -247,7 +250,7 @@ def predict_test(
     usable = features.test.usable
     if not usable.all():
         weight = trainer.image_weights(trainer.labels)
-        probabilities[~usable] = np.bincount(trainer.labels, weights=weight) / weight.sum()
+        probabilities[~usable] = np.bincount(trainer.labels, weights=weight, minlength=final.total) / weight.sum()
     return probabilities, usable
 
 

@@ -38,9 +38,10 @@ def cluster_images(hashes: Sequence[str], groups: Sequence[str] | None) -> Ints:
 def assign_folds(labels: Ints, clusters: Ints, hashes: Sequence[str], *, folds: int, seed: int) -> Ints:
     """`(N,)` fold of each image, 0 to folds - 1.
 
-    Clusters are dealt out, larger ones first, otherwise in an order drawn from the seed and their content: each goes
-    to the fold that has the smallest share of the cluster's classes so far, then the fewest images. The result depends
-    neither on the order of the images nor on the order or names of the classes.
+    Clusters are dealt out, larger ones first, then class by class, otherwise in an order drawn from the seed and their
+    content: each goes to the fold that has the smallest share of the cluster's classes so far, then the fewest images.
+    Without groups and copies, folds differ by at most one image, also in each class. The result depends neither on the
+    order of the images nor on the order or names of the classes.
 
     Args:
         labels: `(N,)` class of each image.
@@ -53,6 +54,10 @@ def assign_folds(labels: Ints, clusters: Ints, hashes: Sequence[str], *, folds: 
         FrozenprobeError: fewer than two folds, or fewer clusters than folds.
     """
     count = int(clusters.max()) + 1
+    if count < 2:
+        raise FrozenprobeError(
+            "At least two different images, or groups of images", found="one", where="--train", remedy="add images"
+        )
     if not 2 <= folds <= count:
         raise FrozenprobeError(
             f"2 to {count} folds (there are {count} different images or groups of images)",
@@ -62,7 +67,12 @@ def assign_folds(labels: Ints, clusters: Ints, hashes: Sequence[str], *, folds: 
         )
     members = split_by(clusters)
     keys = [min(cluster_key(hashes[image], seed) for image in images) for images in members]
-    order = sorted(range(count), key=lambda cluster: (-len(members[cluster]), keys[cluster]))
+    first: dict[int, bytes] = {}  # the smallest key in each class: an order of classes that knows no names
+    for key, images in zip(keys, members, strict=True):
+        for label in labels[images].tolist():
+            first[label] = min(key, first.get(label, key))
+    class_key = [min(first[label] for label in labels[images].tolist()) for images in members]
+    order = sorted(range(count), key=lambda cluster: (-len(members[cluster]), class_key[cluster], keys[cluster]))
     per_class = np.bincount(labels)
     shares = np.zeros((folds, len(per_class)))
     sizes = np.zeros(folds)

@@ -18,11 +18,11 @@ class NearestNeighboursHead:
     """Votes of the k nearest training rows, weighted by exp(cosine / temperature) (Wu et al. 2018, arXiv:1805.01978).
 
     Attributes:
-        k: number of neighbours, counted in views.
+        k: number of neighbours in images: k times as many rows as an image has views, so k means the same at any V.
         temperature: 0.07 in the papers of the instance-discrimination family and DINO.
     """
 
-    k: int = 20
+    k: int = 10
     temperature: float = 0.07
 
     def __post_init__(self) -> None:
@@ -32,9 +32,9 @@ class NearestNeighboursHead:
 
     def fit(self, rows: TrainingRows, *, seed: int) -> NearestNeighbours:
         """Keep the rows; nothing is random."""
-        return NearestNeighbours(
-            normalise(rows.features), rows.labels, rows.weight, min(self.k, len(rows.labels)), self.temperature
-        )
+        views = len(rows.images) / len(np.unique(rows.images))
+        k = min(round(self.k * views), len(rows.labels))
+        return NearestNeighbours(normalise(rows.features), rows.labels, rows.weight, k, self.temperature)
 
 
 @dataclass(frozen=True)

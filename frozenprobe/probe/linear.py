@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,34 +34,42 @@ class Schedule:
     t_max: int
 
 
+LEAST_EPOCHS = 60
+LEAST_STEPS = 1500  # a few dozen images are a step an epoch: 60 of them would train nothing
+
+
 @dataclass(frozen=True)
 class LinearHead:
     """Cross-entropy on one random view of every image in every epoch.
 
+    The weights start at zero, so neither names nor order of the classes decide anything.
+
     Attributes:
-        epochs: passes over the images.
+        epochs: passes over the images; 0: 60, or as many as make 1500 steps.
         lr: learning rate at the start, falling to 0 along a cosine.
         weight_decay: of AdamW.
         batch: images in a step.
     """
 
-    epochs: int = 60
+    epochs: int = 0
     lr: float = 1e-3
     weight_decay: float = 1e-2
     batch: int = 32
 
     def __post_init__(self) -> None:
-        for name, value in (("--epochs", self.epochs), ("--lr", self.lr), ("--batch", self.batch)):
+        for name, value in (("--lr", self.lr), ("--batch", self.batch)):
             if not 0 < value < float("inf"):
                 raise FrozenprobeError("A number above 0", found=str(value), where=name, remedy="give one")
-        if not 0 <= self.weight_decay < float("inf"):
-            found = str(self.weight_decay)
-            raise FrozenprobeError("A number from 0 on", found=found, where="--weight-decay", remedy="such as 0.01")
+        for name, value in (("--epochs", self.epochs), ("--weight-decay", self.weight_decay)):
+            if not 0 <= value < float("inf"):
+                raise FrozenprobeError("A number from 0 on", found=str(value), where=name, remedy="give one")
 
     def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
         """Train; order and views are drawn from the seed."""
-        schedule = Schedule(self.epochs, self.lr, self.weight_decay, self.batch, self.epochs)
-        return train(rows, schedule, seed=seed, view_of_epoch=None)
+        steps = math.ceil(len(np.unique(rows.images)) / self.batch)
+        epochs = self.epochs or max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps))
+        schedule = Schedule(epochs, self.lr, self.weight_decay, self.batch, epochs)
+        return train(rows, schedule, seed=seed, view_of_epoch=None, zero_start=True)
 
 
 @dataclass(frozen=True)
@@ -67,31 +77,50 @@ class ReportHead:
     """The project report's head, exactly.
 
     AdamW with learning rate 5e-4 and weight decay 1e-4, CosineAnnealingLR(T_max=6), batch 32, 9 epochs. Epoch e trains
-    on augmented view e (modulo V), so 9 views give the report's 9 distinct epochs.
+    on augmented view e (modulo V), so 9 views give the report's 9 distinct epochs. Its random initial weights fall to
+    the classes in the order of their names: the one head whose answers another naming of the classes can change.
     """
 
     def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
         """Train; initial weights and order are drawn from the seed."""
         schedule = Schedule(epochs=9, lr=5e-4, weight_decay=1e-4, batch=32, t_max=6)
-        return train(rows, schedule, seed=seed, view_of_epoch=lambda epoch, views: epoch % views)
+        return train(rows, schedule, seed=seed, view_of_epoch=lambda epoch, views: epoch % views, zero_start=False)
 
 
 ViewOfEpoch = Callable[[int, int], int]  # (epoch, views of an image) -> view
 
 
-def train(rows: TrainingRows, schedule: Schedule, *, seed: int, view_of_epoch: ViewOfEpoch | None) -> LinearModel:
-    """Train a linear layer; torch's default initialisation, drawn from the seed.
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """A step on 32 images is too small to share: torch's threads would wait for each other 100 times longer."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
+def train(
+    rows: TrainingRows, schedule: Schedule, *, seed: int, view_of_epoch: ViewOfEpoch | None, zero_start: bool
+) -> LinearModel:
+    """Train a linear layer.
 
     Args:
         rows: an image's rows are adjacent.
         schedule: see there.
         seed: of initial weights, order and drawn views.
         view_of_epoch: which view every image shows in an epoch; None: one drawn for each image.
+        zero_start: start at zero; else at torch's default initialisation, drawn from the seed.
+
+    Raises:
+        FrozenprobeError: the loss is not finite any more.
     """
     rng = np.random.default_rng([seed, 2])
     first, views, labels, weight = image_starts(rows)
     features = torch.from_numpy(rows.features)
-    layer = new_layer(rows, rng)
+    layer = new_layer(rows, rng, bound=0.0 if zero_start else 1 / np.sqrt(rows.features.shape[1]))
     optimiser = torch.optim.AdamW(layer.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=schedule.t_max)
     snapshots: list[LinearModel] = []
@@ -109,6 +138,13 @@ def train(rows: TrainingRows, schedule: Schedule, *, seed: int, view_of_epoch: V
             losses.append(step_loss.detach())
         scheduler.step()
         mean_loss = float(torch.stack(losses).mean())
+        if not math.isfinite(mean_loss):
+            raise FrozenprobeError(
+                "A finite training loss",
+                found=f"{mean_loss} in epoch {epoch + 1}",
+                where="--head linear",
+                remedy="lower --lr, or scale the features (--scale global)",
+            )
         if view_of_epoch is not None:
             snapshots.append(model_of(layer))
     convergence = Convergence(iterations=schedule.epochs, objective=mean_loss)
@@ -123,10 +159,9 @@ def image_starts(rows: TrainingRows) -> tuple[Ints, Ints, torch.Tensor, torch.Te
     return first, views, labels, torch.from_numpy((weight / weight.mean()).astype(np.float32))
 
 
-def new_layer(rows: TrainingRows, rng: np.random.Generator) -> nn.Linear:
-    """torch's default initialisation of nn.Linear: all uniform in +-1 / sqrt(D), drawn from `rng`."""
+def new_layer(rows: TrainingRows, rng: np.random.Generator, *, bound: float) -> nn.Linear:
+    """All values uniform in +-bound, drawn from `rng`; torch's default for nn.Linear is 1 / sqrt(D)."""
     dim = rows.features.shape[1]
-    bound = 1 / np.sqrt(dim)
     with torch.device("meta"):  # torch's own initialisation would draw from its global generator
         layer = nn.Linear(dim, rows.classes)
     layer.to_empty(device="cpu")

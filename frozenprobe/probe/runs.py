@@ -19,9 +19,9 @@ import numpy.typing as npt
 from frozenprobe._version import __version__
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.jsontext import to_json
 from frozenprobe.probe.crossval import ProbeResult
 from frozenprobe.probe.scaling import Doubles
-from frozenprobe.probe.summary import to_json
 from frozenprobe.publish import sync_folder
 from frozenprobe.tables import Table, write_table
 
@@ -81,8 +81,7 @@ def save_run(result: ProbeResult, summary: dict[str, Any], features: Features, f
             with open(file, "rb+") as handle:
                 os.fsync(handle.fileno())
         sync_folder(aside)
-        target = free_name(folder, f"{created.astimezone():%Y%m%d-%H%M%S}-{result.options.head}")
-        os.rename(aside, target)
+        target = take_name(aside, folder, f"{created.astimezone():%Y%m%d-%H%M%S}-{result.options.head}")
         sync_folder(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -186,13 +185,19 @@ def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     np.savez(path, **named)
 
 
-def free_name(folder: Path, name: str) -> Path:
-    """`folder/name`, or with -2, -3 ... if it is taken."""
-    target, number = folder / name, 1
-    while target.exists():
+def take_name(aside: Path, folder: Path, name: str) -> Path:
+    """Rename `aside` to `folder/name`, or with -2, -3 ... if another run has taken it."""
+    number = 1
+    while True:
+        target = folder / (name if number == 1 else f"{name}-{number}")
+        try:
+            if not target.exists():
+                os.rename(aside, target)
+                return target
+        except OSError:
+            if not target.exists():
+                raise
         number += 1
-        target = folder / f"{name}-{number}"
-    return target
 
 
 def names_array(names: tuple[str, ...] | list[str]) -> npt.NDArray[np.str_]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Any
-
-import numpy as np
 
 from frozenprobe.cache.store import Features
 from frozenprobe.probe import metrics
@@ -50,19 +47,6 @@ def converged(result: ProbeResult) -> bool | None:
     """Whether every fit reached its tolerance; None for heads without one."""
     states = [fold.convergence.converged for fold in result.fold_scores] + [result.refit.converged]
     return None if None in states else all(states)
-
-
-def to_json(values: Any) -> str:
-    """JSON with NaN as null."""
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: clean(inner) for key, inner in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [clean(inner) for inner in value]
-        return None if isinstance(value, float) and not np.isfinite(value) else value
-
-    return json.dumps(clean(values), indent=2, ensure_ascii=False)
 
 
 def title(result: ProbeResult, features: Features, *, chosen: bool) -> str:
@@ -127,7 +111,7 @@ def render_convergence(convergence: Convergence) -> str:
         return f"{word}, {convergence.iterations} iterations, |gradient| {convergence.gradient_norm:.1e}"
     if convergence.iterations is not None:
         return f"{convergence.iterations} epochs, training loss {convergence.objective:.3f}"
-    return "closed form"
+    return "exact, no iterations"
 
 
 def render_classes(rows: list[dict[str, Any]]) -> list[str]:
