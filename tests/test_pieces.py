@@ -83,6 +83,15 @@ def test_a_new_piece_never_replaces_one_that_is_there(tmp_path):
     assert len(list((tmp_path / "f.h5.pieces").iterdir())) == 3
 
 
+def test_two_writers_at_once_never_read_each_others_rows(tmp_path):
+    one, other = RowStore(tmp_path / "f.h5", SPEC, None), RowStore(tmp_path / "f.h5", SPEC, None)
+    add(one, ("a", "clean"))
+    add(other, ("b", "clean"))
+    assert np.array_equal(one.read_block(["a"], ["clean"])[0, 0], row("a", "clean"))
+    assert np.array_equal(other.read_block(["b"], ["clean"])[0, 0], row("b", "clean"))
+    assert ("a", "clean") in RowStore(tmp_path / "f.h5", SPEC, None)
+
+
 def test_rows_come_from_the_finished_file_and_from_pieces(make_features):
     features = make_features(per_class=1, views=1)
     store = RowStore(features.path, SPEC, features)
@@ -103,7 +112,8 @@ def test_images_without_features_are_not_rows(make_features):
 def test_pieces_are_closed_hdf5_files_with_a_fingerprint(tmp_path):
     store = RowStore(tmp_path / "f.h5", SPEC, None)
     add(store, ("a", "clean"))
-    with h5py.File(store.folder / "00000000.h5") as piece:
+    (path,) = store.folder.iterdir()
+    with h5py.File(path) as piece:
         assert piece.attrs["fingerprint"] == SPEC.fingerprint()
         assert piece["features"].shape == (1, 3)
 

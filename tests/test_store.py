@@ -43,6 +43,13 @@ def test_reading_some_views_and_rows_gives_exactly_those(make_features):
     assert features.read("test", [0, 1]).shape == (7, 2, 12)
 
 
+def test_a_file_replaced_since_it_was_opened_is_not_read_as_the_old_one(make_features):
+    features = make_features(created="2026-01-01T00:00:00+00:00")
+    make_features(created="2026-01-02T00:00:00+00:00", seed=1)
+    with pytest.raises(FeatureFileError, match="published in the meantime"):
+        features.read("train", [0])
+
+
 def test_an_image_without_features_has_zeros(make_features):
     features = make_features(unusable=(2,))
     assert not features.read("test", [0, 1])[2].any()

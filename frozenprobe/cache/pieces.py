@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import secrets
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ class RowStore:
                 for column, view in enumerate(views):
                     self.places[split.hashes[row], view] = (name, row, column)
         found = sorted(self.folder.glob("[0-9]*.h5"))
-        self.next_number = 1 + max((int(piece.stem) for piece in found), default=-1)
+        self.next_number = 1 + max((int(piece.stem.split("-")[0]) for piece in found), default=-1)
         for piece in found:
             self._take_up(piece)
 
@@ -67,7 +68,8 @@ class RowStore:
             write_strings(file, "hashes", hashes)
             write_strings(file, "views", views)
             file["features"] = vectors.astype(self.spec.storage_dtype)
-        piece = self.folder / f"{self.next_number:08d}.h5"
+        # the random part keeps two processes that write to one file by mistake from replacing each other's pieces
+        piece = self.folder / f"{self.next_number:08d}-{secrets.token_hex(4)}.h5"
         publish_bytes(piece, buffer.getbuffer())
         self.next_number += 1
         self._note(piece.name, hashes, views)

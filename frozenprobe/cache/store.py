@@ -103,8 +103,18 @@ class Features(Contents):
             split: `train` or `test`.
             views: indices into `views` (train) or `test_views` (test).
             rows: which images.
+
+        Raises:
+            FeatureFileError: another file has been published under this name since it was opened.
         """
         with h5py.File(self.path, "r") as file:
+            if json.loads(str(file.attrs["about"])) != self.about or file.attrs["spec"] != self.spec.canonical():
+                raise FeatureFileError(
+                    "The feature file that was opened",
+                    found="another one, published in the meantime",
+                    where=self.path,
+                    remedy="run the command again",
+                )
             stored = file[split]["features"]
             images = range(*rows.indices(stored.shape[0]))
             out = np.empty((len(images), len(views), self.dim), dtype=np.float32)

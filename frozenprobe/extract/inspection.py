@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ from frozenprobe.extract.settings import ExtractRequest
 from frozenprobe.extract.target import Target
 from frozenprobe.images import ImageTable, limit_training, read_images
 from frozenprobe.tables import Table
+
+log = logging.getLogger("frozenprobe")
 
 Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 
@@ -64,7 +67,7 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress) -> Insp
         known=known,
         side=target.info.size or 512,
         max_pixels=request.max_pixels,
-        threads=os.cpu_count() or 1,
+        threads=available_cores(),
         progress=progress,
     )
     for table, what in ((train, "training"), (test, "test")):
@@ -73,6 +76,9 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress) -> Insp
             raise all_bad(errors, what)
     by_path = dict(zip(paths, hashes, strict=True))
     kept = train.take([row for row, path in enumerate(train.paths) if path not in bad])
+    gone = sorted(set(train.class_names) - set(kept.class_names))
+    if gone:
+        log.warning("no usable image is left of %d classes, which are left out: %s", len(gone), some(gone))
     if len(kept.class_names) < 2:
         raise all_bad(list(bad.values()), "training")
     old = target.existing
@@ -110,6 +116,13 @@ def make_split(table: ImageTable, hashes: dict[Path, str], bad: dict[Path, Image
         groups=table.groups,
         folds=table.folds,
     )
+
+
+def available_cores() -> int:
+    """Cores this process may use: containers and job schedulers give fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def inspect_images(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import time
 from dataclasses import dataclass, field, replace
@@ -19,8 +18,9 @@ from frozenprobe._version import __version__
 from frozenprobe.cache.pieces import RowStore
 from frozenprobe.cache.store import write_features
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.extract.backbones import ANY_VIT, BackboneInfo
 from frozenprobe.extract.compute import Embedder, choose_device
-from frozenprobe.extract.inspection import Progress, inspect
+from frozenprobe.extract.inspection import Progress, available_cores, inspect
 from frozenprobe.extract.loader import Job, Row, Seconds, ViewSettings, load_batches
 from frozenprobe.extract.network import Backbone
 from frozenprobe.extract.plan import missing_jobs, plan_contents, require_same_set, same_contents
@@ -72,7 +72,7 @@ def extract_features(request: ExtractRequest, progress: Progress = ignore_progre
     start = time.perf_counter()
     device = choose_device(request.device)
     target = open_target(request, device)
-    log.info("\n  ".join([f"backbone {target.info.name}", *target.info.remarks]))
+    log.info("\n  ".join([f"backbone {target.info.name}", *remarks_of(target.info, target.settled)]))
     images = inspect(request, target, progress)
     gone = require_same_set(images, target.existing, target.out)
     if gone:
@@ -113,7 +113,7 @@ def compute(
     settings = ViewSettings(backbone.preprocessing, target.settled.recipe, target.settled.seed, request.max_pixels)
     workers = request.workers
     if workers is None:
-        workers = (os.cpu_count() or 1) if device.type != "cpu" else 0
+        workers = available_cores() if device.type != "cpu" else 0
     done, total = 0, sum(len(job.views) for job in jobs)
     progress("embedding views", done, total)
     for batch in load_batches(jobs, settings, batch_size=request.batch_size, workers=workers, seconds=seconds):
@@ -159,11 +159,18 @@ def describe(backbone: Backbone, settled: Settled) -> dict[str, str]:
         "libraries": ", ".join(f"{name} {number}" for name, number in libraries.items()),
         "licence": backbone.info.licence,
         "pretraining": backbone.info.pretraining,
-        "remarks": "; ".join(backbone.info.remarks),
+        "remarks": "; ".join(remarks_of(backbone.info, settled)),
         "weights": backbone.weights_from,
         "weights_file": str(settled.weights or ""),
         "weights_options": options_text(settled.weights_options),
     }
+
+
+def remarks_of(info: BackboneInfo, settled: Settled) -> tuple[str, ...]:
+    """What is known of the weights; of a local file under an official name it is known only by that name."""
+    if settled.weights is None or not info.parameters or info.name == ANY_VIT:
+        return info.remarks
+    return (*info.remarks, f"the weights come from {settled.weights}: all this holds if they are the official ones")
 
 
 def utc_now() -> str:
