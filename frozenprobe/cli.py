@@ -46,7 +46,7 @@ class Commands(click.Group):
         except OSError as error:
             if error.errno is None or isinstance(error, BrokenPipeError):
                 raise
-            click.echo(f"error: {error.strerror}: {error.filename or ''}", err=True)
+            click.echo(f"error: {error.strerror}" + (f": {error.filename}" if error.filename else ""), err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("\nstopped; what is finished is kept, and the same command goes on from there", err=True)
@@ -176,7 +176,7 @@ def extract(as_json: bool, **given: Any) -> None:
 @click.option("--shrinkage", type=float, help="Of lda, above 0 up to 1.")
 @click.option("--k", type=int, help="Neighbours of knn.")
 @click.option("--temperature", type=float, help="Of knn's weights.")
-@click.option("--epochs", type=int, help="Of linear.")
+@click.option("--epochs", type=int, help="Of linear; 0: 60, or as many as make 1500 steps.")
 @click.option("--lr", type=float, help="Learning rate of linear.")
 @click.option("--weight-decay", type=float, help="Of linear.")
 @click.option("--batch", type=int, help="Images in a step of linear.")

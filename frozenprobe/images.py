@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import unicodedata
@@ -16,6 +17,8 @@ import numpy.typing as npt
 from frozenprobe.errors import ImageError, some
 from frozenprobe.sources import CsvColumns, ImageSources
 from frozenprobe.tables import Table, read_table
+
+log = logging.getLogger("frozenprobe")
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 LABEL_COLUMNS = ("label", "class", "category", "target", "species", "classname", "class_name")
@@ -140,6 +143,7 @@ def read_labelled_csv(path: Path, root: Path, columns: CsvColumns) -> ImageTable
             where=f"{root} (listed in {path})",
             remedy="name the folder of the images with --train DIR, or another column with --image-column",
         )
+    log.info("%s: images from the column %r, labels from %r", path, image_column, label_column)
     labels = filled(table, label_column, ids)
     named = [(composed(name.replace("\\", "/")), path) for name, path in zip(ids, paths, strict=True) if path]
     result = labelled_table(named, labels, where=path)
@@ -277,14 +281,18 @@ class ImageFinder:
 
 
 def guess_image_column(table: Table, finder: ImageFinder) -> str:
-    """The one column whose every cell is an image.
+    """The one column whose every cell is an image, else the one with an image in more than half of its cells.
 
     Raises:
         ImageError: no column or several columns fit; the message lists all columns.
     """
-    fitting = [name for name in table.columns if table.rows and all(map(finder.find, table.column(name)))]
-    if len(fitting) == 1:
-        return fitting[0]
+    rows = len(table.rows)
+    found = {name: sum(finder.find(cell) is not None for cell in table.column(name)) for name in table.columns}
+    fitting = [name for name in table.columns if rows and found[name] == rows]
+    mostly = [name for name in table.columns if found[name] > rows / 2]  # its missing images are named later
+    for candidates in (fitting, mostly):
+        if len(candidates) == 1:
+            return candidates[0]
     raise ImageError(
         "One column whose cells are all names of images",
         found=f"{'several: ' + ', '.join(fitting) if fitting else 'none'}; the columns are {', '.join(table.columns)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ def published(path: Path) -> Iterator[Path]:
 
     The path aside does not exist yet; it is removed if the block raises. Its name starts with a dot.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a file was wanted, this is a folder", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{secrets.token_hex(4)}.partial.{path.name}")
     try:

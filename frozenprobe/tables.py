@@ -44,15 +44,13 @@ def read_table(path: Path) -> Table:
         FrozenprobeError: no such file, not UTF-8, no header, duplicate columns or a row of another width.
     """
 
-    def broken(found: str) -> FrozenprobeError:
-        return FrozenprobeError(
-            "A CSV file with a header line", found=found, where=path, remedy="save it as CSV in UTF-8, one row a line"
-        )
+    def broken(found: str, remedy: str = "save it as CSV in UTF-8, one row a line") -> FrozenprobeError:
+        return FrozenprobeError("A CSV file with a header line", found=found, where=path, remedy=remedy)
 
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise broken("no such file") from None
+        raise broken("no such file", "check the path") from None
     except (UnicodeDecodeError, IsADirectoryError) as error:
         raise broken(str(error)) from None
     header = text.split("\n", 1)[0]

@@ -189,8 +189,26 @@ def test_a_csv_of_labels_works_end_to_end(run, tiny_vit, tmp_path):
     out, _ = run("probe f.h5 --folds 2 --head lda --per-class")
     assert "2 groups; no group is split" in out
     assert "007" in out
+    extracted = run(
+        [*line.replace("--group-column patient", "").split(), "--backbone", *VIT, "--weights", str(tiny_vit)]
+    )
+    assert "groups are those of the existing feature file" in extracted[1]
+    assert "nothing left to do" in extracted[0]
     _, err = run("submit", code=1)
     assert "--test" in err
+
+
+def test_a_smoke_run_of_four_images_can_be_probed_without_more_options(run, extract_tiny):
+    extract_tiny("--views 1 --limit 4")
+    assert "4 folds" in run("probe --head lda")[0]
+
+
+def test_the_same_command_line_never_writes_over_a_folder(run, make_features):
+    make_features()
+    run("probe --head lda")
+    Path("out").mkdir()
+    _, err = run("submit --out out", code=1)
+    assert "a file was wanted, this is a folder: out" in err
 
 
 def test_without_test_images_extract_and_probe_work(run, photo_folder, tiny_vit):

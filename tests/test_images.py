@@ -150,6 +150,22 @@ def test_an_image_column_that_fits_no_file_lists_the_columns(tmp_path):
         read_labelled_csv(path, tmp_path / "img", CsvColumns(image="name"))
 
 
+def test_an_image_that_is_missing_is_named_also_where_the_column_is_guessed(tmp_path):
+    touch(tmp_path / "img", "1.jpg", "2.jpg")
+    path = write_csv(tmp_path / "t.csv", "ID,Label", "1.jpg,a", "2.jpg,b", "ghost.jpg,a")
+    with pytest.raises(ImageError, match=r"no file for ghost\.jpg"):
+        read_labelled_csv(path, tmp_path / "img", CsvColumns())
+
+
+def test_the_guessed_columns_are_said(tmp_path, caplog):
+    touch(tmp_path / "img", "1.jpg", "2.jpg")
+    with caplog.at_level("INFO", logger="frozenprobe"):
+        read_labelled_csv(
+            write_csv(tmp_path / "t.csv", "file,species,place", "1,a,x", "2,b,x"), tmp_path / "img", CsvColumns()
+        )
+    assert "images from the column 'file', labels from 'species'" in caplog.text
+
+
 def test_a_name_that_two_files_fit_is_no_match(tmp_path):
     touch(tmp_path / "img", "a/1.jpg", "b/1.jpg")
     path = write_csv(tmp_path / "t.csv", "image,label", "1.jpg,a", "b/1.jpg,b")

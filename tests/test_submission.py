@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frozenprobe.errors import FrozenprobeError, SubmissionError
+from frozenprobe.probe.matching import stem
 from frozenprobe.probe.runs import Run
-from frozenprobe.probe.submission import SubmissionReport, is_number, render_submission, stem, write_submission
+from frozenprobe.probe.submission import SubmissionReport, is_number, render_submission, write_submission
 from frozenprobe.tables import Table
 
 NAMES = ("apple", "pear", "plum")
@@ -471,7 +472,7 @@ def test_the_report_is_shown_with_bars_and_warnings(out: Path) -> None:
     write_submission(make_run(), out)
     shown = render_submission(write_submission(make_run(answers=(1, 1, 1, 0), bad=(2,)), out))
     lines = shown.split("\n")
-    assert lines[0] == f"submission {out}: 4 answers in 2 classes; ids matched by no sample: all test images"
+    assert lines[0] == f"submission {out}: 4 answers in 2 classes; no sample: all test images"
     assert lines[1].split() == ["pear", "3", "#" * 30]
     assert lines[2].split() == ["apple", "1", "#" * 10]
     assert lines[3] == "3 of 4 answers differ from the submission that was there before"

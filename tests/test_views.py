@@ -68,7 +68,7 @@ def test_the_report_can_be_told_its_test_views(features: Features) -> None:
 
 
 def test_the_report_without_augmented_views_is_an_error_that_says_how_to_get_them(features: Features) -> None:
-    with pytest.raises(FrozenprobeError, match=r"extract --recipe report --views 9"):
+    with pytest.raises(FrozenprobeError, match=r"--recipe report --views 9"):
         choose(features, augmented_only=True, views=0)
 
 

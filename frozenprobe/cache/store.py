@@ -183,7 +183,10 @@ def open_features(path: Path) -> Features:
     """
     if not path.is_file():
         raise FeatureFileError(
-            "A feature file", found="no such file", where=path, remedy="make one with: frozenprobe extract"
+            "A feature file",
+            found="a folder" if path.is_dir() else "no such file",
+            where=path,
+            remedy="name a file" if path.is_dir() else "make one with: frozenprobe extract",
         )
     try:
         with h5py.File(path, "r") as file:

@@ -75,7 +75,7 @@ def open_image(content: bytes, path: Path, *, max_pixels: int) -> Image.Image:
     if not 0 < pixels <= max_pixels:
         raise ImageError(
             f"An image of 1 to {max_pixels:,} pixels",
-            found=f"{image.width} x {image.height} = {pixels:,} pixels",
+            found=f"{image.width} x {image.height} = {pixels:,} pixels, more than {max_pixels:,}",
             where=path,
             remedy="shrink it, leave it out with --skip-bad, or raise --max-pixels if you trust the file",
         )

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +82,8 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress) -> Insp
     if len(kept.class_names) < 2:
         raise all_bad(list(bad.values()), "training")
     old = target.existing
+    if old is not None:
+        kept = keep_columns(kept, old, request)
     return Inspected(
         train=make_split(kept, by_path, bad),
         test=make_split(test, by_path, bad) if test is not None else (old.test if old else None),
@@ -90,6 +92,37 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress) -> Insp
         paths={by_path[path]: path for path in paths if path not in bad},
         skipped=[f"{path}: {error.found}" for path, error in bad.items()],
     )
+
+
+def keep_columns(table: ImageTable, old: Features, request: ExtractRequest) -> ImageTable:
+    """The table with the existing file's groups and folds, where the command names no column for them.
+
+    Raises:
+        ImageError: an image that the file has no group or fold for.
+    """
+    typed, before = request.sources.columns, old.train
+    return replace(
+        table,
+        groups=table.groups if typed.group else kept_column("group", table, old, before.groups),
+        folds=table.folds if typed.fold else kept_column("fold", table, old, before.folds),
+    )
+
+
+def kept_column(name: str, table: ImageTable, old: Features, before: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The existing file's groups or folds of the images in a table; None if it has none."""
+    if before is None:
+        return None
+    known = dict(zip(old.train.ids, before, strict=True))
+    unknown = [image for image in table.ids if image not in known]
+    if unknown:
+        raise ImageError(
+            f"A {name} for every image, as the existing feature file has",
+            found=f"none for {some(unknown)}",
+            where=old.path,
+            remedy=f"name the column with --{name}-column NAME (and the CSV with --train-csv FILE)",
+        )
+    log.info("%ss are those of the existing feature file", name)
+    return tuple(known[image] for image in table.ids)
 
 
 def limited(

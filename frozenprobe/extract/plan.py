@@ -50,6 +50,15 @@ def require_same_set(images: Inspected, existing: Features | None, out: Path) ->
     return gone
 
 
+def count_rows(contents: Contents) -> int:
+    """Different rows of a file: copies of an image share theirs."""
+    views: dict[str, int] = {}
+    for _, split, names in contents.splits:
+        for content_hash in np.array(split.hashes)[split.usable].tolist():
+            views[content_hash] = max(len(names), views.get(content_hash, 0))
+    return sum(views.values())
+
+
 def missing_jobs(contents: Contents, images: Inspected, rows: RowStore) -> list[Job]:
     """For every image content its views that are nowhere yet, in the order of the images.
 

@@ -110,7 +110,7 @@ def cross_validate(
             split.labels,
             clusters,
             split.hashes,
-            folds=DEFAULT_FOLDS if options.folds is None else options.folds,
+            folds=min(DEFAULT_FOLDS, int(clusters.max()) + 1) if options.folds is None else options.folds,
             seed=options.seed,
         )
     unscored = unscored_classes(split.labels, folds)

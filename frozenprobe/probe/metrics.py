@@ -19,7 +19,7 @@ def accuracy(probabilities: Doubles, labels: Ints) -> float:
 
 def log_loss(probabilities: Doubles, labels: Ints) -> float:
     """Mean negative natural logarithm of the true class's probability."""
-    return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], SMALLEST)).mean())
+    return float(0.0 - np.log(np.maximum(probabilities[np.arange(len(labels)), labels], SMALLEST)).mean())
 
 
 def top_k(probabilities: Doubles, labels: Ints, k: int = 5) -> float:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from frozenprobe.errors import FrozenprobeError, SubmissionError, some
 from frozenprobe.images import composed
+from frozenprobe.probe.matching import find_id_column, match_ids
 from frozenprobe.probe.runs import Run
 from frozenprobe.probe.scaling import Doubles
 from frozenprobe.tables import Table, read_table, write_table
 
+NO_SAMPLE = "no sample: all test images"
 FEW = 0.1  # warned about when all answers fall into fewer than this share of the classes
 
 
@@ -76,7 +78,11 @@ def write_submission(
             remedy="give the class another label with --label-map FILE",
         )
     if sample is None:
-        ids, rows, matched_by = run.test_ids, list(range(len(run.test_ids))), "no sample: all test images"
+        ids, rows, matched_by = (
+            run.test_ids,
+            list(range(len(run.test_ids))),
+            NO_SAMPLE,
+        )
         columns: tuple[str, ...] = ("ID", *labels) if probabilities else ("ID", "Label")
     else:
         ids = sample.column(id_name)
@@ -96,61 +102,6 @@ def write_submission(
     )
     write_table(out, columns, cells)
     return report
-
-
-def find_id_column(sample: Table, test_ids: Sequence[str]) -> str:
-    """The column of the sample that names the most test images (a label may happen to name one, too)."""
-    known = {key(name) for name in test_ids for key in (exact, base_name, stem)}
-
-    def named(column: str) -> int:
-        return len({cell for cell in sample.column(column) if known & {exact(cell), base_name(cell), stem(cell)}})
-
-    return max(sample.columns, key=named)  # the first one of equals
-
-
-def match_ids(sample: Table, ids: Sequence[str], test_ids: Sequence[str]) -> tuple[list[int], str]:
-    """The test image for each id of the sample: by equal id, else by unique base name, else by unique stem.
-
-    Raises:
-        SubmissionError: ids twice, without an image, or images without an id.
-    """
-    twice = [name for name, count in Counter(ids).items() if count > 1]
-    if twice:
-        raise SubmissionError(
-            "Every id once in the sample submission",
-            found=f"{len(twice)} ids more than once: {some(twice)}",
-            where=sample.path,
-            remedy="remove the repeated rows, or name another sample with --sample FILE",
-        )
-    for key, says in ((exact, "exact id"), (base_name, "base name"), (stem, "name without ending")):
-        images = {key(name): index for index, name in enumerate(test_ids)}
-        wanted = [key(name) for name in ids]
-        if len(images) == len(test_ids) and len(set(wanted)) == len(wanted) and set(images) == set(wanted):
-            return [images[name] for name in wanted], says
-    raise mismatch(sample, ids, test_ids)
-
-
-def mismatch(sample: Table, ids: Sequence[str], test_ids: Sequence[str]) -> SubmissionError:
-    """Why ids and test images do not match, told in the way of naming that comes nearest."""
-
-    def overlap(key: Callable[[str], str]) -> int:
-        return len({key(name) for name in ids} & {key(name) for name in test_ids})
-
-    key = max((exact, base_name, stem), key=overlap)
-    there, wanted = {key(name) for name in test_ids}, {key(name) for name in ids}
-    missing = [name for name in ids if key(name) not in there]
-    extra = [name for name in test_ids if key(name) not in wanted]
-    found = []
-    if missing:
-        found.append(f"{len(missing)} ids of the sample without a test image: {some(missing)}")
-    if extra:
-        found.append(f"{len(extra)} test images that are not in the sample: {some(extra)}")
-    return SubmissionError(
-        f"The {len(ids)} ids of the sample submission, each with one of the {len(test_ids)} test images",
-        found="; ".join(found) or "names that are not unique without their folders or endings",
-        where=sample.path,
-        remedy="extract the whole test folder (no --limit), or name the right sample with --sample FILE",
-    )
 
 
 def check_columns(
@@ -283,21 +234,6 @@ def make_warnings(run: Run, rows: Sequence[int], answers: Sequence[str]) -> list
     return warnings
 
 
-def exact(name: str) -> str:
-    """An id as it is, but for surrounding spaces, the encoding of accents and Windows' separators."""
-    return composed(name.strip()).replace("\\", "/")
-
-
-def base_name(name: str) -> str:
-    """An id without its folders."""
-    return exact(name).rsplit("/", 1)[-1]
-
-
-def stem(name: str) -> str:
-    """An id without folders and image ending."""
-    return re.sub(r"\.(jpe?g|jfif|png|webp|bmp|tiff?|gif)$", "", base_name(name), flags=re.IGNORECASE)
-
-
 def is_number(text: str) -> bool:
     """Whether a label is a number (`7`, `007`, `1.0`)."""
     return re.fullmatch(r"[+-]?\d+(\.\d+)?", text.strip()) is not None
@@ -305,10 +241,8 @@ def is_number(text: str) -> bool:
 
 def render_submission(report: SubmissionReport, *, most: int = 10) -> str:
     """What was written, for a person: the most frequent labels as bars."""
-    lines = [
-        f"submission {report.path}: {report.rows} answers in {len(report.histogram)} classes; ids matched by "
-        f"{report.matched_by}"
-    ]
+    how = report.matched_by if report.matched_by == NO_SAMPLE else f"ids matched by {report.matched_by}"
+    lines = [f"submission {report.path}: {report.rows} answers in {len(report.histogram)} classes; {how}"]
     longest = report.histogram[0][1]
     width = max(len(label) for label, _ in report.histogram[:most])
     for label, count in report.histogram[:most]:

@@ -41,7 +41,8 @@ def choose_views(features: Features, options: ProbeOptions, *, augmented_only: b
             f"0 to {stored} augmented views (the file has {stored})",
             found=str(views),
             where="--views",
-            remedy=f"choose fewer, or compute more: frozenprobe extract --views {views}",
+            remedy="choose a number in this range"
+            + (f", or compute more: the same extract command with --views {views}" if views > 0 else ""),
         )
     for name in options.test_views or ():
         if name not in features.test_views:
@@ -57,7 +58,7 @@ def choose_views(features: Features, options: ProbeOptions, *, augmented_only: b
             "At least one augmented view (the project report's head trains on nothing else)",
             found="none",
             where=features.path,
-            remedy="frozenprobe extract --recipe report --views 9",
+            remedy="the same extract command as before with --recipe report --views 9 (and another --out)",
         )
     direct = features.test_views.index("direct") if "direct" in features.test_views else 0
     return Views(augmented, (0,), (direct,)) if options.test_views is None else Views(augmented, fixed, fixed)
