@@ -33,7 +33,7 @@ def test_the_id_column_is_the_one_with_test_images_in_it():
 
 
 def test_a_base_name_that_two_images_share_is_no_match():
-    with pytest.raises(SubmissionError, match="not unique|without a test image"):
+    with pytest.raises(SubmissionError, match=r"not unique|without a test image"):
         match_ids(sample_of(("1.jpg", "2.jpg")), ("1.jpg", "2.jpg"), ("a/1.jpg", "b/1.jpg"))
 
 
