@@ -34,6 +34,12 @@ SPEC = FeatureSpec(
 )
 
 
+@pytest.fixture
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that write many small files and do not ask whether they survive a power cut."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
 def write_image(path: Path, key: int, size: tuple[int, int] = (61, 47)) -> Path:
     """A smooth random picture, different for every key; JPEG or PNG by the ending."""
     rng = np.random.default_rng(key)

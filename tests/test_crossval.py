@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -12,9 +11,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
 
 from frozenprobe.cache.store import Contents, Features, open_features, write_features
 from frozenprobe.errors import FrozenprobeError
@@ -25,28 +22,14 @@ from frozenprobe.probe.heads import FittedHead, TrainingRows, make_head
 from frozenprobe.probe.options import HEADS, SCALES, ProbeOptions
 from tests.conftest import MakeFeatures
 
+pytestmark = pytest.mark.usefixtures("no_fsync")  # durability is test_publish's matter
+
 Floats = npt.NDArray[np.float32]
 
 # The heads in which nothing is random. k counts views: of an image's five views alone, votes would often tie.
 EXACT: dict[str, dict[str, float | int]] = {"logreg": {}, "lda": {}, "knn": {"k": 12}}
 SETTINGS = EXACT | {"linear": {"epochs": 3}}
 TIGHT: dict[str, float | int] = {"tol": 1e-7}
-
-
-@pytest.fixture(autouse=True)
-def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Durability is test_publish's matter."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """More would only wait for each other at this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(threads)
 
 
 def rewrite(features: Features, name: str, *, vectors: Floats | None = None, **changes: object) -> Features:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,6 @@ OPTIONS = WeightsOptions(3, 36, "bicubic", HALF, HALF)
 Rows = dict[tuple[str, str], np.ndarray]
 PREPROCESSING = Preprocessing(36, 32, "bicubic", HALF, HALF)
 ROWS = 12 * 4 + 5 * 2  # 12 training images with 2 + 2 views, 5 test images with 2
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """A network this small only loses by threads, most of all where other tests run beside it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -11,15 +9,6 @@ import torch
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.heads import TrainingRows
 from frozenprobe.probe.linear import LinearHead, ReportHead, image_starts, new_layer
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """More would only wait for each other at this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make_rows(classes: int = 3, images: int = 25, views: int = 4, dim: int = 6, *, seed: int = 0) -> TrainingRows:

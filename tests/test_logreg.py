@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.heads import LinearModel, TrainingRows
 from frozenprobe.probe.logreg import LogisticRegressionHead, evaluate
 
 Doubles = npt.NDArray[np.float64]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """More would only wait for each other at this size."""
-    with threadpool_limits(1):
-        yield
 
 
 def make_rows(classes: int = 3, images: int = 15, dim: int = 6, *, seed: int = 0) -> TrainingRows:

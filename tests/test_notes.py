@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-import torch
-from threadpoolctl import threadpool_limits
 
 from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.folds import split_clusters
 from frozenprobe.probe.options import ProbeOptions
 from tests.conftest import MakeFeatures
 
-
-@pytest.fixture(autouse=True)
-def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Durability is test_publish's matter."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """More would only wait for each other at this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("no_fsync")  # durability is test_publish's matter
 
 
 def notes(features: object, head: str = "lda", **options: object) -> str:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from threadpoolctl import threadpool_limits
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
@@ -25,24 +22,10 @@ from frozenprobe.probe.summary import summarise
 from frozenprobe.tables import Table, read_table
 from tests.conftest import MakeFeatures
 
+pytestmark = pytest.mark.usefixtures("no_fsync")  # durability is test_publish's matter
+
 SAMPLE = Table(Path("data/sample submission.csv"), ("ID", "Label"), (("t1", "NA"), ("007", "")))
 NAMES = ("10", "2", "NA", 'a, "b"\nÄ')
-
-
-@pytest.fixture(autouse=True)
-def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Durability is asserted in one test, and slow in the others."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """More would only wait for each other at this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import sklearn.metrics
-import torch
-from threadpoolctl import threadpool_limits
 
 from frozenprobe.cache.store import Features
 from frozenprobe.jsontext import to_json
@@ -21,21 +17,7 @@ from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.summary import converged, render, render_convergence, summarise, title
 from tests.conftest import MakeFeatures
 
-
-@pytest.fixture(autouse=True)
-def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Durability is test_publish's matter."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """More would only wait for each other at this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("no_fsync")  # durability is test_publish's matter
 
 
 @pytest.fixture

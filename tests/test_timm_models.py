@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +22,6 @@ from frozenprobe.extract.preprocessing import Preprocessing, clean_view
 from frozenprobe.extract.timm_models import lite0_weights, rename_lite0
 
 HALF = (0.5, 0.5, 0.5)
-
-
-@pytest.fixture(autouse=True)
-def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Small networks only lose by threads, most of all where other tests run beside them."""
-    threads = torch.get_num_threads()
-    if "slow" not in request.keywords:
-        torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def seeded(name: str, path: Path) -> nn.Module:

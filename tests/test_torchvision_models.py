@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 
@@ -31,16 +31,6 @@ from tests.conftest import write_image
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 OPTIONS = WeightsOptions(heads=3, resize=36, interpolation="bicubic", mean=MEAN, std=STD)
-
-
-@pytest.fixture(autouse=True)
-def one_thread(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Small networks only lose by threads, most of all where other tests run beside them."""
-    threads = torch.get_num_threads()
-    if "slow" not in request.keywords:
-        torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def vit(**shape: int) -> models.VisionTransformer:

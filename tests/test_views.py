@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import h5py
 import numpy as np
 import pytest
@@ -14,11 +12,7 @@ from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.views import Views, choose_views, read_finite
 from tests.conftest import MakeFeatures
 
-
-@pytest.fixture(autouse=True)
-def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Durability is test_publish's matter."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("no_fsync")  # durability is test_publish's matter
 
 
 @pytest.fixture

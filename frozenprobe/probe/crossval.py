@@ -103,34 +103,9 @@ def cross_validate(
             "Labels of the training images", found="none", where=features.path, remedy="extract the features again"
         )
     clusters = cluster_images(split.hashes, split.groups)
-    if split.folds is not None and options.folds is None:
-        folds = folds_from_column(split.folds)
-    else:
-        folds = assign_folds(
-            split.labels,
-            clusters,
-            split.hashes,
-            folds=min(DEFAULT_FOLDS, int(clusters.max()) + 1) if options.folds is None else options.folds,
-            seed=options.seed,
-        )
-    unscored = unscored_classes(split.labels, folds)
+    folds, unscored = deal_folds(features, split.labels, clusters, options)
     scored = ~np.isin(split.labels, unscored)
-    if not scored.any():
-        raise FrozenprobeError(
-            "At least one class with two different images (or groups of images)",
-            found="none",
-            where=features.path,
-            remedy="add images; equal files count once",
-        )
     count = int(folds.max()) + 1
-    lonely = [fold + 1 for fold in range(count) if len(np.unique(split.labels[folds != fold])) < 2]
-    if lonely:
-        raise FrozenprobeError(
-            "Images of at least two classes outside every fold",
-            found=f"one class is left to train on when fold {some(lonely)} is held out",
-            where=features.path,
-            remedy="add images of the smaller class (equal files count once), or choose other --folds",
-        )
     total = len(features.class_names)
     trainer = Trainer(head, options, read_finite(features, "train", views.train), split.labels, total)
     shown = read_finite(features, "train", views.score)
@@ -170,6 +145,37 @@ def cross_validate(
         model=final.head.arrays() | final.scaling.arrays(),
         notes=tuple(make_notes(features, options, unscored, views, torn=len(split_clusters(clusters, folds)))),
     )
+
+
+def deal_folds(features: Features, labels: Ints, clusters: Ints, options: ProbeOptions) -> tuple[Ints, Ints]:
+    """`(N,)` fold of each image, and the classes that cannot be scored with these folds.
+
+    Raises:
+        FrozenprobeError: no class could be scored, or a fold would leave one class to train on.
+    """
+    split = features.train
+    if split.folds is not None and options.folds is None:
+        folds = folds_from_column(split.folds)
+    else:
+        count = min(DEFAULT_FOLDS, int(clusters.max()) + 1) if options.folds is None else options.folds
+        folds = assign_folds(labels, clusters, split.hashes, folds=count, seed=options.seed)
+    unscored = unscored_classes(labels, folds)
+    if np.isin(labels, unscored).all():
+        raise FrozenprobeError(
+            "At least one class with two different images (or groups of images)",
+            found="none",
+            where=features.path,
+            remedy="add images; equal files count once",
+        )
+    lonely = [fold + 1 for fold in range(int(folds.max()) + 1) if len(np.unique(labels[folds != fold])) < 2]
+    if lonely:
+        raise FrozenprobeError(
+            "Images of at least two classes outside every fold",
+            found=f"one class is left to train on when fold {some(lonely)} is held out",
+            where=features.path,
+            remedy="add images of the smaller class (equal files count once), or choose other --folds",
+        )
+    return folds, unscored
 
 
 @dataclass(frozen=True)
