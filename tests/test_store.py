@@ -35,6 +35,15 @@ def test_names_labels_sample_and_views_come_back(make_features):
     assert features.spec == SPEC
 
 
+def test_the_rows_are_the_views_of_each_usable_content_once(make_features):
+    features = make_features(labels=[0, 1, 1], classes=2, hashes=("a", "b", "a"), test=2, unusable=(0,), views=1)
+    assert features.rows() == {
+        "a": ("clean", "hflip", "aug1"),
+        "b": ("clean", "hflip", "aug1"),
+        f"{10_001:064x}": ("clean", "hflip"),
+    }
+
+
 def test_reading_some_views_and_rows_gives_exactly_those(make_features):
     features = make_features()
     everything = features.read("train", range(5))

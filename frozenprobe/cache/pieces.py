@@ -97,13 +97,7 @@ class RowStore:
 
         A piece with other rows stays: a smoke run must not throw away what a killed full run had computed.
         """
-        stored = {
-            (content_hash, view)
-            for _, split, views in contents.splits
-            for content_hash, usable in zip(split.hashes, split.usable, strict=True)
-            if usable
-            for view in views
-        }
+        stored = {(content_hash, view) for content_hash, views in contents.rows().items() for view in views}
         for piece, keys in self.pieces.items():
             if stored.issuperset(keys):
                 (self.folder / piece).unlink(missing_ok=True)

@@ -89,6 +89,14 @@ class Contents:
         ]
         return [(name, split, views) for name, split, views in both if split is not None]
 
+    def rows(self) -> dict[str, tuple[str, ...]]:
+        """The views of each image content, by hash, in the order of the images; copies of an image share their rows."""
+        rows: dict[str, dict[str, None]] = {}
+        for _, split, views in self.splits:
+            for content_hash in np.array(split.hashes)[split.usable].tolist():
+                rows.setdefault(content_hash, {}).update(dict.fromkeys(views))
+        return {content_hash: tuple(views) for content_hash, views in rows.items()}
+
 
 @dataclass(frozen=True)
 class Features(Contents):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from frozenprobe.cache.pieces import RowStore
 from frozenprobe.cache.store import Contents, Features
 from frozenprobe.errors import FrozenprobeError
@@ -50,28 +48,18 @@ def require_same_set(images: Inspected, existing: Features | None, out: Path) ->
     return gone
 
 
-def count_rows(contents: Contents) -> int:
-    """Different rows of a file: copies of an image share theirs."""
-    views: dict[str, int] = {}
-    for _, split, names in contents.splits:
-        for content_hash in np.array(split.hashes)[split.usable].tolist():
-            views[content_hash] = max(len(names), views.get(content_hash, 0))
-    return sum(views.values())
-
-
 def missing_jobs(contents: Contents, images: Inspected, rows: RowStore) -> list[Job]:
     """For every image content its views that are nowhere yet, in the order of the images.
 
     Raises:
         FrozenprobeError: rows are missing of test images that this command was not told of.
     """
-    views: dict[str, dict[str, None]] = {}
-    for _, split, names in contents.splits:
-        for content_hash in np.array(split.hashes)[split.usable].tolist():
-            missing = [name for name in names if (content_hash, name) not in rows]
-            if missing:
-                views.setdefault(content_hash, {}).update(dict.fromkeys(missing))
-    lost = [content_hash for content_hash in views if content_hash not in images.paths]
+    missing = {
+        content_hash: tuple(name for name in names if (content_hash, name) not in rows)
+        for content_hash, names in contents.rows().items()
+    }
+    missing = {content_hash: names for content_hash, names in missing.items() if names}
+    lost = [content_hash for content_hash in missing if content_hash not in images.paths]
     if lost:
         raise FrozenprobeError(
             "The test images, to compute a view of them that the file does not have",
@@ -79,7 +67,7 @@ def missing_jobs(contents: Contents, images: Inspected, rows: RowStore) -> list[
             where="--test",
             remedy="name the folder with --test DIR",
         )
-    return [Job(images.paths[content_hash], content_hash, tuple(names)) for content_hash, names in views.items()]
+    return [Job(images.paths[content_hash], content_hash, names) for content_hash, names in missing.items()]
 
 
 def same_contents(contents: Contents, existing: Features | None) -> bool:

@@ -23,7 +23,7 @@ from frozenprobe.extract.compute import Embedder, choose_device
 from frozenprobe.extract.inspection import Progress, available_cores, inspect
 from frozenprobe.extract.loader import Job, Row, Seconds, ViewSettings, load_batches
 from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.plan import count_rows, missing_jobs, plan_contents, require_same_set, same_contents
+from frozenprobe.extract.plan import missing_jobs, plan_contents, require_same_set, same_contents
 from frozenprobe.extract.settings import ExtractRequest, Settled
 from frozenprobe.extract.target import Target, open_target, options_text
 
@@ -82,7 +82,7 @@ def extract_features(request: ExtractRequest, progress: Progress = ignore_progre
     jobs = missing_jobs(contents, images, rows)
     report = ExtractReport(target.out, images=len(images.train) + len(images.test or ()), skipped=images.skipped)
     report.computed = sum(len(job.views) for job in jobs)
-    report.reused = count_rows(contents) - report.computed
+    report.reused = sum(map(len, contents.rows().values())) - report.computed
     if jobs:
         compute(jobs, rows, target, request, device=device, seconds=report.seconds, progress=progress)
     begin = time.perf_counter()
