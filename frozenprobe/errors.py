@@ -30,6 +30,22 @@ class FeatureFileError(FrozenprobeError):
     """A feature file that is missing, damaged or of another format version."""
 
 
+class FileInUse(FrozenprobeError):
+    """A feature file that another process is writing."""
+
+
+class DiskFull(FrozenprobeError):
+    """No space left on the disk, or in the user's quota, for a file."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(
+            "Disk space for a file",
+            found=reason,
+            where=path,
+            remedy="free some space and run the same command again: what is finished is kept, and it goes on from there",
+        )
+
+
 class SpecMismatch(FrozenprobeError):
     """A feature file that was made with another value of an option that decides the features."""
 

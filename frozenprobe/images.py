@@ -73,7 +73,9 @@ def read_images(sources: ImageSources) -> tuple[ImageTable, ImageTable | None, T
         FrozenprobeError: a folder, a CSV or the sample cannot be used.
     """
     if sources.train_csv is not None:
-        train = read_labelled_csv(sources.train_csv, sources.train, sources.columns)
+        train = read_labelled_csv(
+            sources.train_csv, sources.train, sources.columns, allow_outside=sources.allow_outside
+        )
     else:
         train = read_class_folders(sources.train)
     if sources.test is None:
@@ -123,8 +125,11 @@ def read_unlabelled(root: Path) -> ImageTable:
     return ImageTable(tuple(name for name, _ in found), tuple(path for _, path in found))
 
 
-def read_labelled_csv(path: Path, root: Path, columns: CsvColumns) -> ImageTable:
+def read_labelled_csv(path: Path, root: Path, columns: CsvColumns, *, allow_outside: bool = False) -> ImageTable:
     """Read a CSV with a row an image; images are looked for below `root`, by name with or without ending.
+
+    A list of a stranger must not make other files of this machine look like training images, so names that lead
+    out of `root` (absolute, or through `..`) are refused unless `allow_outside`.
 
     Raises:
         ImageError: a column cannot be guessed, an image is not there, twice there, or has no label.
@@ -142,6 +147,14 @@ def read_labelled_csv(path: Path, root: Path, columns: CsvColumns) -> ImageTable
             found=f"no file for {some(absent)}",
             where=f"{root} (listed in {path})",
             remedy="name the folder of the images with --train DIR, or another column with --image-column",
+        )
+    strayed = [name for name, found in zip(ids, paths, strict=True) if found in finder.outside]
+    if strayed and not allow_outside:
+        raise ImageError(
+            f"Images below {root}, and no others",
+            found=f"names of files elsewhere: {some(strayed)}",
+            where=path,
+            remedy="correct the names or the folder (--train DIR); if you trust this list, add --allow-outside",
         )
     log.info("%s: images from the column %r, labels from %r", path, image_column, label_column)
     labels = filled(table, label_column, ids)
@@ -263,9 +276,15 @@ def index_names(names: Sequence[str]) -> tuple[tuple[str, ...], npt.NDArray[np.i
 
 
 class ImageFinder:
-    """Finds the file a CSV means: below a root, with or without its folder and ending, if only one fits."""
+    """Finds the file a CSV means: below a root, with or without its folder and ending, if only one fits.
+
+    Attributes:
+        outside: files that were found, but not below the root.
+    """
 
     def __init__(self, root: Path) -> None:
+        self.root = root
+        self.outside: set[Path] = set()
         self.exact: dict[str, Path] = {}
         self.loose: dict[str, Path | None] = {}  # None: more than one file fits
         for name, path in list_images(root):
@@ -277,7 +296,20 @@ class ImageFinder:
     def find(self, name: str) -> Path | None:
         """The path of the one image that `name` can mean, or None."""
         key = composed(name.strip().replace("\\", "/").removeprefix("./"))
-        return self.exact.get(key) or self.loose.get(key)
+        return self.exact.get(key) or self.loose.get(key) or self._follow(key)
+
+    def _follow(self, name: str) -> Path | None:
+        """The file of a name that is absolute or goes through `..`, or None."""
+        if not name or not (Path(name).is_absolute() or ".." in Path(name).parts):
+            return None
+        path = self.root / name
+        if not path.is_file():
+            return None
+        inside = os.path.relpath(os.path.abspath(path), os.path.abspath(self.root))
+        if inside.startswith(".."):
+            self.outside.add(path)
+            return path
+        return self.exact.get(composed(Path(inside).as_posix()))
 
 
 def guess_image_column(table: Table, finder: ImageFinder) -> str:

@@ -8,37 +8,57 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+from frozenprobe.errors import DiskFull
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's quota, the limit on a file's size
 
 
 @contextmanager
-def published(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to; on leaving, make it durable and rename it to `path`.
+def published(path: Path) -> Iterator[BinaryIO]:
+    """Give a file beside `path` to write to; on leaving, make it durable and rename it to `path`.
 
-    The path aside does not exist yet; it is removed if the block raises. Its name starts with a dot.
+    The file aside has a name that starts with a dot; it is removed if the block raises. All writing is Python's own,
+    so a full disk is an error here, in the middle, and never a broken file under a final name.
+
+    Raises:
+        DiskFull: no space is left.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a file was wanted, this is a folder", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{secrets.token_hex(4)}.partial.{path.name}")
     try:
-        yield aside
-        with open(aside, "rb+") as handle:
-            os.fsync(handle.fileno())
+        with open(aside, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(aside, path)
         sync_folder(path.parent)
+    except OSError as error:
+        if error.errno in FULL:
+            raise DiskFull(path, str(error.strerror)) from None
+        raise
     finally:
         aside.unlink(missing_ok=True)
 
 
 def publish_bytes(path: Path, content: bytes | memoryview) -> None:
     """Publish a file of this content."""
-    with published(path) as aside:
-        aside.write_bytes(content)
+    with published(path) as file:
+        file.write(content)
 
 
 def publish_text(path: Path, content: str) -> None:
     """Publish a UTF-8 text file of this content."""
     publish_bytes(path, content.encode())
+
+
+def remove_partials(folder: Path, name: str = "*") -> None:
+    """Remove what killed writers left aside in `folder`. Only for who knows that no other is writing."""
+    for aside in folder.glob(f".????????.partial.{name}"):
+        aside.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -26,6 +26,7 @@ class ImageSources:
         train_csv: labels as a CSV instead of class folders.
         columns: of the CSV.
         sample: the sample submission; None: looked for beside the test folder.
+        allow_outside: let the CSV name images outside the training folder.
     """
 
     train: Path = Path("data/train")
@@ -33,6 +34,7 @@ class ImageSources:
     train_csv: Path | None = None
     columns: CsvColumns = CsvColumns()
     sample: Path | None = None
+    allow_outside: bool = False
 
     @staticmethod
     def test_beside(train: Path) -> Path | None:

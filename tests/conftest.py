@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.pieces import RowStore
 from frozenprobe.cache.spec import FeatureSpec
-from frozenprobe.cache.store import Contents, Features, Split, open_features, write_features
+from frozenprobe.cache.store import Features, open_features, write_features
 from frozenprobe.tables import Table
 
 SPEC = FeatureSpec(
@@ -128,10 +129,10 @@ def make_features(tmp_path: Path) -> MakeFeatures:
         for code, label in zip(np.array(test_codes)[usable].tolist(), test_truth[usable], strict=True):
             drawn = centres[label] + noise * rng.normal(size=(len(test_views), dim))
             rows |= {(code, view): row for view, row in zip(test_views, drawn, strict=True)}
-        store = RowStore(path, SPEC, None)  # one piece: a piece an image would cost an fsync an image
+        store = RowStore(path, contents)  # one piece: a piece an image would cost an fsync an image
         store.add([code for code, _ in rows], [view for _, view in rows], np.array([*rows.values()], dtype=np.float32))
         write_features(path, contents, store.read_block)
-        store.discard(contents)
+        store.discard()
         return open_features(path)
 
     return make

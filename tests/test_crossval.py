@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from frozenprobe.cache.store import Contents, Features, open_features, write_features
+from frozenprobe.cache.contents import Contents
+from frozenprobe.cache.store import Features, open_features, write_features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe import crossval
 from frozenprobe.probe.crossval import FittedProbe, ProbeResult, Trainer, cross_validate

@@ -84,5 +84,5 @@ class FeatureSpec:
                     found=f"a file of features with {name} = {have}",
                     where=where,
                     remedy=f"leave out {options.get(name, 'the option')} to go on with this file, "
-                    "or name another file with --out FILE",
+                    "or name another file with --out FILE (or remove this one, and the folder of pieces beside it)",
                 )

@@ -1,108 +1,47 @@
-"""The finished feature file: what it holds, opening and publishing it (docs/format.md is its specification)."""
+"""The feature file as a whole: what is in it, opening it and publishing it (docs/format.md is its specification)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
+from frozenprobe.cache.contents import Contents, Split
+from frozenprobe.cache.image import Refused
+from frozenprobe.cache.sealed import (
+    BLOCK_ROWS,
+    MAGIC,
+    Damage,
+    FeatureArray,
+    NewArray,
+    SealedFile,
+    Vectors,
+    as_texts,
+    publish_sealed,
+)
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.errors import FeatureFileError
-from frozenprobe.publish import published
 from frozenprobe.tables import Table
 
-FORMAT = "frozenprobe.features"
-VERSION = 1
-CHUNK_IMAGES = 256  # images in one HDF5 chunk of one view: 0.5 MB at D = 1024 in float16
+FEATURES = "frozenprobe.features"
+PLAN = "frozenprobe.plan"
+VERSION = 2
 
-Vectors = npt.NDArray[np.floating[Any]]
-ReadBlock = Callable[[Sequence[str], Sequence[str]], Vectors]
-
-
-@dataclass(frozen=True)
-class Split:
-    """The images of one split, without their features.
-
-    Attributes:
-        ids: see ImageTable.
-        hashes: SHA-256 of each file's bytes, hexadecimal.
-        usable: `(N,)` bool; False for an image that could not be decoded and was kept on request (its features are 0).
-        labels: `(N,)` int64 index into the file's class names; None for test images.
-        groups: see ImageTable.
-        folds: see ImageTable.
-    """
-
-    ids: tuple[str, ...]
-    hashes: tuple[str, ...]
-    usable: npt.NDArray[np.bool_]
-    labels: npt.NDArray[np.int64] | None = None
-    groups: tuple[str, ...] | None = None
-    folds: tuple[str, ...] | None = None
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(frozen=True)
-class Contents:
-    """All that a feature file holds besides the feature rows.
-
-    Attributes:
-        spec: what the rows are a function of.
-        dim: feature dimension D.
-        test_views: names of the T fixed views of every image; the first is `clean`.
-        augmented_views: names of the V augmented views of every training image.
-        class_names: C names, sorted by code point.
-        train: N images with labels.
-        test: M images, or None.
-        sample: the sample submission, or None.
-        about: facts for people: licence, pre-training data, library versions, creation time (UTC, ISO 8601) ...
-    """
-
-    spec: FeatureSpec
-    dim: int
-    test_views: tuple[str, ...]
-    augmented_views: tuple[str, ...]
-    class_names: tuple[str, ...]
-    train: Split
-    test: Split | None
-    sample: Table | None
-    about: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        """All views of a training image, in the order they are stored: T fixed, then V augmented."""
-        return self.test_views + self.augmented_views
-
-    @property
-    def splits(self) -> list[tuple[str, Split, tuple[str, ...]]]:
-        """(name, split, its views) for the splits there are."""
-        both: list[tuple[str, Split | None, tuple[str, ...]]] = [
-            ("train", self.train, self.views),
-            ("test", self.test, self.test_views),
-        ]
-        return [(name, split, views) for name, split, views in both if split is not None]
-
-    def rows(self) -> dict[str, tuple[str, ...]]:
-        """The views of each image content, by hash, in the order of the images; copies of an image share their rows."""
-        rows: dict[str, dict[str, None]] = {}
-        for _, split, views in self.splits:
-            for content_hash in np.array(split.hashes)[split.usable].tolist():
-                rows.setdefault(content_hash, {}).update(dict.fromkeys(views))
-        return {content_hash: tuple(views) for content_hash, views in rows.items()}
+ReadBlock = Callable[[slice, Split, Sequence[str]], Vectors]
+HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
 class Features(Contents):
-    """An opened feature file. Nothing is held open: every read opens and closes the file."""
+    """An opened feature file. It is read as it was when it was opened, whatever takes its name later."""
 
     path: Path = Path()
+    file: SealedFile | None = None
 
     def read(self, split: str, views: Sequence[int], rows: slice = slice(None)) -> npt.NDArray[np.float32]:
         """Features of some views: `(rows, len(views), D)` float32; reads only those from disk.
@@ -113,173 +52,302 @@ class Features(Contents):
             rows: which images.
 
         Raises:
-            FeatureFileError: another file has been published under this name since it was opened.
+            FeatureFileError: a block of them is not what was written.
         """
-        with h5py.File(self.path, "r") as file:
-            if json.loads(str(file.attrs["about"])) != self.about or file.attrs["spec"] != self.spec.canonical():
-                raise FeatureFileError(
-                    "The feature file that was opened",
-                    found="another one, published in the meantime",
-                    where=self.path,
-                    remedy="run the command again",
-                )
-            stored = file[split]["features"]
-            images = range(*rows.indices(stored.shape[0]))
-            out = np.empty((len(images), len(views), self.dim), dtype=np.float32)
+        array = self.array(split)
+        images = np.arange(array.shape[1])[rows]
+        out = np.empty((len(images), len(views), self.dim), dtype=np.float32)
+        for start in range(0, len(images), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
             for position, view in enumerate(views):
-                out[:, position] = stored[rows, view]
+                out[block, position] = self.sealed.read_rows(array, range(array.shape[0])[view], images[block])
         return out
+
+    @property
+    def sealed(self) -> SealedFile:
+        """The file it was opened from."""
+        if self.file is None:
+            raise ValueError("contents without a file have no rows")
+        return self.file
+
+    def array(self, split: str) -> FeatureArray:
+        """The feature array of a split."""
+        return self.sealed.features[f"{split}/features"]
 
 
 def write_features(path: Path, contents: Contents, read_block: ReadBlock) -> None:
-    """Publish a feature file; memory stays bounded by one block of images.
+    """Publish a feature file; memory stays bounded by one block of images and the index.
 
     Args:
         path: the final name; an existing file stays as it is until the new one is complete.
         contents: all but the feature rows.
-        read_block: (hashes, views) -> `(len(hashes), len(views), D)`, the rows to store.
+        read_block: (images, split, views) -> `(images, len(views), D)`, the rows to store; those of images that are
+            not usable are ignored.
     """
-    with published(path) as aside, h5py.File(aside, "w", libver=("earliest", "v110")) as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["version"] = VERSION
-        file.attrs["spec"] = contents.spec.canonical()
-        file.attrs["fingerprint"] = contents.spec.fingerprint()
-        file.attrs["about"] = json.dumps(contents.about, sort_keys=True)
-        write_strings(file, "class_names", contents.class_names)
-        write_strings(file, "views", contents.views)
-        file["views"].attrs["test_views"] = len(contents.test_views)
-        for name, split, views in contents.splits:
-            write_split(file.create_group(name), split, views, contents, read_block)
-        if contents.sample is not None:
-            group = file.create_group("sample")
-            group.attrs["path"] = str(contents.sample.path)
-            write_strings(group, "columns", contents.sample.columns)
-            cells = [cell for row in contents.sample.rows for cell in row]
-            write_strings(group, "cells", cells, shape=(len(contents.sample.rows), len(contents.sample.columns)))
+    dtype = contents.spec.storage_dtype
+    features = {
+        f"{name}/features": NewArray((len(views), len(split), contents.dim), dtype, blocks_of(split, views, read_block))
+        for name, split, views in contents.splits
+    }
+    publish_sealed(path, attributes_of(contents, FEATURES), arrays_of(contents), features)
 
 
-def write_split(
-    group: h5py.Group, split: Split, views: tuple[str, ...], contents: Contents, read_block: ReadBlock
-) -> None:
-    """Write one split's index and its features, block by block."""
-    write_strings(group, "ids", split.ids)
-    write_strings(group, "hashes", split.hashes)
-    group["usable"] = split.usable.astype(np.uint8)
-    if split.labels is not None:
-        group["labels"] = split.labels
-    for name, column in (("groups", split.groups), ("folds", split.folds)):
-        if column is not None:
-            write_strings(group, name, column)
-    shape = (len(split), len(views), contents.dim)
-    chunks = (max(1, min(CHUNK_IMAGES, shape[0])), 1, contents.dim)
-    stored = group.create_dataset("features", shape=shape, dtype=contents.spec.storage_dtype, chunks=chunks)
-    for start in range(0, shape[0], CHUNK_IMAGES):
-        block = slice(start, start + CHUNK_IMAGES)
-        vectors = np.zeros((len(split.ids[block]), len(views), contents.dim), dtype=contents.spec.storage_dtype)
-        usable = split.usable[block]
-        wanted = [name for name, good in zip(split.hashes[block], usable, strict=True) if good]
-        if wanted:
-            vectors[usable] = read_block(wanted, views)
-        stored[block] = vectors
+def write_plan(path: Path, contents: Contents) -> None:
+    """Publish what the feature file `path` will hold, before its rows exist."""
+    publish_sealed(plan_path(path), attributes_of(contents, PLAN), arrays_of(contents), {}, spare=False)
+
+
+def blocks_of(split: Split, views: Sequence[str], read_block: ReadBlock) -> Iterator[Vectors]:
+    """The blocks of a split's feature array, `(views, up to 64 images, D)`; rows of images that are not usable are 0."""
+    for start in range(0, len(split), BLOCK_ROWS):
+        images = slice(start, start + BLOCK_ROWS)
+        vectors = read_block(images, split, views)
+        vectors[~split.usable[images]] = 0
+        yield vectors.transpose(1, 0, 2)
+
+
+def attributes_of(contents: Contents, form: str) -> dict[str, str | int]:
+    """The root's attributes."""
+    attributes: dict[str, str | int] = {
+        "format": form,
+        "version": VERSION,
+        "spec": contents.spec.canonical(),
+        "fingerprint": contents.spec.fingerprint(),
+        "about": json.dumps(contents.about, sort_keys=True),
+        "dim": contents.dim,
+        "test_views": len(contents.test_views),
+    }
+    if contents.sample is not None:
+        attributes["sample_path"] = str(contents.sample.path)
+    return attributes
+
+
+def arrays_of(contents: Contents) -> dict[str, Any]:
+    """All datasets but the feature arrays."""
+    arrays: dict[str, Any] = {"class_names": contents.class_names, "views": contents.views}
+    for name, split, _ in contents.splits:
+        columns = {"ids": split.ids, "hashes": split.hashes, "groups": split.groups, "folds": split.folds}
+        arrays |= {f"{name}/{key}": texts for key, texts in columns.items() if texts is not None}
+        arrays[f"{name}/usable"] = split.usable.astype(np.uint8)
+        if split.labels is not None:
+            arrays[f"{name}/labels"] = split.labels.astype("<i8")
+    if contents.sample is not None:
+        cells = [cell for row in contents.sample.rows for cell in row]
+        arrays["sample/columns"] = contents.sample.columns
+        arrays["sample/cells"] = as_texts(cells).reshape(len(contents.sample.rows), len(contents.sample.columns))
+    return arrays
 
 
 def open_features(path: Path) -> Features:
-    """Open a feature file; reads all but the feature rows.
+    """Open a feature file; reads and checks all but the feature rows, whose blocks are checked as they are read.
 
     Raises:
-        FeatureFileError: no such file, not a feature file, another format version, or parts that contradict each other.
+        FeatureFileError: no such file, not a feature file, another format version, damaged, or parts that contradict
+            each other.
     """
-    if not path.is_file():
-        raise FeatureFileError(
-            "A feature file",
-            found="a folder" if path.is_dir() else "no such file",
-            where=path,
-            remedy="name a file" if path.is_dir() else "make one with: frozenprobe extract",
-        )
+    require_file(path)
+    sealed = open_sealed(path)
     try:
-        with h5py.File(path, "r") as file:
-            check_format(file, path)
-            return read_contents(file, path)
-    except (OSError, KeyError, ValueError, TypeError) as error:
+        return features_of(sealed)
+    except BaseException:
+        sealed.close()
+        raise
+
+
+def require_file(path: Path) -> None:
+    """Refuse a name where there is no file; says so if one is being made."""
+    if path.is_file():
+        return
+    if pieces_folder(path).is_dir():
         raise FeatureFileError(
-            "A whole feature file", found=f"{type(error).__name__}: {error}", where=path, remedy="extract it again"
+            "A finished feature file",
+            found=f"an unfinished one (frozenprobe info {path} says how far it is)",
+            where=path,
+            remedy="run the same extract command again: it goes on where it stopped; or make a file of the images that "
+            f"are complete: frozenprobe merge {path} --out FILE",
+        )
+    raise FeatureFileError(
+        "A feature file",
+        found="a folder" if path.is_dir() else "no such file",
+        where=path,
+        remedy="name a file" if path.is_dir() else "make one with: frozenprobe extract",
+    )
+
+
+def pieces_folder(path: Path) -> Path:
+    """Where rows wait until the feature file `path` is whole."""
+    return path.with_name(path.name + ".pieces")
+
+
+def plan_path(path: Path) -> Path:
+    """Where it is said what the feature file `path`, which is being made, will hold."""
+    return pieces_folder(path) / "plan.h5"
+
+
+def open_sealed(path: Path) -> SealedFile:
+    """Open a sealed file, or say what is wrong with it.
+
+    Raises:
+        FeatureFileError: damaged, refused, or something else.
+    """
+    try:
+        return SealedFile(path)
+    except Refused as error:
+        raise FeatureFileError(
+            "A feature file that frozenprobe wrote, which nobody has added anything to",
+            found=str(error),
+            where=path,
+            remedy="do not use it, and ask where it comes from: frozenprobe writes no such file",
+        ) from None
+    except Damage as error:
+        raise damaged(path, error) from None
+    except OSError as error:
+        raise FeatureFileError(
+            "A readable feature file",
+            found=str(error),
+            where=path,
+            remedy="check the disk and the permissions; if the message is about locks on a network file system, set "
+            "HDF5_USE_FILE_LOCKING=FALSE in the environment",
         ) from None
 
 
-def check_format(file: h5py.File, path: Path) -> None:
-    """Refuse files that are something else, or newer than this program."""
-    if file.attrs.get("format") != FORMAT:
-        raise FeatureFileError(
-            f"An HDF5 file with the attribute format = {FORMAT}",
-            found=f"format = {file.attrs.get('format')}",
+def damaged(path: Path, error: Exception) -> FeatureFileError:
+    """The error for a file that is not what was sealed: what it is instead decides the remedy."""
+    with open(path, "rb") as file:
+        start = file.read(len(MAGIC))
+    if start.startswith(HDF5):
+        return FeatureFileError(
+            f"A feature file of format version {VERSION}",
+            found="an HDF5 file without frozenprobe's seal (version 1, of frozenprobe 0.1.0, or another program's)",
             where=path,
-            remedy="name a file that frozenprobe extract has written",
+            remedy="name a file that this version of frozenprobe wrote, or extract again (with --out for another name)",
         )
-    if int(file.attrs["version"]) != VERSION:
-        raise FeatureFileError(
-            f"Version {VERSION} of the feature file format",
-            found=f"version {file.attrs['version']}",
-            where=path,
-            remedy="use the version of frozenprobe that wrote it (see frozenprobe info), or extract again",
-        )
-
-
-def read_contents(file: h5py.File, path: Path) -> Features:
-    """Read all but the feature rows, and check that the parts agree."""
-    spec = FeatureSpec.parse(str(file.attrs["spec"]), where=path)
-    if spec.fingerprint() != file.attrs["fingerprint"]:
-        raise ValueError("the fingerprint is not that of the specification")
-    views = read_strings(file["views"])
-    fixed = int(file["views"].attrs["test_views"])
-    sample = None
-    if "sample" in file:
-        group = file["sample"]
-        columns = read_strings(group["columns"])
-        cells = read_strings(group["cells"])
-        rows = tuple(cells[start : start + len(columns)] for start in range(0, len(cells), len(columns)))
-        sample = Table(Path(str(group.attrs["path"])), columns, rows)
-    dim = int(file["train/features"].shape[2])
-    features = Features(
-        spec=spec,
-        dim=dim,
-        test_views=views[:fixed],
-        augmented_views=views[fixed:],
-        class_names=read_strings(file["class_names"]),
-        train=read_split(file["train"]),
-        test=read_split(file["test"]) if "test" in file else None,
-        sample=sample,
-        about=dict(json.loads(str(file.attrs["about"]))),
-        path=path,
+    return FeatureFileError(
+        "A whole feature file",
+        found=str(error),
+        where=path,
+        remedy=f"frozenprobe repair {path}   keeps all rows that are whole, and extract computes the others again",
     )
-    for name, split, split_views in features.splits:
-        shape = file[name]["features"].shape
-        if shape != (len(split), len(split_views), dim):
-            raise ValueError(f"{name}/features has the shape {shape}, not {(len(split), len(split_views), dim)}")
+
+
+def features_of(sealed: SealedFile) -> Features:
+    """What a sealed file holds, if it is a feature file.
+
+    Raises:
+        FeatureFileError: it is something else, newer than this program, or its parts contradict each other.
+    """
+    contents = contents_of(sealed, FEATURES)
+    features = Features(
+        **{each.name: getattr(contents, each.name) for each in fields(Contents)}, path=sealed.path, file=sealed
+    )
+    for name, split, views in features.splits:
+        array = sealed.features.get(f"{name}/features")
+        shape = (len(views), len(split), features.dim)
+        if array is None or array.shape != shape or array.dtype != np.dtype(features.spec.storage_dtype):
+            found = "no features" if array is None else f"features of the shape {array.shape} in {array.dtype}"
+            raise contradiction(sealed.path, f"{found} in {name}, not {shape} in {features.spec.storage_dtype}")
     return features
 
 
-def read_split(group: h5py.Group) -> Split:
-    """Read one split's index."""
-    return Split(
-        ids=read_strings(group["ids"]),
-        hashes=read_strings(group["hashes"]),
-        usable=group["usable"][:].astype(bool),
-        labels=group["labels"][:].astype(np.int64) if "labels" in group else None,
-        groups=read_strings(group["groups"]) if "groups" in group else None,
-        folds=read_strings(group["folds"]) if "folds" in group else None,
+def open_plan(path: Path) -> Contents | None:
+    """What the feature file `path`, which is being made, will hold; None if there is no plan, or no whole one."""
+    plan = plan_path(path)
+    try:
+        sealed = SealedFile(plan)
+    except (OSError, Damage, Refused):
+        return None
+    sealed.close()
+    return contents_of(sealed, PLAN)
+
+
+def contents_of(sealed: SealedFile, form: str) -> Contents:
+    """All but the rows, if the parts agree.
+
+    Raises:
+        FeatureFileError: another format, version or specification, or parts that contradict each other.
+    """
+    found = sealed.attributes.get("format"), sealed.attributes.get("version")
+    if found != (form, VERSION):
+        raise FeatureFileError(
+            f"A file with the attributes format = {form} and version = {VERSION}",
+            found=f"format = {found[0]}, version = {found[1]}",
+            where=sealed.path,
+            remedy="name a file that this version of frozenprobe extract has written (see frozenprobe --version)",
+        )
+    try:
+        contents = parse_contents(sealed)
+        check_contents(contents)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise contradiction(sealed.path, f"{type(error).__name__}: {error}") from None
+    return contents
+
+
+def contradiction(path: Path, found: str) -> FeatureFileError:
+    """The error for a file whose digests are right and whose parts do not fit each other: nobody's accident."""
+    return FeatureFileError(
+        "A feature file whose parts agree", found=found, where=path, remedy="do not use it; extract the features again"
     )
 
 
-def write_strings(group: h5py.Group, name: str, texts: Sequence[str], *, shape: tuple[int, ...] | None = None) -> None:
-    """Store texts as fixed-width UTF-8, padded with NUL."""
-    encoded = [text.encode() for text in texts]
-    width = max([1, *map(len, encoded)])
-    group[name] = np.array(encoded, dtype=h5py.string_dtype("utf-8", width)).reshape(shape or (len(encoded),))
+def parse_contents(sealed: SealedFile) -> Contents:
+    """Read all but the rows."""
+    attributes = sealed.attributes
+    spec = FeatureSpec.parse(str(attributes["spec"]), where=sealed.path)
+    if spec.fingerprint() != attributes["fingerprint"]:
+        raise ValueError("the fingerprint is not that of the specification")
+    views, fixed = sealed.texts("views"), int(attributes["test_views"])
+    sample = None
+    if "sample/cells" in sealed.arrays:
+        columns, cells = sealed.texts("sample/columns"), sealed.texts("sample/cells")
+        rows = tuple(cells[start : start + len(columns)] for start in range(0, len(cells), max(1, len(columns))))
+        sample = Table(Path(str(attributes["sample_path"])), columns, rows)
+    return Contents(
+        spec=spec,
+        dim=int(attributes["dim"]),
+        test_views=views[:fixed],
+        augmented_views=views[fixed:],
+        class_names=sealed.texts("class_names"),
+        train=parse_split(sealed, "train"),
+        test=parse_split(sealed, "test") if "test/ids" in sealed.arrays else None,
+        sample=sample,
+        about={str(name): str(value) for name, value in json.loads(str(attributes["about"])).items()},
+    )
 
 
-def read_strings(dataset: h5py.Dataset) -> tuple[str, ...]:
-    """Texts of a dataset in row-major order."""
-    return tuple(bytes(cell).decode() for cell in dataset[()].ravel())
+def parse_split(sealed: SealedFile, name: str) -> Split:
+    """Read one split's index."""
+    arrays = sealed.arrays
+    return Split(
+        ids=sealed.texts(f"{name}/ids"),
+        hashes=sealed.texts(f"{name}/hashes"),
+        usable=arrays[f"{name}/usable"].astype(bool),
+        labels=arrays[f"{name}/labels"].astype(np.int64) if f"{name}/labels" in arrays else None,
+        groups=sealed.texts(f"{name}/groups") if f"{name}/groups" in arrays else None,
+        folds=sealed.texts(f"{name}/folds") if f"{name}/folds" in arrays else None,
+    )
+
+
+def check_contents(contents: Contents) -> None:
+    """Hold the parts against each other.
+
+    Raises:
+        ValueError: what does not fit.
+    """
+    if contents.test_views[:1] != ("clean",) or len(set(contents.views)) < len(contents.views):
+        raise ValueError(f"views {contents.views}, of which {len(contents.test_views)} are test-time views")
+    if list(contents.class_names) != sorted(set(contents.class_names)):
+        raise ValueError("class names that are not sorted, or not different")
+    if contents.train.labels is None:
+        raise ValueError("no labels")
+    labels = contents.train.labels
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(contents.class_names):
+        raise ValueError(f"labels from {labels.min()} to {labels.max()} for {len(contents.class_names)} classes")
+    for name, split, _ in contents.splits:
+        columns = (split.hashes, split.usable, split.labels, split.groups, split.folds)
+        if any(column is not None and len(column) != len(split) for column in columns):
+            raise ValueError(f"columns of different lengths in {name}")
+        if len(set(split.ids)) < len(split):
+            raise ValueError(f"ids in {name} that are not different")
 
 
 def newest_features(folder: Path) -> Path:
@@ -290,6 +358,8 @@ def newest_features(folder: Path) -> Path:
     """
     found = [open_features(path) for path in sorted(folder.glob("*.h5")) if not path.name.startswith(".")]
     if not found:
+        for waiting in sorted(folder.glob("*.h5.pieces")):
+            require_file(waiting.with_suffix(""))
         raise FeatureFileError(
             "A feature file (*.h5)",
             found="none",

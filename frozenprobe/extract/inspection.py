@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from frozenprobe.cache.store import Features, Split
+from frozenprobe.cache.contents import Contents, Split
+from frozenprobe.cache.store import Features
 from frozenprobe.errors import ImageError, some
 from frozenprobe.extract.decode import check_image
 from frozenprobe.extract.loader import read_image
@@ -57,7 +58,8 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress) -> Insp
     train, test = limited(train, test, request.limit, target.existing)
     known = {
         name
-        for _, split, _ in (target.existing.splits if target.existing else [])
+        for before in (target.existing, target.begun)
+        for _, split, _ in (before.splits if before else [])
         for name, good in zip(split.hashes, split.usable, strict=True)
         if good
     }
@@ -81,9 +83,9 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress) -> Insp
         log.warning("no usable image is left of %d classes, which are left out: %s", len(gone), some(gone))
     if len(kept.class_names) < 2:
         raise all_bad(list(bad.values()), "training")
-    old = target.existing
+    old = target.before
     if old is not None:
-        kept = keep_columns(kept, old, request)
+        kept = keep_columns(kept, old, request, target.out)
     return Inspected(
         train=make_split(kept, by_path, bad),
         test=make_split(test, by_path, bad) if test is not None else (old.test if old else None),
@@ -94,7 +96,7 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress) -> Insp
     )
 
 
-def keep_columns(table: ImageTable, old: Features, request: ExtractRequest) -> ImageTable:
+def keep_columns(table: ImageTable, old: Contents, request: ExtractRequest, where: Path) -> ImageTable:
     """The table with the existing file's groups and folds, where the command names no column for them.
 
     Raises:
@@ -103,12 +105,14 @@ def keep_columns(table: ImageTable, old: Features, request: ExtractRequest) -> I
     typed, before = request.sources.columns, old.train
     return replace(
         table,
-        groups=table.groups if typed.group else kept_column("group", table, old, before.groups),
-        folds=table.folds if typed.fold else kept_column("fold", table, old, before.folds),
+        groups=table.groups if typed.group else kept_column("group", table, old, before.groups, where),
+        folds=table.folds if typed.fold else kept_column("fold", table, old, before.folds, where),
     )
 
 
-def kept_column(name: str, table: ImageTable, old: Features, before: tuple[str, ...] | None) -> tuple[str, ...] | None:
+def kept_column(
+    name: str, table: ImageTable, old: Contents, before: tuple[str, ...] | None, where: Path
+) -> tuple[str, ...] | None:
     """The existing file's groups or folds of the images in a table; None if it has none."""
     if before is None:
         return None
@@ -118,7 +122,7 @@ def kept_column(name: str, table: ImageTable, old: Features, before: tuple[str, 
         raise ImageError(
             f"A {name} for every image, as the existing feature file has",
             found=f"none for {some(unknown)}",
-            where=old.path,
+            where=where,
             remedy=f"name the column with --{name}-column NAME (and the CSV with --train-csv FILE)",
         )
     log.info("%ss are those of the existing feature file", name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -15,15 +17,18 @@ import numpy.typing as npt
 import torch
 
 from frozenprobe._version import __version__
+from frozenprobe.cache.contents import Contents
+from frozenprobe.cache.growth import begin, finish
+from frozenprobe.cache.lock import writer_lock
 from frozenprobe.cache.pieces import RowStore
-from frozenprobe.cache.store import write_features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones import ANY_VIT, BackboneInfo
 from frozenprobe.extract.compute import Embedder, choose_device
+from frozenprobe.extract.environment import describe_environment, environments_of, require_same_rows
 from frozenprobe.extract.inspection import Progress, available_cores, inspect
 from frozenprobe.extract.loader import Job, Row, Seconds, ViewSettings, load_batches
 from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.plan import missing_jobs, plan_contents, require_same_set, same_contents
+from frozenprobe.extract.plan import missing_jobs, plan_contents, require_same_set
 from frozenprobe.extract.settings import ExtractRequest, Settled
 from frozenprobe.extract.target import Target, open_target, options_text
 
@@ -69,30 +74,39 @@ def extract_features(request: ExtractRequest, progress: Progress = ignore_progre
     Raises:
         FrozenprobeError: images, options, weights or an existing file that do not fit; the message says what to do.
     """
-    start = time.perf_counter()
     device = choose_device(request.device)
     target = open_target(request, device)
+    with writer_lock(target.out, break_lock=request.break_lock):
+        if target.is_outdated():
+            target = open_target(request, device)
+        return extract_into(target, request, device=device, progress=progress)
+
+
+def extract_into(target: Target, request: ExtractRequest, *, device: torch.device, progress: Progress) -> ExtractReport:
+    """As `extract_features`, into a target that nobody else writes."""
+    start = time.perf_counter()
     log.info("\n  ".join([f"backbone {target.info.name}", *remarks_of(target.info, target.settled)]))
     images = inspect(request, target, progress)
     gone = require_same_set(images, target.existing, target.out)
     if gone:
         log.info("%d training images are no longer there and leave the feature file", gone)
-    rows = RowStore(target.out, target.spec, target.existing)
     contents = plan_contents(target, images)
-    jobs = missing_jobs(contents, images, rows)
+    rows = RowStore(target.out, contents, target.existing)
+    jobs = missing_jobs(rows, images)
     report = ExtractReport(target.out, images=len(images.train) + len(images.test or ()), skipped=images.skipped)
     report.computed = sum(len(job.views) for job in jobs)
-    report.reused = sum(map(len, contents.rows().values())) - report.computed
+    report.reused = rows.total - report.computed
     if jobs:
-        compute(jobs, rows, target, request, device=device, seconds=report.seconds, progress=progress)
-    begin = time.perf_counter()
-    if jobs or not same_contents(contents, target.existing):
-        about = describe(target.backbone, target.settled) if target.backbone else contents.about
-        contents = replace(contents, dim=rows.dim, about=about | {"created": utc_now()})
-        write_features(target.out, contents, rows.read_block)
+        contents = compute(
+            jobs, rows, target, request, device=device, seconds=report.seconds, paths=images.paths, progress=progress
+        )
+    start_writing = time.perf_counter()
+    if jobs or target.existing is None or contents.index() != target.existing.index():
+        finish(target.out, rows, replace(contents, about=contents.about | {"created": utc_now()}))
         report.written = True
-    rows.discard(contents)
-    report.seconds.writing += time.perf_counter() - begin
+    else:
+        rows.discard()
+    report.seconds.writing += time.perf_counter() - start_writing
     report.elapsed = time.perf_counter() - start
     return report
 
@@ -105,29 +119,41 @@ def compute(
     *,
     device: torch.device,
     seconds: Seconds,
+    paths: Mapping[str, Path],
     progress: Progress,
-) -> None:
-    """Run every missing view through the backbone; each batch becomes a piece on disk at once."""
+) -> Contents:
+    """Run every missing view through the backbone; each batch becomes a piece on disk at once.
+
+    Returns:
+        what the file will hold, with the facts about this backbone and environment.
+    """
     backbone = target.load()
     embedder = Embedder(backbone, device, target.dtype)
     settings = ViewSettings(backbone.preprocessing, target.settled.recipe, target.settled.seed, request.max_pixels)
+    known, here = environments_of(rows.contents.about), describe_environment(device)
+    if here not in known and rows.there:
+        require_same_rows(rows, paths, settings, embedder, known=known, where=target.out)
+    about = describe(backbone, target.settled) | {"environments": json.dumps(sorted({*known, here}))}
+    contents = replace(rows.contents, dim=rows.dim or backbone.info.dim, about=about)
+    begin(target.out, rows, contents)
     workers = request.workers
     if workers is None:
         workers = available_cores() if device.type != "cpu" else 0
     done, total = 0, sum(len(job.views) for job in jobs)
     progress("embedding views", done, total)
     for batch in load_batches(jobs, settings, batch_size=request.batch_size, workers=workers, seconds=seconds):
-        begin = time.perf_counter()
+        moment = time.perf_counter()
         vectors = embedder.embed(np.stack([row.view.pixels for row in batch]), [row.view.erased for row in batch])
-        seconds.backbone += time.perf_counter() - begin
-        begin = time.perf_counter()
+        seconds.backbone += time.perf_counter() - moment
+        moment = time.perf_counter()
         require_finite(vectors, batch, target.settled.storage)
         rows.add([row.content_hash for row in batch], [row.name for row in batch], vectors)
-        seconds.writing += time.perf_counter() - begin
+        seconds.writing += time.perf_counter() - moment
         done += len(batch)
         progress("embedding views", done, total)
     if embedder.overflowed:
         log.info("%d of %d views overflowed float16 and were computed in float32", embedder.overflowed, total)
+    return contents
 
 
 def require_finite(vectors: npt.NDArray[np.float32], batch: list[Row], storage: str) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
+from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.spec import FeatureSpec
-from frozenprobe.cache.store import Features, open_features
+from frozenprobe.cache.store import Features, open_features, open_plan, plan_path
 from frozenprobe.errors import FrozenprobeError, unknown_name
 from frozenprobe.extract.backbones import BackboneInfo, WeightsOptions, find_backbone, load_backbone
 from frozenprobe.extract.compute import choose_dtype
@@ -50,35 +51,48 @@ class Target:
     Attributes:
         out: the final name.
         existing: the file of this name, if there is one.
+        begun: what a killed extraction was going to put into it, if there is such a plan.
         settled: every option answered.
         dtype: compute dtype.
         backbone: the network, or None as long as nothing needed it.
+        state: of file and plan when they were read.
     """
 
     out: Path
     existing: Features | None
+    begun: Contents | None
     settled: Settled
     dtype: str
     backbone: Backbone | None
+    state: tuple[object, ...] = ()
 
     def load(self) -> Backbone:
-        """The backbone; its weights have to be those of the existing file.
+        """The backbone; its weights have to be those of the existing or begun file.
 
         Raises:
             SpecMismatch: they are not.
         """
         if self.backbone is None:
             self.backbone = load_for(self.settled)
-        if self.existing is not None:
+        if self.before is not None:
             wanted = spec_of(self.settled, self.backbone, self.dtype)
-            self.existing.spec.require_equal(wanted, where=self.out, options=OPTIONS)
+            self.before.spec.require_equal(wanted, where=self.out, options=OPTIONS)
         return self.backbone
+
+    def is_outdated(self) -> bool:
+        """Whether the file or the plan has changed since they were read."""
+        return self.state != state_of(self.out)
+
+    @property
+    def before(self) -> Contents | None:
+        """What an option that was not typed is taken from: the file being made, else the existing one."""
+        return self.begun or self.existing
 
     @property
     def spec(self) -> FeatureSpec:
-        """Of the existing file, whose weights nobody has questioned; else of the loaded backbone."""
-        if self.existing is not None and self.backbone is None:
-            return self.existing.spec
+        """Of the existing or begun file, whose weights nobody has questioned; else of the loaded backbone."""
+        if self.before is not None and self.backbone is None:
+            return self.before.spec
         return spec_of(self.settled, self.load(), self.dtype)
 
     @property
@@ -97,17 +111,28 @@ def open_target(request: ExtractRequest, device: torch.device) -> Target:
     choices, backbone = request.choices, None
     first = settle(choices, None)
     out = request.out or default_path(first.backbone, first.recipe)
+    state = state_of(out)
     existing = open_features(out) if out.exists() else None
-    settled = settle(choices, existing)
+    begun = open_plan(out)
+    if existing is not None and begun is not None and begun.spec != existing.spec:
+        begun = None  # the file was put there since: what was begun is not a growth of it
+    before = begun or existing
+    settled = settle(choices, existing, begun)
     dtype = choose_dtype(settled.dtype, device)
-    if choices.weights is not None or (existing is not None and choices.weights_options is not None):
+    if choices.weights is not None or (before is not None and choices.weights_options is not None):
         backbone = load_for(settled)
         if backbone.info.name != settled.backbone:  # the tensors decide the backbone's name, and so the file's
             return open_target(replace(request, choices=replace(choices, backbone=backbone.info.name)), device)
-    if existing is not None:
-        require_typed(choices, settled, existing, compute_dtype=dtype)
+    if before is not None:
+        require_typed(choices, settled, before, where=out, compute_dtype=dtype)
     require_writable(out)
-    return Target(out, existing, settled, dtype, backbone)
+    return Target(out, existing, begun, settled, dtype, backbone, state)
+
+
+def state_of(out: Path) -> tuple[object, ...]:
+    """What changes when another file or plan is published under the same name."""
+    there = [path.stat() for path in (out, plan_path(out)) if path.exists()]
+    return tuple((about.st_ino, about.st_mtime_ns, about.st_size) for about in there)
 
 
 def check_numbers(request: ExtractRequest) -> None:
@@ -161,25 +186,26 @@ def spec_of(settled: Settled, backbone: Backbone, dtype: str) -> FeatureSpec:
     )
 
 
-def settle(choices: Choices, existing: Features | None) -> Settled:
-    """Answer every question: what was typed, else the existing file, else the default.
+def settle(choices: Choices, existing: Contents | None, begun: Contents | None = None) -> Settled:
+    """Answer every question: what was typed, else the file being made, else the existing file, else the default.
 
-    A file is never shrunk: fewer views than it has are taken as those it has (`probe --views` uses fewer).
+    A finished file is never shrunk: fewer views than it has are taken as those it has (`probe --views` uses fewer).
 
     Raises:
         FrozenprobeError: a name that is in no list, a number out of range, or a recipe without views asked for some.
     """
     check_names(choices)
     typed = {name: value for name, value in vars(choices).items() if value is not None}
-    if existing is not None:
-        before = settled_of(existing)
+    made = begun or existing
+    if made is not None:
+        before = settled_of(made)
         if choices.weights_options is not None:
             named = {name: value for name, value in vars(choices.weights_options).items() if value is not None}
             typed["weights_options"] = replace(before.weights_options, **named)
         settled = replace(before, **typed)
-        views, test_views = len(existing.augmented_views), existing.test_views
     else:
-        settled, views, test_views = replace(DEFAULTS, **typed), 0, ()
+        settled = replace(DEFAULTS, **typed)
+    views, test_views = (len(existing.augmented_views), existing.test_views) if existing is not None else (0, ())
     if settled.recipe == "none":
         if choices.views:
             raise FrozenprobeError(
@@ -197,8 +223,8 @@ def settle(choices: Choices, existing: Features | None) -> Settled:
     )
 
 
-def settled_of(existing: Features) -> Settled:
-    """The answers an existing file was made with."""
+def settled_of(existing: Contents) -> Settled:
+    """The answers an existing file was made with, or one that was begun."""
     spec, about = existing.spec, existing.about
     return Settled(
         backbone=spec.backbone,
@@ -237,13 +263,13 @@ def check_names(choices: Choices) -> None:
             raise FrozenprobeError("A number from 0 on", found=str(number), where=where, remedy="give 0 or more")
 
 
-def require_typed(choices: Choices, settled: Settled, existing: Features, *, compute_dtype: str) -> None:
-    """Refuse a typed option that differs from the existing file, before the backbone is loaded.
+def require_typed(choices: Choices, settled: Settled, before: Contents, *, where: Path, compute_dtype: str) -> None:
+    """Refuse a typed option that differs from the existing or begun file, before the backbone is loaded.
 
     Raises:
         SpecMismatch: naming the field.
     """
-    spec = existing.spec
+    spec = before.spec
     preprocessing = json.loads(spec.preprocessing)
     wanted = replace(
         spec,
@@ -254,7 +280,7 @@ def require_typed(choices: Choices, settled: Settled, existing: Features, *, com
         compute_dtype=compute_dtype if choices.dtype else spec.compute_dtype,
         preprocessing=spec.preprocessing if preprocessing["name"] == settled.preprocess else settled.preprocess,
     )
-    spec.require_equal(wanted, where=existing.path, options=OPTIONS)
+    spec.require_equal(wanted, where=where, options=OPTIONS)
 
 
 def default_path(backbone: str, recipe: str) -> Path:

@@ -1,0 +1,74 @@
+"""One growth of a feature file: the plan, the space for it, and the finished file; for who holds the writer's lock."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from frozenprobe.cache.contents import Contents
+from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.store import pieces_folder, write_features, write_plan
+from frozenprobe.errors import FrozenprobeError
+
+BYTES_AN_IMAGE = 600  # ids, hashes, labels and checksums of an image, twice, in the finished file
+ROOM = 1.02  # headers and file system blocks
+
+
+def begin(path: Path, rows: RowStore, contents: Contents) -> None:
+    """See that the disk has room for the missing rows and for the finished file, and publish the plan.
+
+    Args:
+        path: the feature file to make or to grow.
+        rows: the rows there are.
+        contents: what the file will hold; the feature dimension has to be known.
+
+    Raises:
+        FrozenprobeError: too little space.
+        DiskFull: not even for the plan.
+    """
+    row_bytes = contents.dim * np.dtype(contents.spec.storage_dtype).itemsize
+    finished = sum(len(split) * len(views) for _, split, views in contents.splits) * row_bytes
+    require_space(path, (rows.total - rows.there) * row_bytes, finished + contents.images * BYTES_AN_IMAGE)
+    write_plan(path, contents)
+
+
+def require_space(path: Path, pieces: int, finished: int) -> None:
+    """Compare the free space on the disk of `path` with what will be written.
+
+    Args:
+        path: the feature file.
+        pieces: bytes of the rows still to compute.
+        finished: bytes of the finished file, which is written while the pieces, and an older file, are still there.
+
+    Raises:
+        FrozenprobeError: too little.
+    """
+    folder = path.absolute().parent
+    free, wanted = shutil.disk_usage(folder).free, int((pieces + finished) * ROOM)
+    if free < wanted:
+        raise FrozenprobeError(
+            f"{megabytes(wanted)} of free disk space: {megabytes(pieces)} for the rows still to compute and "
+            f"{megabytes(finished)} for the finished file, which is written beside them",
+            found=f"{megabytes(free)}",
+            where=folder,
+            remedy="free some space, name a file on a larger disk with --out FILE, or ask for fewer --views",
+        )
+
+
+def finish(path: Path, rows: RowStore, contents: Contents) -> None:
+    """Publish the finished file, then delete the pieces that are in it."""
+    write_features(path, replace(contents, dim=rows.dim), rows.read_block)
+    rows.discard()
+
+
+def megabytes(number: int) -> str:
+    """A number of bytes for a person."""
+    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
+
+
+def is_being_made(path: Path) -> bool:
+    """Whether rows wait beside the feature file `path`."""
+    return pieces_folder(path).is_dir()

@@ -1,0 +1,345 @@
+"""Sealed files: HDF5 behind a user block with digests, so that nothing damaged is parsed and no damaged row is served.
+
+    seal | HDF5: superblock, headers, small datasets | feature arrays | the rest of HDF5 | spare metadata | seal again
+
+The metadata (all of the HDF5 part but the feature arrays) is digest-checked in memory before libhdf5 sees it, and
+libhdf5 sees nothing else: it reads an image of the metadata in memory, never the disk. Feature arrays are contiguous,
+read and written here with plain I/O, and every block of them has a digest of its own. docs/format.md is the
+specification.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from frozenprobe.cache.image import FileImage, Placed, read_tree, write_tree
+from frozenprobe.errors import FeatureFileError
+from frozenprobe.publish import published
+
+SEAL_BYTES = 1024  # an HDF5 user block: libhdf5 looks for its superblock at 0, 512, 1024, 2048 ...
+BLOCK_ROWS = 64  # rows under one digest: 128 kB at D = 1024 in float16
+MAGIC = b"frozenprobe sealed file, version 2 (HDF5 behind this block)\n"
+LARGEST_METADATA = 1 << 34  # bytes; a million images need 0.2 GB
+DIGESTS = "_digests"  # what is added to the name of a feature array for the dataset of its digests
+
+Vectors = npt.NDArray[np.floating[Any]]
+Span = tuple[int, int]  # (offset, bytes) in the file
+
+
+class Damage(ValueError):
+    """Bytes that are not what was sealed; says where."""
+
+
+class Seal(NamedTuple):
+    """What the first and, if there is a spare, the last 1,024 bytes of a file say.
+
+    Attributes:
+        size: bytes in the file.
+        end: where the HDF5 part ends and the spare metadata begin.
+        features: spans of the feature arrays.
+        metadata: SHA-256 of the HDF5 part without user block and feature arrays, hexadecimal.
+    """
+
+    size: int
+    end: int
+    features: tuple[Span, ...]
+    metadata: str
+
+    def spans(self) -> list[Span]:
+        """Spans of the metadata: the HDF5 part without user block and feature arrays."""
+        spans, position = [], SEAL_BYTES
+        for offset, size in (*self.features, (self.end, 0)):
+            spans.append((position, offset - position))
+            position = offset + size
+        return spans
+
+    def encode(self) -> bytes:
+        """The seal as 1,024 bytes: a line for people, JSON, the SHA-256 of both, zeros."""
+        text = MAGIC + json.dumps(self._asdict()).encode() + b"\n"
+        return (text + hashlib.sha256(text).hexdigest().encode() + b"\n").ljust(SEAL_BYTES, b"\0")
+
+    @classmethod
+    def decode(cls, block: bytes) -> Seal:
+        """Read a seal.
+
+        Raises:
+            Damage: it is none, or not a whole one.
+        """
+        if not block.startswith(MAGIC):
+            raise Damage("no seal")
+        text, separator, padding = block.partition(b"\n\0")
+        body, newline, digest = text.rpartition(b"\n")
+        body += newline
+        whole = len(block) == SEAL_BYTES and separator and not padding.strip(b"\0")
+        if not whole or hashlib.sha256(body).hexdigest().encode() != digest:
+            raise Damage("a seal that has been changed")
+        values = json.loads(body[len(MAGIC) :])
+        seal = cls(**values | {"features": tuple((int(offset), int(size)) for offset, size in values["features"])})
+        spans = seal.spans()
+        if any(size < 0 for _, size in (*spans, *seal.features)) or sum(size for _, size in spans) > LARGEST_METADATA:
+            raise Damage("a seal of spans that overlap")
+        if seal.size not in (seal.end, seal.end + sum(size for _, size in spans) + SEAL_BYTES):
+            raise Damage("a seal of another file size than its parts have")
+        return seal
+
+
+@dataclass(frozen=True)
+class FeatureArray:
+    """A feature array in a sealed file.
+
+    Attributes:
+        name: of the dataset.
+        offset: of its first byte in the file.
+        shape: (views, rows, D).
+        dtype: little-endian float16 or float32.
+        digests: `(views, blocks, 32)` uint8, SHA-256 of each block of 64 rows of a view.
+    """
+
+    name: str
+    offset: int
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    digests: npt.NDArray[np.uint8]
+
+    @property
+    def blocks(self) -> int:
+        """Blocks in a view."""
+        return blocks_in(self.shape[1])
+
+    def rows_of(self, block: int) -> range:
+        """The rows under one digest."""
+        return range(block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, self.shape[1]))
+
+    def span(self, view: int, block: int) -> Span:
+        """Where a block lies in the file."""
+        rows, row_bytes = self.rows_of(block), self.shape[2] * self.dtype.itemsize
+        return self.offset + (view * self.shape[1] + rows.start) * row_bytes, len(rows) * row_bytes
+
+
+class SealedFile:
+    """An opened sealed file: attributes and small arrays in memory, feature blocks read when they are asked for.
+
+    The file stays open for reading, so what was opened is what is read, even when another file takes the name.
+
+    Args:
+        path: the file.
+        spare: read the metadata from their spare copy at the end of the file.
+
+    Raises:
+        Damage: truncated, changed, or not a sealed file.
+        OSError: it cannot be read.
+    """
+
+    def __init__(self, path: Path, *, spare: bool = False) -> None:
+        self.path = path
+        self.lock = threading.Lock()
+        self.file: BinaryIO = open(path, "rb", buffering=0)
+        try:
+            self.seal = self.read_seal(spare)
+            self.attributes, self.arrays, placed = read_tree(self.read_image(spare), self.seal.spans())
+            self.features = {name: self.feature_array(name, where) for name, where in placed.items()}
+        except BaseException:
+            self.file.close()
+            raise
+
+    def read_seal(self, spare: bool) -> Seal:
+        """The seal at the start or at the end of the file; its size has to be the file's."""
+        size = os.fstat(self.file.fileno()).st_size
+        try:
+            seal = Seal.decode(self.read_at(size - SEAL_BYTES if spare else 0, SEAL_BYTES))
+        except (TypeError, KeyError, ValueError) as error:
+            raise error if isinstance(error, Damage) else Damage("a seal of other contents") from None
+        if seal.size != size:
+            raise Damage(f"{size:,} bytes, sealed with {seal.size:,}")
+        return seal
+
+    def read_image(self, spare: bool) -> FileImage:
+        """The metadata, digest-checked, where libhdf5 expects them."""
+        image, digest = FileImage(self.seal.end), hashlib.sha256()
+        position = self.seal.end
+        for offset, size in self.seal.spans():
+            content = self.read_at(position if spare else offset, size)
+            position += size
+            digest.update(content)
+            image.put(offset, content)
+        if digest.hexdigest() != self.seal.metadata:
+            raise Damage("another checksum of the metadata than they were sealed with")
+        return image
+
+    def feature_array(self, name: str, where: Placed) -> FeatureArray:
+        """A feature array and its digests, which have to fit it."""
+        if (where.offset, where.bytes) not in self.seal.features or len(where.shape) != 3 or where.shape[2] < 1:
+            raise Damage(f"a dataset {name} that is neither among the metadata nor a feature array")
+        views, rows, dim = where.shape
+        digests = self.arrays.pop(name + DIGESTS, None)
+        expected = (views, blocks_in(rows), hashlib.sha256().digest_size)
+        if digests is None or digests.dtype != np.uint8 or digests.shape != expected:
+            raise Damage(f"no digest for each block of {name}")
+        return FeatureArray(name, where.offset, (views, rows, dim), where.dtype, digests)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """The texts of a small array in row-major order."""
+        return tuple(cell.decode() for cell in self.arrays[name].ravel().tolist())
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Bytes of the file; fewer where it ends."""
+        parts: list[bytes] = []
+        with self.lock:
+            self.file.seek(max(offset, 0))
+            while size > 0 and (part := self.file.read(size)):
+                parts.append(part)
+                size -= len(part)
+        return b"".join(parts)
+
+    def read_block(self, array: FeatureArray, view: int, block: int) -> Vectors | None:
+        """`(rows of the block, D)` in the stored dtype; None if they are not what was sealed."""
+        content = self.read_at(*array.span(view, block))
+        if hashlib.sha256(content).digest() != array.digests[view, block].tobytes():
+            return None
+        rows: Vectors = np.frombuffer(content, dtype=array.dtype).reshape(-1, array.shape[2])
+        return rows
+
+    def read_rows(self, array: FeatureArray, view: int, rows: npt.NDArray[np.int64]) -> Vectors:
+        """`(len(rows), D)` in the stored dtype, in the order asked for; reads only the blocks they are in.
+
+        Raises:
+            FeatureFileError: a block is not what was sealed.
+        """
+        out: Vectors = np.empty((len(rows), array.shape[2]), dtype=array.dtype)
+        blocks = rows // BLOCK_ROWS
+        for block in np.unique(blocks).tolist():
+            found = self.read_block(array, view, block)
+            if found is None:
+                span = array.rows_of(block)
+                raise FeatureFileError(
+                    "Features as they were written",
+                    found=f"another checksum in {array.name}, view {view}, rows {span.start} to {span.stop - 1}",
+                    where=self.path,
+                    remedy=f"frozenprobe repair {self.path}   and then the extract command again",
+                )
+            wanted = blocks == block
+            out[wanted] = found[rows[wanted] - block * BLOCK_ROWS]
+        return out
+
+    def close(self) -> None:
+        """Close the file; what is in memory stays."""
+        self.file.close()
+
+    def __getstate__(self) -> tuple[Path, str]:
+        return self.path, self.seal.metadata
+
+    def __setstate__(self, state: tuple[Path, str]) -> None:
+        path, metadata = state
+        self.__init__(path)  # type: ignore[misc]
+        if self.seal.metadata != metadata:
+            raise FeatureFileError(
+                "The feature file that was opened",
+                found="another one, published in the meantime",
+                where=path,
+                remedy="run the command again",
+            )
+
+
+class NewArray(NamedTuple):
+    """A feature array to write: its shape (views, rows, D), dtype, and blocks `(views, up to 64 rows, D)` in order."""
+
+    shape: tuple[int, int, int]
+    dtype: str
+    blocks: Iterator[Vectors]
+
+
+def publish_sealed(
+    path: Path,
+    attributes: Mapping[str, str | int],
+    arrays: Mapping[str, Any],
+    features: Mapping[str, NewArray],
+    *,
+    spare: bool = True,
+) -> None:
+    """Publish a sealed file; memory stays bounded by one block and the metadata.
+
+    The HDF5 part is laid out twice in memory, before the blocks are written (to know where they go) and after (their
+    digests are metadata). Both have the same layout, since only values differ.
+
+    Args:
+        path: the final name.
+        attributes: texts and whole numbers.
+        arrays: small arrays, and sequences of texts, by dataset name.
+        features: by dataset name.
+        spare: keep a second copy of the metadata behind the data.
+
+    Raises:
+        DiskFull: no space is left.
+    """
+    shapes = {name: (array.shape, np.dtype(array.dtype).newbyteorder("<")) for name, array in features.items()}
+    digests = {
+        name: np.zeros((shape[0], blocks_in(shape[1]), hashlib.sha256().digest_size), dtype=np.uint8)
+        for name, (shape, _) in shapes.items()
+    }
+    layout = {**arrays, **{name + DIGESTS: value for name, value in digests.items()}}
+    _, placed = write_tree(attributes, layout, shapes, user_block=SEAL_BYTES)
+    with published(path) as file:
+        for name, array in features.items():
+            where = FeatureArray(name, placed[name].offset, array.shape, placed[name].dtype, digests[name])
+            write_blocks(file, where, array.blocks)
+        image, again = write_tree(attributes, layout, shapes, user_block=SEAL_BYTES)
+        if again != placed:
+            raise RuntimeError("HDF5 laid the same datasets out in two ways")
+        spans = tuple(sorted((where.offset, where.bytes) for where in placed.values() if where.bytes))
+        seal = Seal(image.size, image.size, spans, "")
+        metadata = [(offset, image.get(offset, size)) for offset, size in seal.spans()]
+        digest, total = hashlib.sha256(), 0
+        for _, content in metadata:
+            digest.update(content)
+            total += len(content)
+        size = seal.end + (total + SEAL_BYTES if spare else 0)
+        block = seal._replace(size=size, metadata=digest.hexdigest()).encode()
+        for offset, content in [(0, block), *metadata]:
+            file.seek(offset)
+            file.write(content)
+        if spare:
+            file.seek(seal.end)
+            for _, content in metadata:
+                file.write(content)
+            file.write(block)
+        file.truncate(size)
+
+
+def write_blocks(file: BinaryIO, array: FeatureArray, blocks: Iterator[Vectors]) -> None:
+    """Write a feature array block by block, and note the digests in it."""
+    for block, vectors in enumerate(blocks):
+        for view, rows in enumerate(vectors):
+            content = np.ascontiguousarray(rows, dtype=array.dtype).tobytes()
+            offset, size = array.span(view, block)
+            if len(content) != size:
+                raise ValueError(f"a block of {len(content)} bytes where {size} belong")
+            array.digests[view, block] = np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
+            file.seek(offset)
+            file.write(content)
+
+
+def blocks_in(rows: int) -> int:
+    """Blocks of up to 64 rows."""
+    return -(-rows // BLOCK_ROWS)
+
+
+def one_view(vectors: Vectors) -> Iterator[Vectors]:
+    """`(rows, D)` as the blocks of an array of one view."""
+    for start in range(0, len(vectors), BLOCK_ROWS):
+        yield vectors[None, start : start + BLOCK_ROWS]
+
+
+def as_texts(texts: Sequence[str]) -> npt.NDArray[np.bytes_]:
+    """Texts as fixed-width UTF-8, padded with NUL."""
+    encoded = [text.encode() for text in texts]
+    return np.array(encoded, dtype=f"S{max([1, *map(len, encoded)])}")

@@ -1,0 +1,112 @@
+"""Rows of one file from several machines or library versions: recorded, and compared before they are mixed.
+
+Versions are no part of the specification: with them in the fingerprint every upgrade would make a paid-for file
+useless, though features hardly ever change. Instead a file lists the environments its rows were computed in; in a new one a
+few stored rows are computed again first, and have to agree.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from frozenprobe.cache.pieces import RowStore
+from frozenprobe.errors import SpecMismatch
+from frozenprobe.extract.compute import Embedder
+from frozenprobe.extract.loader import Job, ViewDataset, ViewSettings
+
+log = logging.getLogger("frozenprobe")
+
+LIBRARIES = ("torch", "torchvision", "pillow", "timm")  # those that can change what a row is
+COMPARED = 8  # stored rows that are computed again
+LEAST_COSINE = 0.999
+
+
+def describe_environment(device: torch.device) -> str:
+    """What can change a row besides its specification: libraries that decode, cut and compute, and the device."""
+    versions = []
+    for name in LIBRARIES:
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {platform.machine()}"
+    return ", ".join([*versions, kind])
+
+
+def environments_of(about: Mapping[str, str]) -> list[str]:
+    """The environments that a file says its rows were computed in."""
+    return list(map(str, json.loads(about.get("environments", "[]"))))
+
+
+def require_same_rows(
+    rows: RowStore,
+    paths: Mapping[str, Path],
+    settings: ViewSettings,
+    embedder: Embedder,
+    *,
+    known: list[str],
+    where: Path,
+) -> None:
+    """Compute a few stored rows again, here, and compare: rows that differ must not be mixed.
+
+    Args:
+        rows: what is stored.
+        paths: a file for each content hash, of the images at hand.
+        settings: what decides a view's pixels.
+        embedder: the backbone.
+        known: the environments the stored rows come from.
+        where: the feature file.
+
+    Raises:
+        SpecMismatch: the cosine of a stored row and the same row computed here is below 0.999.
+    """
+    chosen = choose_rows(rows, paths)
+    if not chosen:
+        log.warning(
+            "the stored rows are of images that are not at hand: they cannot be compared with rows computed here"
+        )
+        return
+    pixels, erased = [], []
+    for content_hash, view in chosen:
+        _, (cut,), _, _ = ViewDataset([], settings).cut(Job(paths[content_hash], content_hash, (view,)))
+        pixels.append(cut.pixels)
+        erased.append(cut.erased)
+    here = embedder.embed(np.stack(pixels), erased)
+    cosines = [cosine(rows.row(*key), vector) for key, vector in zip(chosen, here, strict=True)]
+    worst = int(np.argmin(cosines))
+    log.info(
+        "%d stored rows computed again here: cosine %.6f or more (rows so far from: %s)",
+        len(chosen), min(cosines), "; ".join(known),
+    )  # fmt: skip
+    if not cosines[worst] >= LEAST_COSINE:
+        content_hash, view = chosen[worst]
+        raise SpecMismatch(
+            f"The stored rows again (cosine {LEAST_COSINE} or more), since new ones will be mixed with them",
+            found=f"cosine {cosines[worst]:.4f} for {paths[content_hash]}, view {view}",
+            where=f"{where}, whose rows come from: {'; '.join(known)}",
+            remedy="go on where they come from, or make a file of your own with --out FILE",
+        )
+
+
+def choose_rows(rows: RowStore, paths: Mapping[str, Path]) -> list[tuple[str, str]]:
+    """Up to 8 stored rows of images at hand, spread over images and views."""
+    stored = [key for key in rows.stored() if key[0] in paths]
+    return (
+        [stored[index] for index in np.unique(np.linspace(0, len(stored) - 1, COMPARED).astype(int))] if stored else []
+    )
+
+
+def cosine(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> float:
+    """Cosine of two vectors, in float64; 0 if one of them is 0."""
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norms if norms else 0.0
