@@ -7,7 +7,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices: threads would only wait for each other
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 
 from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.sealed import Vectors
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import Features, open_features, write_features
 from frozenprobe.tables import Table
@@ -136,6 +138,27 @@ def make_features(tmp_path: Path) -> MakeFeatures:
         return open_features(path)
 
     return make
+
+
+def rewrite(
+    features: Features, name: str, *, vectors: Vectors | None = None, test_vectors: Vectors | None = None, **changes: object
+) -> Features:
+    """The feature file once more under another name, with other vectors or other contents."""
+    kept = {field.name: getattr(features, field.name) for field in fields(Contents)}
+    contents = Contents(**(kept | changes))
+    rows: dict[tuple[str, str], Vectors] = {}
+    for split_name, split, views in contents.splits:
+        given = vectors if split_name == "train" else test_vectors
+        stored = features.read(split_name, range(len(views))) if given is None else given
+        for code, image in zip(split.hashes, stored, strict=True):
+            rows |= {(code, view): row for view, row in zip(views, image, strict=True)}
+
+    def read_block(images: slice, split: Split, views: Sequence[str]) -> Vectors:
+        return np.array([[rows[code, view] for view in views] for code in split.hashes[images]])
+
+    path = features.path.with_name(name)
+    write_features(path, contents, read_block)
+    return open_features(path)
 
 
 @pytest.fixture(scope="session")

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from frozenprobe.cache.contents import Contents
-from frozenprobe.cache.store import Features, open_features, write_features
+from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe import crossval
 from frozenprobe.probe.crossval import FittedProbe, ProbeResult, Trainer, cross_validate
 from frozenprobe.probe.folds import cluster_images
 from frozenprobe.probe.heads import FittedHead, TrainingRows, make_head
 from frozenprobe.probe.options import HEADS, SCALES, ProbeOptions
-from tests.conftest import MakeFeatures
+from tests.conftest import MakeFeatures, rewrite
 
 pytestmark = pytest.mark.usefixtures("no_fsync")  # durability is test_publish's matter
 
@@ -31,25 +28,6 @@ Floats = npt.NDArray[np.float32]
 EXACT: dict[str, dict[str, float | int]] = {"logreg": {}, "lda": {}, "knn": {"k": 12}}
 SETTINGS = EXACT | {"linear": {"epochs": 3}}
 TIGHT: dict[str, float | int] = {"tol": 1e-7}
-
-
-def rewrite(features: Features, name: str, *, vectors: Floats | None = None, **changes: object) -> Features:
-    """The feature file once more under another name, with other training vectors or other contents."""
-    kept = {field.name: getattr(features, field.name) for field in fields(Contents)}
-    contents = Contents(**(kept | changes))
-    rows: dict[tuple[str, str], Floats] = {}
-    for split_name, split, views in contents.splits:
-        given = vectors if split_name == "train" else None
-        stored = features.read(split_name, range(len(views))) if given is None else given
-        for code, image in zip(split.hashes, stored, strict=True):
-            rows |= {(code, view): row for view, row in zip(views, image, strict=True)}
-
-    def read_block(hashes: Sequence[str], views: Sequence[str]) -> Floats:
-        return np.array([[rows[code, view] for view in views] for code in hashes])
-
-    path = features.path.with_name(name)
-    write_features(path, contents, read_block)
-    return open_features(path)
 
 
 def all_vectors(features: Features) -> Floats:
@@ -427,10 +405,11 @@ def test_features_that_are_not_finite_are_refused_with_the_images_name(
     split: str, name: str, make_features: MakeFeatures
 ) -> None:
     features = make_features()
-    with h5py.File(features.path, "r+") as file:
-        file[f"{split}/features"][3, 0, 5] = np.nan
+    train, test = all_vectors(features), features.read("test", [0, 1])
+    (train if split == "train" else test)[3, 0, 5] = np.nan
+    broken = rewrite(features, "broken.h5", vectors=train, test_vectors=test)
     with pytest.raises(FrozenprobeError, match=f"1 {split} images: {name}"):
-        probe(features)
+        probe(broken)
 
 
 # The report's own protocol

@@ -22,6 +22,7 @@ from torchvision import models
 from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
+from frozenprobe.cache import growth
 from frozenprobe.cache.pieces import RowStore
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError, ImageError, SpecMismatch
@@ -461,9 +462,9 @@ def test_image_that_changes_under_the_run_is_an_error(
 ) -> None:
     path, original = request_.sources.train / "2" / "3.jpg", run.compute
 
-    def meddle(*args: Any, **kwargs: Any) -> None:
+    def meddle(*args: Any, **kwargs: Any) -> Any:
         write_image(path, 4242)
-        original(*args, **kwargs)
+        return original(*args, **kwargs)
 
     monkeypatch.setattr(run, "compute", meddle)
     with pytest.raises(ImageError, match="another content") as caught:
@@ -521,7 +522,7 @@ def test_killed_run_goes_on_where_it_was(
     assert not request.out.with_name("f.h5.pieces").exists()
 
 
-@pytest.mark.parametrize("instant", ["write_features", "utc_now"])
+@pytest.mark.parametrize("instant", ["finish", "utc_now"])
 def test_run_killed_before_publishing_computes_nothing_again(
     request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch, instant: str
 ) -> None:
@@ -540,7 +541,7 @@ def test_growing_file_is_whole_at_every_instant(request_: ExtractRequest, monkey
     """Killed while views are added, and again while the grown file is written: the old file is still there."""
     old = rows_of(extracted(request_)[1])
     content = request_.out.read_bytes()
-    for owner, name, calls in ((RowStore, "add", 0), (run, "write_features", 0), (os, "replace", 0)):
+    for owner, name, calls in ((RowStore, "add", 0), (run, "finish", 0), (growth, "write_features", 0)):
         with monkeypatch.context() as patch:
             kill_after(patch, owner, name, calls)
             with pytest.raises(Killed):
@@ -551,16 +552,36 @@ def test_growing_file_is_whole_at_every_instant(request_: ExtractRequest, monkey
     assert kept(old, rows_of(after))
 
 
-def test_pieces_of_another_choice_are_not_mixed_in(request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed with seed 0, gone on with seed 1: all is computed, and the first seed's rows are still there for it."""
+def test_what_was_begun_holds_what_is_typed_next_to_it(request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed with seed 0: another seed is an error that names the field, and no row is lost or mixed."""
     with monkeypatch.context() as patch:
-        kill_after(patch, run, "write_features")
+        kill_after(patch, run, "finish")
         with pytest.raises(Killed):
             extract_features(request_)
-    report, features = extracted(choosing(request_, seed=1))
-    assert (report.computed, features.spec.seed) == (ROWS, 1)
-    request_.out.unlink()
+    with pytest.raises(SpecMismatch, match="Features with seed = 1"):
+        extract_features(choosing(request_, seed=1))
     assert extract_features(request_).computed == 0
+
+
+def test_killed_first_run_remembers_what_was_typed(request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipe, weights, heads, views ... of the plan hold until the file is there."""
+    request = choosing(request_, seed=3, views=3)
+    with monkeypatch.context() as patch:
+        kill_after(patch, RowStore, "add", 1)
+        with pytest.raises(Killed):
+            extract_features(request)
+    report, features = extracted(untyped(request))
+    assert report.reused == 32
+    assert (features.spec.seed, features.spec.recipe, len(features.augmented_views)) == (3, "erase", 3)
+
+
+def test_plan_without_a_row_holds_nobody(request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        kill_after(patch, RowStore, "add")
+        with pytest.raises(Killed):
+            extract_features(request_)
+    _, features = extracted(choosing(request_, seed=1))
+    assert features.spec.seed == 1
 
 
 def test_process_killed_by_the_system_loses_the_batch_in_flight(request_: ExtractRequest, tmp_path: Path) -> None:

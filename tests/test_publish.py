@@ -1,10 +1,13 @@
 """A file appears whole or not at all."""
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from frozenprobe.publish import publish_bytes, published
+from frozenprobe.errors import DiskFull
+from frozenprobe.publish import publish_bytes, published, remove_partials
 
 
 def test_the_content_arrives_and_nothing_is_left_aside(tmp_path):
@@ -18,8 +21,8 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_aside(tmp_path):
     target.write_bytes(b"old")
 
     def fail_half_way():
-        with published(target) as aside:
-            aside.write_bytes(b"half of the n")
+        with published(target) as file:
+            file.write(b"half of the n")
             raise RuntimeError("half way")
 
     with pytest.raises(RuntimeError, match="half way"):
@@ -39,8 +42,32 @@ def test_data_are_synced_before_the_rename(tmp_path, monkeypatch):
 
 def test_a_reader_never_sees_a_half_written_file(tmp_path):
     target = tmp_path / "a.bin"
-    with published(target) as aside:
-        aside.write_bytes(b"half")
+    with published(target) as file:
+        file.write(b"half")
         assert not target.exists()
-        assert aside.name.startswith(".")
+        assert Path(file.name).name.startswith(".")
     assert target.read_bytes() == b"half"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_is_an_error_that_says_what_to_do_and_the_old_file_stays(tmp_path, monkeypatch, number, call):
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+
+    def refuse(*args):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(DiskFull, match="run the same command again") as caught:
+        publish_bytes(target, b"new")
+    assert caught.value.where == str(target)
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_killed_writers_left_aside_can_be_removed(tmp_path):
+    for name in (".0123abcd.partial.a.h5", ".0123abcd.partial.b.h5", "a.h5", ".0123abcd.note"):
+        (tmp_path / name).write_bytes(b"x")
+    remove_partials(tmp_path, "a.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".0123abcd.note", ".0123abcd.partial.b.h5", "a.h5"]

@@ -10,7 +10,7 @@ from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.views import Views, choose_views, read_finite
-from tests.conftest import MakeFeatures
+from tests.conftest import MakeFeatures, rewrite
 
 pytestmark = pytest.mark.usefixtures("no_fsync")  # durability is test_publish's matter
 
@@ -81,14 +81,14 @@ def test_an_unknown_test_view_is_an_error_that_lists_those_stored(features: Feat
 def test_read_finite_reads_the_views_asked_for(features: Features) -> None:
     with h5py.File(features.path) as file:
         stored = file["train/features"][:]
-    np.testing.assert_array_equal(read_finite(features, "train", (5, 0)), stored[:, [5, 0]])
+    np.testing.assert_array_equal(read_finite(features, "train", (5, 0)), stored[[5, 0]].swapaxes(0, 1))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_features_that_are_not_finite_are_refused_with_the_images_names(features: Features, value: float) -> None:
-    with h5py.File(features.path, "r+") as file:
-        file["train/features"][2, 1, 3] = value
-        file["test/features"][4, 0, 0] = value
+    train, test = features.read("train", range(len(features.views))), features.read("test", range(3))
+    train[2, 1, 3] = test[4, 0, 0] = value
+    features = rewrite(features, "broken.h5", vectors=train, test_vectors=test)
     with pytest.raises(FrozenprobeError, match=r"1 train images: image 2\.jpg"):
         read_finite(features, "train", (0, 1))
     with pytest.raises(FrozenprobeError, match=r"1 test images: t4\.jpg"):

@@ -40,6 +40,20 @@ class Damage(ValueError):
     """Bytes that are not what was sealed; says where."""
 
 
+class DamagedBlock(FeatureFileError):
+    """A block of feature rows that is not what was written."""
+
+    def __init__(self, path: Path, array: FeatureArray, view: int, block: int, *, images: str = "") -> None:
+        rows = array.rows_of(block)
+        super().__init__(
+            "Features as they were written",
+            found=f"another checksum in {array.name}, view {view}, rows {rows.start} to {rows.stop - 1}{images}",
+            where=path,
+            remedy=f"frozenprobe repair {path}   keeps all other rows; then the extract command again computes these",
+        )
+        self.array, self.view, self.block = array, view, block
+
+
 class Seal(NamedTuple):
     """What the first and, if there is a spare, the last 1,024 bytes of a file say.
 
@@ -206,8 +220,7 @@ class SealedFile:
         content = self.read_at(*array.span(view, block))
         if hashlib.sha256(content).digest() != array.digests[view, block].tobytes():
             return None
-        rows: Vectors = np.frombuffer(content, dtype=array.dtype).reshape(-1, array.shape[2])
-        return rows
+        return as_rows(content, array)
 
     def read_rows(self, array: FeatureArray, view: int, rows: npt.NDArray[np.int64]) -> Vectors:
         """`(len(rows), D)` in the stored dtype, in the order asked for; reads only the blocks they are in.
@@ -220,13 +233,7 @@ class SealedFile:
         for block in np.unique(blocks).tolist():
             found = self.read_block(array, view, block)
             if found is None:
-                span = array.rows_of(block)
-                raise FeatureFileError(
-                    "Features as they were written",
-                    found=f"another checksum in {array.name}, view {view}, rows {span.start} to {span.stop - 1}",
-                    where=self.path,
-                    remedy=f"frozenprobe repair {self.path}   and then the extract command again",
-                )
+                raise DamagedBlock(self.path, array, view, block)
             wanted = blocks == block
             out[wanted] = found[rows[wanted] - block * BLOCK_ROWS]
         return out
@@ -248,6 +255,12 @@ class SealedFile:
                 where=path,
                 remedy="run the command again",
             )
+
+
+def as_rows(content: bytes, array: FeatureArray) -> Vectors:
+    """Bytes of a block as `(rows, D)`."""
+    rows: Vectors = np.frombuffer(content, dtype=array.dtype).reshape(-1, array.shape[2])
+    return rows
 
 
 class NewArray(NamedTuple):

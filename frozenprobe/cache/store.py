@@ -17,15 +17,17 @@ from frozenprobe.cache.sealed import (
     BLOCK_ROWS,
     MAGIC,
     Damage,
+    DamagedBlock,
     FeatureArray,
     NewArray,
     SealedFile,
     Vectors,
+    as_rows,
     as_texts,
     publish_sealed,
 )
 from frozenprobe.cache.spec import FeatureSpec
-from frozenprobe.errors import FeatureFileError
+from frozenprobe.errors import FeatureFileError, some
 from frozenprobe.tables import Table
 
 FEATURES = "frozenprobe.features"
@@ -60,8 +62,22 @@ class Features(Contents):
         for start in range(0, len(images), BLOCK_ROWS):
             block = slice(start, start + BLOCK_ROWS)
             for position, view in enumerate(views):
-                out[block, position] = self.sealed.read_rows(array, range(array.shape[0])[view], images[block])
+                try:
+                    out[block, position] = self.sealed.read_rows(array, range(array.shape[0])[view], images[block])
+                except DamagedBlock as damage:
+                    raise self.named(damage, split) from None
         return out
+
+    def named(self, damage: DamagedBlock, split: str) -> DamagedBlock:
+        """The error for a damaged block with the names of its images, and of those that are no numbers any more."""
+        array, rows = damage.array, damage.array.rows_of(damage.block)
+        ids = next(each for name, each, _ in self.splits if name == split).ids[rows.start : rows.stop]
+        content = self.sealed.read_at(*array.span(damage.view, damage.block))
+        images = f" ({some(ids, most=3)})"
+        if len(content) == array.span(damage.view, damage.block)[1]:
+            broken = np.flatnonzero(~np.isfinite(as_rows(content, array)).all(axis=1)).tolist()
+            images += f"; NaN or infinity in {some(ids[row] for row in broken)}" if broken else ""
+        return DamagedBlock(self.path, array, damage.view, damage.block, images=images)
 
     @property
     def sealed(self) -> SealedFile:
@@ -250,10 +266,14 @@ def features_of(sealed: SealedFile) -> Features:
 
 
 def open_plan(path: Path) -> Contents | None:
-    """What the feature file `path`, which is being made, will hold; None if there is no plan, or no whole one."""
-    plan = plan_path(path)
+    """What the feature file `path`, which is being made, will hold.
+
+    None if there is no plan, no whole one, or no row yet: then nothing that was paid for holds anybody to it.
+    """
+    if not any(pieces_folder(path).glob("[0-9]*.h5")):
+        return None
     try:
-        sealed = SealedFile(plan)
+        sealed = SealedFile(plan_path(path))
     except (OSError, Damage, Refused):
         return None
     sealed.close()
