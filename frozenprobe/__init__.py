@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 from frozenprobe._version import __version__
 
 if TYPE_CHECKING:
+    from frozenprobe.cache.merge import merge_features
+    from frozenprobe.cache.repair import repair_features
     from frozenprobe.cache.store import Features, newest_features, open_features
+    from frozenprobe.cache.verify import verify_features
     from frozenprobe.errors import FrozenprobeError
     from frozenprobe.extract.run import ExtractReport, extract_features
     from frozenprobe.extract.settings import Choices, ExtractRequest
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
     from frozenprobe.sources import CsvColumns, ImageSources
 
 HOMES = {
+    "frozenprobe.cache.merge": ("merge_features",),
+    "frozenprobe.cache.repair": ("repair_features",),
     "frozenprobe.cache.store": ("Features", "newest_features", "open_features"),
+    "frozenprobe.cache.verify": ("verify_features",),
     "frozenprobe.errors": ("FrozenprobeError",),
     "frozenprobe.extract.run": ("ExtractReport", "extract_features"),
     "frozenprobe.extract.settings": ("Choices", "ExtractRequest"),
@@ -50,12 +56,15 @@ __all__ = [
     "cross_validate",
     "extract_features",
     "load_run",
+    "merge_features",
     "newest_features",
     "newest_run",
     "open_features",
     "render",
+    "repair_features",
     "save_run",
     "summarise",
+    "verify_features",
     "write_submission",
 ]
 

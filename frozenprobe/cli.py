@@ -30,6 +30,7 @@ from frozenprobe.sources import CsvColumns, ImageSources
 
 FILE = click.Path(path_type=Path)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+break_lock = click.option("--break-lock", is_flag=True, help="Write even if a lock says that another process does.")
 plain_seconds = 10.0  # between two lines of progress where stderr is no terminal
 
 
@@ -139,6 +140,8 @@ class ProgressPrinter:
 @click.option("--skip-bad", is_flag=True, help="Leave bad training images out; keep bad test images unanswered.")
 @click.option("--max-pixels", type=int, default=MAX_PIXELS, show_default=True, help="Larger images count as bad.")
 @click.option("--limit", type=int, help="Smoke run on about so many images; a full run reuses its rows.")
+@click.option("--allow-outside", is_flag=True, help="Let --train-csv name images outside of --train.")
+@break_lock
 @as_json
 def extract(as_json: bool, **given: Any) -> None:
     """Run every image through the backbone once, clean and augmented, into a feature file.
@@ -153,14 +156,17 @@ def extract(as_json: bool, **given: Any) -> None:
         **{name: given[name] for name in ("heads", "resize", "interpolation", "mean", "std")}
     )
     request = ExtractRequest(
-        sources=ImageSources(given["train"], test, given["train_csv"], columns, given["sample"]),
+        sources=ImageSources(
+            given["train"], test, given["train_csv"], columns, given["sample"], given["allow_outside"]
+        ),
         choices=Choices(
             **{name: given[name] for name in ("backbone", "weights", "recipe", "views", "preprocess", "seed")},
             **{name: given[name] for name in ("dtype", "storage")},
             test_views=names_of(given["test_views"]),
             weights_options=weights_options if weights_options != WeightsOptions() else None,
         ),
-        **{name: given[name] for name in ("out", "device", "batch_size", "workers", "skip_bad", "max_pixels", "limit")},
+        **{name: given[name] for name in ("out", "device", "batch_size", "workers", "skip_bad", "max_pixels")},
+        **{name: given[name] for name in ("limit", "break_lock")},
     )
     report = extract_features(request, ProgressPrinter())
     print_json(asdict(report)) if as_json else click.echo(render_report(report))
@@ -243,12 +249,50 @@ def submit(run: Path | None, runs: Path, sample: Path | None, as_json: bool, **g
 @click.argument("file", type=FILE)
 @as_json
 def info(file: Path, as_json: bool) -> None:
-    """Print what a feature file holds."""
+    """Print what a feature file holds, or how far one is that is being made."""
     from frozenprobe.cache.info import file_facts, render_facts
-    from frozenprobe.cache.store import open_features
 
-    facts = file_facts(open_features(file))
+    facts = file_facts(file)
     print_json(facts) if as_json else click.echo(render_facts(facts))
+
+
+@main.command()
+@click.argument("file", type=FILE)
+@click.option("--images", type=FILE, help="Folder of the images: hash them again, and compare.")
+@as_json
+@click.pass_context
+def verify(ctx: click.Context, file: Path, images: Path | None, as_json: bool) -> None:
+    """Check every byte and every number of a feature file; exit code 1 if it is damaged or unfinished."""
+    from frozenprobe.cache.verify import render_verification, verify_features
+
+    report = verify_features(file, images=images, progress=ProgressPrinter())
+    print_json({**asdict(report), "sound": report.sound}) if as_json else click.echo(render_verification(report))
+    ctx.exit(0 if report.sound else 1)
+
+
+@main.command()
+@click.argument("file", type=FILE)
+@break_lock
+@as_json
+def repair(file: Path, break_lock: bool, as_json: bool) -> None:
+    """Keep the whole rows of a damaged feature file, so that `extract` computes only what was damaged."""
+    from frozenprobe.cache.repair import render_repair, repair_features
+
+    report = repair_features(file, break_lock=break_lock, progress=ProgressPrinter())
+    print_json(asdict(report)) if as_json else click.echo(render_repair(report))
+
+
+@main.command()
+@click.argument("files", type=FILE, nargs=-1, required=True)
+@click.option("--out", type=FILE, help="File to write.  [default: the first one, which loses nothing]")
+@break_lock
+@as_json
+def merge(files: tuple[Path, ...], out: Path | None, break_lock: bool, as_json: bool) -> None:
+    """Join feature files of the same specification, each with the rows that wait beside it."""
+    from frozenprobe.cache.merge import merge_features, render_merge
+
+    report = merge_features(files, out=out, break_lock=break_lock)
+    print_json(asdict(report)) if as_json else click.echo(render_merge(report))
 
 
 @main.command()

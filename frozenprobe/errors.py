@@ -42,7 +42,7 @@ class DiskFull(FrozenprobeError):
             "Disk space for a file",
             found=reason,
             where=path,
-            remedy="free some space and run the same command again: what is finished is kept, and it goes on from there",
+            remedy="free some space and run the same command again: what is finished is kept, and it goes on there",
         )
 
 

@@ -522,12 +522,12 @@ def test_killed_run_goes_on_where_it_was(
     assert not request.out.with_name("f.h5.pieces").exists()
 
 
-@pytest.mark.parametrize("instant", ["finish", "utc_now"])
+@pytest.mark.parametrize("instant", ["utc_now", "write_features"])
 def test_run_killed_before_publishing_computes_nothing_again(
     request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch, instant: str
 ) -> None:
     with monkeypatch.context() as patch:
-        kill_after(patch, run, instant)
+        kill_after(patch, growth, instant)
         with pytest.raises(Killed):
             extract_features(request_)
     report, features = extracted(request_)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.tables import Table
+
+
+def environments_of(about: Mapping[str, str]) -> list[str]:
+    """The environments (libraries and device) that a file says its rows were computed in."""
+    return list(map(str, json.loads(about.get("environments", "[]"))))
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,10 @@ class Contents:
     def images(self) -> int:
         """Training and test images."""
         return sum(len(split) for _, split, _ in self.splits)
+
+    def contents(self) -> Contents:
+        """These contents alone, of whatever they are part of."""
+        return Contents(**{each.name: getattr(self, each.name) for each in fields(Contents)})
 
     def index(self) -> list[object]:
         """Everything but rows and facts, as plain values: equal for files that say the same."""

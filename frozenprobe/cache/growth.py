@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 
 from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.pieces import RowStore
-from frozenprobe.cache.store import pieces_folder, write_features, write_plan
+from frozenprobe.cache.store import write_features, write_plan
 from frozenprobe.errors import FrozenprobeError
 
 BYTES_AN_IMAGE = 600  # ids, hashes, labels and checksums of an image, twice, in the finished file
@@ -60,7 +61,8 @@ def require_space(path: Path, pieces: int, finished: int) -> None:
 
 def finish(path: Path, rows: RowStore, contents: Contents) -> None:
     """Publish the finished file, then delete the pieces that are in it."""
-    write_features(path, replace(contents, dim=rows.dim), rows.read_block)
+    about = contents.about | {"created": utc_now()}
+    write_features(path, replace(contents, dim=rows.dim, about=about), rows.read_block)
     rows.discard()
 
 
@@ -69,6 +71,6 @@ def megabytes(number: int) -> str:
     return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
 
 
-def is_being_made(path: Path) -> bool:
-    """Whether rows wait beside the feature file `path`."""
-    return pieces_folder(path).is_dir()
+def utc_now() -> str:
+    """The time in UTC, ISO 8601 to the microsecond, so that text order is time order."""
+    return datetime.now(timezone.utc).isoformat(timespec="microseconds")

@@ -1,4 +1,4 @@
-"""A file's metadata in memory, and HDF5 in it: the only place where libhdf5 runs; what it parses is held to a short list."""
+"""A file's metadata in memory, and HDF5 in it: where alone libhdf5 runs, and the short list of what it may read."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def place_of(dataset: h5d.DatasetID, name: str) -> Placed:
     """Where a dataset's values lie.
 
     Raises:
-        Refused: not contiguous in this file, filtered, of a type without a fixed size, or with less storage than declared.
+        Refused: not contiguous in this file, filtered, of no fixed size, or with less storage than declared.
     """
     layout, kind = dataset.get_create_plist(), dataset.get_type()
     if layout.get_layout() != h5d.CONTIGUOUS:

@@ -5,36 +5,70 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from frozenprobe.cache.store import Features
+from frozenprobe.cache.contents import Contents, environments_of
+from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.store import open_features, open_plan, require_file
 
 
-def file_facts(features: Features) -> dict[str, Any]:
-    """Facts about an opened feature file, as JSON-ready values."""
-    labels = [] if features.train.labels is None else features.train.labels.tolist()
-    sizes = Counter(labels)
+def file_facts(path: Path) -> dict[str, Any]:
+    """Facts about a feature file, finished or being made, as JSON-ready values.
+
+    Raises:
+        FeatureFileError: there is none, or it is damaged.
+    """
+    features = open_features(path) if path.is_file() else None
+    plan = open_plan(path)
+    facts: dict[str, Any] = {"file": str(path), "finished": features is not None}
+    contents = features or plan
+    if contents is None:
+        require_file(path)
+        raise AssertionError("a file was there a moment ago")
+    if features is not None:
+        facts["bytes"] = path.stat().st_size
+    if plan is not None:
+        rows = RowStore(
+            path, plan, features if features is not None and features.spec == plan.spec else None, check=False
+        )
+        facts["being made"] = {
+            "augmented views": len(plan.augmented_views),
+            "training images": len(plan.train),
+            "test images": len(plan.test) if plan.test else 0,
+            "rows there": rows.there,
+            "rows planned": rows.total,
+            "complete": f"{rows.there / max(1, rows.total):.1%}",
+            "goes on with": "the same extract command",
+        }
+    return facts | contents_facts(contents)
+
+
+def contents_facts(contents: Contents) -> dict[str, Any]:
+    """Facts about what a file holds."""
+    train, test = contents.train, contents.test
+    sizes = Counter([] if train.labels is None else train.labels.tolist())
     facts: dict[str, Any] = {
-        "file": str(features.path),
-        "bytes": features.path.stat().st_size,
-        "created": features.about.get("created", ""),
-        "training images": len(features.train),
-        "test images": len(features.test) if features.test else 0,
-        "test images without features": int((~features.test.usable).sum()) if features.test else 0,
-        "classes": len(features.class_names),
+        "created": contents.about.get("created", ""),
+        "training images": len(train),
+        "test images": len(test) if test else 0,
+        "test images without features": int((~test.usable).sum()) if test else 0,
+        "classes": len(contents.class_names),
         "images a class": [min(sizes.values()), max(sizes.values())],
-        "groups": len(set(features.train.groups)) if features.train.groups else 0,
-        "fold column": features.train.folds is not None,
-        "test-time views": list(features.test_views),
-        "augmented views": len(features.augmented_views),
-        "feature dimension": features.dim,
-        "sample submission": [len(features.sample.rows), *features.sample.columns] if features.sample else None,
+        "groups": len(set(train.groups)) if train.groups else 0,
+        "fold column": train.folds is not None,
+        "test-time views": list(contents.test_views),
+        "augmented views": len(contents.augmented_views),
+        "feature dimension": contents.dim,
+        "sample submission": [len(contents.sample.rows), *contents.sample.columns] if contents.sample else None,
     }
-    spec: dict[str, Any] = asdict(features.spec)
-    spec["preprocessing"] = json.loads(features.spec.preprocessing)
+    spec: dict[str, Any] = asdict(contents.spec)
+    spec["preprocessing"] = json.loads(contents.spec.preprocessing)
     facts["specification"] = spec
-    facts["fingerprint"] = features.spec.fingerprint()
-    return facts | {name: value for name, value in sorted(features.about.items()) if value and name != "created"}
+    facts["fingerprint"] = contents.spec.fingerprint()
+    facts["environments"] = environments_of(contents.about)
+    shown = {name: value for name, value in sorted(contents.about.items()) if value and name not in facts}
+    return facts | shown
 
 
 def render_facts(facts: dict[str, Any]) -> str:
@@ -55,7 +89,7 @@ def render_value(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {render_value(inner)}" for name, inner in value.items())
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return "; ".join(map(str, value)) if any(" " in str(each) for each in value) else ", ".join(map(str, value))
     if isinstance(value, bool) or value is None:
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) and value > 9999 else str(value)

@@ -109,7 +109,7 @@ class RowStore:
     def missing(self) -> dict[str, tuple[str, ...]]:
         """The views of each image content that are nowhere yet, by hash, in the order of the images."""
         lacking = self.wanted & (self.places < 0)
-        lacks = lacking.any(axis=0)
+        lacks: npt.NDArray[np.bool_] = lacking.max(axis=0, initial=False)
         found: dict[str, tuple[str, ...]] = {}
         for _, split, _ in self.contents.splits:
             positions = self._positions(as_texts(split.hashes))
@@ -122,7 +122,8 @@ class RowStore:
     def complete(self, split: Split, views: Sequence[str]) -> npt.NDArray[np.bool_]:
         """`(N,)` which images have all rows of these views; those that are not usable need none."""
         positions = self._positions(as_texts(split.hashes))
-        whole = (self.places[[self.views[view] for view in views]] >= 0).all(axis=0)
+        codes = [self.views[view] for view in views]
+        whole: npt.NDArray[np.bool_] = self.places[codes].min(axis=0, initial=0) >= 0
         result = ~split.usable
         known = positions >= 0
         result[known] |= whole[positions[known]]
@@ -165,7 +166,8 @@ class RowStore:
             FeatureFileError: a block is not what was written.
         """
         positions = self._positions(as_texts(split.hashes[images]))
-        places = self.places[np.ix_([self.views[view] for view in views], positions)].T
+        codes = np.array([self.views[view] for view in views], dtype=np.int64)
+        places = self.places[codes[None, :], positions[:, None]]
         places[~split.usable[images] | (positions < 0)] = -1
         if (places[split.usable[images]] < 0).any():
             raise KeyError("rows that have not been computed")
@@ -183,10 +185,13 @@ class RowStore:
                 out[cells] = file.read_rows(array, 0, places[cells] & 0xFFFFFFFF)
         return out
 
-    def discard(self) -> None:
+    def discard(self, *, keep_plan: bool = False) -> None:
         """Delete the plan, and the pieces whose rows are all in a finished file of the planned contents.
 
         A piece with other rows stays: a smoke run must not throw away what a killed full run had computed.
+
+        Args:
+            keep_plan: there is more to come.
         """
         self.close()
         for piece in self.broken:
@@ -194,7 +199,8 @@ class RowStore:
         for source in self.sources:
             if source.piece is not None and not source.foreign:
                 source.piece.unlink(missing_ok=True)
-        plan_path(self.path).unlink(missing_ok=True)
+        if not keep_plan:
+            plan_path(self.path).unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
@@ -263,9 +269,7 @@ class RowStore:
         # the random part keeps two processes that write to one file by mistake from replacing each other's pieces
         piece = self.folder / f"{self.next_number:08d}-{secrets.token_hex(4)}.h5"
         self.dim = self.dim or vectors.shape[1]
-        rows = NewArray((1, *vectors.shape), self.spec.storage_dtype, one_view(vectors))
-        attributes = {"format": PIECE, "version": VERSION, "fingerprint": self.spec.fingerprint()}
-        publish_sealed(piece, attributes, {"hashes": hashes, "views": views}, {"features": rows}, spare=False)
+        write_piece(piece, self.spec.fingerprint(), hashes, views, vectors.astype(self.spec.storage_dtype))
         self.next_number += 1
         self._note(piece, piece.stat().st_size, hashes, views, np.ones(len(hashes), dtype=bool))
 
@@ -301,6 +305,21 @@ class RowStore:
         return self.opened[piece], self.opened[piece].features["features"]
 
 
+def write_piece(piece: Path, fingerprint: str, hashes: Hashes, views: Hashes, vectors: Vectors) -> None:
+    """Publish rows as a sealed file of their own.
+
+    Args:
+        piece: the final name.
+        fingerprint: of the specification.
+        hashes: content hash of each row's image.
+        views: view name of each row.
+        vectors: `(rows, D)` in the storage dtype.
+    """
+    attributes: dict[str, str | int] = {"format": PIECE, "version": VERSION, "fingerprint": fingerprint}
+    rows = NewArray((1, *vectors.shape), vectors.dtype.name, one_view(vectors))
+    publish_sealed(piece, attributes, {"hashes": hashes, "views": views}, {"features": rows}, spare=False)
+
+
 def open_piece(piece: Path, spec: FeatureSpec) -> SealedFile | None:
     """A piece of rows of a specification; None if it is of another one, or of another version.
 
@@ -313,11 +332,11 @@ def open_piece(piece: Path, spec: FeatureSpec) -> SealedFile | None:
     if file.attributes.get("version") == VERSION and file.attributes.get("fingerprint") == spec.fingerprint():
         array = file.features.get("features")
         columns = [file.arrays.get("hashes"), file.arrays.get("views")]
-        if array is not None and array.shape[0] == 1 and array.dtype == np.dtype(spec.storage_dtype):
-            if all(column is not None and column.shape == array.shape[1:2] for column in columns):
-                return file
-        file.close()
-        raise Damage("parts that do not fit each other")
+        fits = array is not None and array.shape[0] == 1 and array.dtype == np.dtype(spec.storage_dtype)
+        if array is None or not fits or any(each is None or each.shape != array.shape[1:2] for each in columns):
+            file.close()
+            raise Damage("parts that do not fit each other")
+        return file
     file.close()
     return None
 
@@ -330,3 +349,10 @@ def whole_rows(file: SealedFile, array: FeatureArray, view: int = 0) -> npt.NDAr
         if vectors is not None:
             whole[array.rows_of(block)] = np.isfinite(vectors).all(axis=1)
     return whole
+
+
+def cosine(one: Vectors, other: Vectors) -> float:
+    """Cosine of two vectors, in float64; 0 if one of them is 0."""
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norms if norms else 0.0

@@ -148,32 +148,33 @@ class SealedFile:
     Args:
         path: the file.
         spare: read the metadata from their spare copy at the end of the file.
+        lenient: a file of another size than sealed will do, as long as the metadata are whole (its blocks are checked).
 
     Raises:
         Damage: truncated, changed, or not a sealed file.
         OSError: it cannot be read.
     """
 
-    def __init__(self, path: Path, *, spare: bool = False) -> None:
+    def __init__(self, path: Path, *, spare: bool = False, lenient: bool = False) -> None:
         self.path = path
         self.lock = threading.Lock()
-        self.file: BinaryIO = open(path, "rb", buffering=0)
+        self.file: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115 - open as long as this object
         try:
-            self.seal = self.read_seal(spare)
+            self.seal = self.read_seal(spare, lenient)
             self.attributes, self.arrays, placed = read_tree(self.read_image(spare), self.seal.spans())
             self.features = {name: self.feature_array(name, where) for name, where in placed.items()}
         except BaseException:
             self.file.close()
             raise
 
-    def read_seal(self, spare: bool) -> Seal:
-        """The seal at the start or at the end of the file; its size has to be the file's."""
+    def read_seal(self, spare: bool, lenient: bool) -> Seal:
+        """The seal at the start or at the end of the file; unless lenient, its size has to be the file's."""
         size = os.fstat(self.file.fileno()).st_size
         try:
             seal = Seal.decode(self.read_at(size - SEAL_BYTES if spare else 0, SEAL_BYTES))
         except (TypeError, KeyError, ValueError) as error:
             raise error if isinstance(error, Damage) else Damage("a seal of other contents") from None
-        if seal.size != size:
+        if seal.size != size and not lenient:
             raise Damage(f"{size:,} bytes, sealed with {seal.size:,}")
         return seal
 
@@ -261,6 +262,20 @@ def as_rows(content: bytes, array: FeatureArray) -> Vectors:
     """Bytes of a block as `(rows, D)`."""
     rows: Vectors = np.frombuffer(content, dtype=array.dtype).reshape(-1, array.shape[2])
     return rows
+
+
+def salvage(path: Path) -> SealedFile | None:
+    """A damaged file by whichever copy of its metadata is whole; None if neither is.
+
+    Raises:
+        Refused: it holds what no file of ours does.
+    """
+    for spare in (False, True):
+        try:
+            return SealedFile(path, spare=spare, lenient=True)
+        except Damage:
+            continue
+    return None
 
 
 class NewArray(NamedTuple):

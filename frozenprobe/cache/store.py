@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from frozenprobe.cache.sealed import (
     as_rows,
     as_texts,
     publish_sealed,
+    salvage,
 )
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.errors import FeatureFileError, some
@@ -114,7 +115,7 @@ def write_plan(path: Path, contents: Contents) -> None:
 
 
 def blocks_of(split: Split, views: Sequence[str], read_block: ReadBlock) -> Iterator[Vectors]:
-    """The blocks of a split's feature array, `(views, up to 64 images, D)`; rows of images that are not usable are 0."""
+    """The blocks of a split's feature array, `(views, up to 64 images, D)`; rows of unusable images are 0."""
     for start in range(0, len(split), BLOCK_ROWS):
         images = slice(start, start + BLOCK_ROWS)
         vectors = read_block(images, split, views)
@@ -238,12 +239,15 @@ def damaged(path: Path, error: Exception) -> FeatureFileError:
             where=path,
             remedy="name a file that this version of frozenprobe wrote, or extract again (with --out for another name)",
         )
-    return FeatureFileError(
-        "A whole feature file",
-        found=str(error),
-        where=path,
-        remedy=f"frozenprobe repair {path}   keeps all rows that are whole, and extract computes the others again",
-    )
+    rest = salvage(path)
+    if rest is None:
+        remedy = "no row of it can be told from another; move it away and extract again"
+    else:
+        rest.close()
+        remedy = (
+            f"frozenprobe repair {path}   keeps all rows that are whole; then the extract command computes the others"
+        )
+    return FeatureFileError("A whole feature file", found=str(error), where=path, remedy=remedy)
 
 
 def features_of(sealed: SealedFile) -> Features:
@@ -253,9 +257,7 @@ def features_of(sealed: SealedFile) -> Features:
         FeatureFileError: it is something else, newer than this program, or its parts contradict each other.
     """
     contents = contents_of(sealed, FEATURES)
-    features = Features(
-        **{each.name: getattr(contents, each.name) for each in fields(Contents)}, path=sealed.path, file=sealed
-    )
+    features = Features(**vars(contents), path=sealed.path, file=sealed)
     for name, split, views in features.splits:
         array = sealed.features.get(f"{name}/features")
         shape = (len(views), len(split), features.dim)

@@ -1,13 +1,12 @@
 """Rows of one file from several machines or library versions: recorded, and compared before they are mixed.
 
 Versions are no part of the specification: with them in the fingerprint every upgrade would make a paid-for file
-useless, though features hardly ever change. Instead a file lists the environments its rows were computed in; in a new one a
-few stored rows are computed again first, and have to agree.
+useless, though features hardly ever change. Instead a file lists the environments its rows were computed in; in a new
+one a few stored rows are computed again first, and have to agree.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 from collections.abc import Mapping
@@ -15,10 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.pieces import RowStore, cosine
 from frozenprobe.errors import SpecMismatch
 from frozenprobe.extract.compute import Embedder
 from frozenprobe.extract.loader import Job, ViewDataset, ViewSettings
@@ -40,11 +38,6 @@ def describe_environment(device: torch.device) -> str:
             continue
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {platform.machine()}"
     return ", ".join([*versions, kind])
-
-
-def environments_of(about: Mapping[str, str]) -> list[str]:
-    """The environments that a file says its rows were computed in."""
-    return list(map(str, json.loads(about.get("environments", "[]"))))
 
 
 def require_same_rows(
@@ -103,10 +96,3 @@ def choose_rows(rows: RowStore, paths: Mapping[str, Path]) -> list[tuple[str, st
     return (
         [stored[index] for index in np.unique(np.linspace(0, len(stored) - 1, COMPARED).astype(int))] if stored else []
     )
-
-
-def cosine(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> float:
-    """Cosine of two vectors, in float64; 0 if one of them is 0."""
-    a, b = one.astype(np.float64), other.astype(np.float64)
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / norms if norms else 0.0

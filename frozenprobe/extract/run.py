@@ -8,7 +8,6 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,14 +16,14 @@ import numpy.typing as npt
 import torch
 
 from frozenprobe._version import __version__
-from frozenprobe.cache.contents import Contents
+from frozenprobe.cache.contents import Contents, environments_of
 from frozenprobe.cache.growth import begin, finish
 from frozenprobe.cache.lock import writer_lock
 from frozenprobe.cache.pieces import RowStore
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones import ANY_VIT, BackboneInfo
 from frozenprobe.extract.compute import Embedder, choose_device
-from frozenprobe.extract.environment import describe_environment, environments_of, require_same_rows
+from frozenprobe.extract.environment import describe_environment, require_same_rows
 from frozenprobe.extract.inspection import Progress, available_cores, inspect
 from frozenprobe.extract.loader import Job, Row, Seconds, ViewSettings, load_batches
 from frozenprobe.extract.network import Backbone
@@ -102,7 +101,7 @@ def extract_into(target: Target, request: ExtractRequest, *, device: torch.devic
         )
     start_writing = time.perf_counter()
     if jobs or target.existing is None or contents.index() != target.existing.index():
-        finish(target.out, rows, replace(contents, about=contents.about | {"created": utc_now()}))
+        finish(target.out, rows, contents)
         report.written = True
     else:
         rows.discard()
@@ -197,11 +196,6 @@ def remarks_of(info: BackboneInfo, settled: Settled) -> tuple[str, ...]:
     if settled.weights is None or not info.parameters or info.name == ANY_VIT:
         return info.remarks
     return (*info.remarks, f"the weights come from {settled.weights}: all this holds if they are the official ones")
-
-
-def utc_now() -> str:
-    """The time in UTC, ISO 8601 to the microsecond, so that text order is time order."""
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
 
 
 def render_report(report: ExtractReport) -> str:

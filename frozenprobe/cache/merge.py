@@ -1,0 +1,319 @@
+"""Feature files of one specification -> one file: images joined by id, waiting pieces folded in, conflicts named."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from frozenprobe.cache.contents import Contents, Split, environments_of
+from frozenprobe.cache.growth import require_space, utc_now
+from frozenprobe.cache.lock import writer_lock
+from frozenprobe.cache.pieces import RowStore, cosine
+from frozenprobe.cache.sealed import Vectors
+from frozenprobe.cache.store import (
+    Features,
+    ReadBlock,
+    open_features,
+    open_plan,
+    pieces_folder,
+    require_file,
+    write_features,
+)
+from frozenprobe.errors import FeatureFileError, SpecMismatch, some
+
+COMPARED = 64  # rows that two files share, and that are compared
+LEAST_COSINE = 0.999
+
+
+@dataclass
+class MergeReport:
+    """What a merge did.
+
+    Attributes:
+        path: the file that was written.
+        inputs: the files that were joined.
+        images: training and test images in it.
+        augmented_views: of every training image.
+        dropped_views: views that not every input has.
+        left_out: images whose rows are not all there yet.
+        compared: rows that two files share, which were compared.
+    """
+
+    path: Path
+    inputs: list[Path]
+    images: int = 0
+    augmented_views: int = 0
+    dropped_views: tuple[str, ...] = ()
+    left_out: int = 0
+    compared: int = 0
+
+
+class Part(NamedTuple):
+    """What an input holds, or what it is going to hold, and the rows of that."""
+
+    path: Path
+    contents: Contents
+    rows: RowStore
+
+
+class Image(NamedTuple):
+    """One image on its way into the merged file."""
+
+    id: str
+    content_hash: str
+    usable: bool
+    label: str
+    group: str | None
+    fold: str | None
+    part: int
+
+
+def merge_features(inputs: Sequence[Path], *, out: Path | None = None, break_lock: bool = False) -> MergeReport:
+    """Join feature files of one specification, each with the rows that wait beside it.
+
+    An image is taken as soon as all its rows exist; the merged file has the views that every input has.
+
+    Args:
+        inputs: feature files, finished or being made; one is enough if rows wait beside it.
+        out: the file to write; None: the first input, which must not lose anything by it.
+        break_lock: write even if another process holds the lock.
+
+    Raises:
+        SpecMismatch: another specification, or shared rows with a cosine below 0.999.
+        FeatureFileError: images, labels, groups or folds that contradict each other, or a file that would lose images.
+        FileInUse: somebody is writing one of the files.
+    """
+    target = out or inputs[0]
+    with ExitStack() as stack:
+        for path in dict.fromkeys([target, *inputs]):
+            if path == target or (pieces_folder(path).is_dir() and os.access(path.parent, os.W_OK)):
+                stack.enter_context(writer_lock(path, break_lock=break_lock))
+        parts = [part for path in dict.fromkeys(inputs) for part in open_parts(path)]
+        for part in parts[1:]:
+            parts[0].contents.spec.require_equal(part.contents.spec, where=part.path, options={})
+        test_views, augmented_views = common_views(parts)
+        report = MergeReport(target, list(inputs), compared=compare_shared(parts))
+        merged, origins = join(parts, test_views, augmented_views)
+        report.images, report.augmented_views = merged.images, len(augmented_views)
+        report.dropped_views = tuple(sorted({view for part in parts for view in part.contents.views} - {*merged.views}))
+        report.left_out = len({key for part in parts for key in keys_of(part.contents)} - {*keys_of(merged)})
+        if target.is_file():
+            require_no_loss(open_features(target), merged)
+        row_bytes = merged.dim * np.dtype(merged.spec.storage_dtype).itemsize
+        require_space(target, 0, sum(len(split) * len(views) for _, split, views in merged.splits) * row_bytes)
+        write_features(target, merged, block_reader(parts, merged, origins))
+        clean_up(target, merged, keep_plan=bool(report.left_out or report.dropped_views))
+    return report
+
+
+def open_parts(path: Path) -> Iterator[Part]:
+    """What a file is going to hold, if rows wait beside it, and what it holds: where they differ, the plan is newer."""
+    features = open_features(path) if path.is_file() else None
+    plan = open_plan(path)
+    if plan is not None and (features is None or plan.spec == features.spec):
+        yield Part(path, plan, RowStore(path, plan, features))
+    if features is not None:
+        yield Part(path, features, RowStore(path, features, features, check=False))
+    elif plan is None:
+        require_file(path)
+
+
+def common_views(parts: Sequence[Part]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The test-time and augmented views that every input has, finished where there is a finished file."""
+    finished = {part.path for part in parts if isinstance(part.contents, Features)}
+    counted = [part.contents for part in parts if isinstance(part.contents, Features) or part.path not in finished]
+    test_views = [view for view in counted[0].test_views if all(view in each.test_views for each in counted)]
+    augmented = [view for view in counted[0].augmented_views if all(view in each.augmented_views for each in counted)]
+    return tuple(test_views), tuple(augmented)
+
+
+def compare_shared(parts: Sequence[Part]) -> int:
+    """Compare rows that are in several inputs; returns how many.
+
+    Raises:
+        SpecMismatch: the cosine of two rows that should be one is below 0.999.
+    """
+    compared = 0
+    for number, part in enumerate(parts):
+        others = [other for other in parts[:number] if other.path != part.path]
+        shared = [(key, other) for key in part.rows.stored() for other in others if key in other.rows]
+        for key, other in shared[:: max(1, len(shared) // COMPARED)]:
+            compared += 1
+            near = cosine(part.rows.row(*key), other.rows.row(*key))
+            if not near >= LEAST_COSINE:
+                raise SpecMismatch(
+                    f"Equal rows for equal images (cosine {LEAST_COSINE} or more)",
+                    found=f"cosine {near:.4f} for the image of content {key[0][:12]}, view {key[1]}",
+                    where=f"{other.path} and {part.path}",
+                    remedy="extract the images of one of them again where the other was made",
+                )
+    return compared
+
+
+def join(
+    parts: Sequence[Part], test_views: tuple[str, ...], augmented_views: tuple[str, ...]
+) -> tuple[Contents, dict[str, npt.NDArray[np.int64]]]:
+    """The merged contents, sorted by id, and for each split the part that each image's rows come from."""
+    train = collect(parts, "train", test_views + augmented_views)
+    test = collect(parts, "test", test_views)
+    if not train:
+        raise FeatureFileError(
+            "At least one image with all its rows",
+            found="none",
+            where=some(part.path for part in parts),
+            remedy="run the extract command again: it goes on from there",
+        )
+    class_names = tuple(sorted({image.label for image in train}))
+    first = parts[0].contents
+    environments = {each for part in parts for each in environments_of(part.contents.about)}
+    merged = Contents(
+        spec=first.spec,
+        dim=max(part.rows.dim for part in parts),
+        test_views=test_views,
+        augmented_views=augmented_views,
+        class_names=class_names,
+        train=split_of(train, class_names),
+        test=split_of(test, None) if test else None,
+        sample=next((part.contents.sample for part in parts if part.contents.sample is not None), None),
+        about=first.about | {"environments": json.dumps(sorted(environments)), "created": utc_now()},
+    )
+    origins = {name: np.array([image.part for image in images]) for name, images in (("train", train), ("test", test))}
+    return merged, origins
+
+
+def collect(parts: Sequence[Part], name: str, views: tuple[str, ...]) -> list[Image]:
+    """The images of a split whose rows are all there, sorted by id.
+
+    Raises:
+        FeatureFileError: two inputs say different things of one id, or only some of them have groups or folds.
+    """
+    found: dict[str, Image] = {}
+    for number, part in enumerate(parts):
+        split = next((split for each, split, _ in part.contents.splits if each == name), None)
+        for row in np.flatnonzero(part.rows.complete(split, views)).tolist() if split is not None else []:
+            image = image_of(part.contents, split, row, number)
+            other = found.setdefault(image.id, image)
+            if other._replace(part=number) != image and parts[other.part].path != part.path:
+                raise contradiction(other, image, parts)
+    for column in ("group", "fold"):
+        without = [image for image in found.values() if getattr(image, column) is None]
+        if 0 < len(without) < len(found):
+            raise FeatureFileError(
+                f"A {column} for every image, or for none",
+                found=f"none for {some(image.id for image in without)}",
+                where=parts[without[0].part].path,
+                remedy=f"run extract on this file with --{column}-column NAME first",
+            )
+    return [found[key] for key in sorted(found)]
+
+
+def image_of(contents: Contents, split: Split | None, row: int, part: int) -> Image:
+    """One image of a split."""
+    assert split is not None
+    return Image(
+        id=split.ids[row],
+        content_hash=split.hashes[row],
+        usable=bool(split.usable[row]),
+        label=contents.class_names[split.labels[row]] if split.labels is not None else "",
+        group=split.groups[row] if split.groups else None,
+        fold=split.folds[row] if split.folds else None,
+        part=part,
+    )
+
+
+def contradiction(one: Image, other: Image, parts: Sequence[Part]) -> FeatureFileError:
+    """The error for two images of one name that are not one."""
+    columns = ("content_hash", "label", "group", "fold", "usable")
+    names = [name for name in columns if getattr(one, name) != getattr(other, name)]
+    values = " and ".join(str(getattr(image, names[0])) for image in (one, other))
+    return FeatureFileError(
+        f"The same {names[0].replace('_', ' ')} of an image in every file",
+        found=f"{values} for {one.id}",
+        where=f"{parts[one.part].path} and {parts[other.part].path}",
+        remedy="rename or correct it in one of the image folders, and run extract there: relabelling costs nothing",
+    )
+
+
+def split_of(images: Sequence[Image], class_names: tuple[str, ...] | None) -> Split:
+    """Images as a split."""
+    labels = None
+    if class_names is not None:
+        position = {name: label for label, name in enumerate(class_names)}
+        labels = np.array([position[image.label] for image in images], dtype=np.int64)
+    groups = tuple(image.group for image in images if image.group is not None)
+    folds = tuple(image.fold for image in images if image.fold is not None)
+    return Split(
+        ids=tuple(image.id for image in images),
+        hashes=tuple(image.content_hash for image in images),
+        usable=np.array([image.usable for image in images], dtype=bool),
+        labels=labels,
+        groups=groups or None,
+        folds=folds or None,
+    )
+
+
+def block_reader(parts: Sequence[Part], merged: Contents, origins: dict[str, npt.NDArray[np.int64]]) -> ReadBlock:
+    """Reads rows of the merged file from the inputs they come from."""
+
+    def read_block(images: slice, split: Split, views: Sequence[str]) -> Vectors:
+        origin = origins["train" if split is merged.train else "test"][images]
+        hashes, usable = np.array(split.hashes[images]), split.usable[images]
+        out: Vectors = np.zeros((len(origin), len(views), merged.dim), dtype=merged.spec.storage_dtype)
+        for number in np.unique(origin).tolist():
+            here = np.flatnonzero(origin == number)
+            asked = Split(("",) * len(here), tuple(hashes[here].tolist()), usable[here])
+            out[here] = parts[number].rows.read_block(slice(None), asked, views)
+        return out
+
+    return read_block
+
+
+def keys_of(contents: Contents) -> Iterator[tuple[str, str]]:
+    """(split, id) of every image."""
+    return ((name, image) for name, split, _ in contents.splits for image in split.ids)
+
+
+def require_no_loss(existing: Features, merged: Contents) -> None:
+    """Refuse to replace a file by one that has less.
+
+    Raises:
+        FeatureFileError: names what would be lost.
+    """
+    images = sorted({*keys_of(existing)} - {*keys_of(merged)})
+    views = sorted({*existing.views} - {*merged.views})
+    if images or views:
+        lost = [f"{split} image {name}" for split, name in images] + [f"view {view}" for view in views]
+        raise FeatureFileError(
+            "To keep all that the file has",
+            found=f"a merged file without {some(lost)}",
+            where=existing.path,
+            remedy="write the merged file under another name with --out FILE (or extract what the other file lacks)",
+        )
+
+
+def clean_up(target: Path, merged: Contents, *, keep_plan: bool) -> None:
+    """Delete the pieces beside the merged file whose rows are all in it, and the plan if nothing of it is left."""
+    if pieces_folder(target).is_dir():
+        RowStore(target, merged, check=False).discard(keep_plan=keep_plan)
+
+
+def render_merge(report: MergeReport) -> str:
+    """What a merge did, for a person."""
+    lines = [f"features {report.path}"]
+    lines.append(
+        f"{report.images} images with {report.augmented_views} augmented views a training image, "
+        f"from {some(report.inputs)}; {report.compared} shared rows compared"
+    )
+    if report.dropped_views:
+        lines.append(f"views that not every file has are left out: {some(report.dropped_views)}")
+    if report.left_out:
+        lines.append(f"{report.left_out} images are left out: their rows are not all there yet (run extract again)")
+    return "\n".join(lines)

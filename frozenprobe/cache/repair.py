@@ -1,0 +1,170 @@
+"""A damaged feature file -> its whole rows, from which `extract` goes on; or the file anew, if only a copy was hit."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from frozenprobe.cache.contents import Split
+from frozenprobe.cache.growth import require_space
+from frozenprobe.cache.image import Refused
+from frozenprobe.cache.lock import writer_lock
+from frozenprobe.cache.pieces import RowStore, whole_rows, write_piece
+from frozenprobe.cache.sealed import BLOCK_ROWS, Damage, SealedFile, Vectors
+from frozenprobe.cache.store import Features, pieces_folder, require_file, write_features, write_plan
+from frozenprobe.cache.verify import DamagedRows, Progress, damaged_rows, open_salvageable, say_damaged
+from frozenprobe.publish import sync_folder
+
+BLOCKS_A_PIECE = 8  # blocks of one view that become one piece: 1 MB at D = 1024 in float16
+
+
+@dataclass
+class RepairReport:
+    """What a repair did.
+
+    Attributes:
+        path: the feature file.
+        kept: rows that are whole.
+        dropped: rows that were damaged, by view.
+        rewritten: the file is whole again, without any loss.
+        moved_to: where the damaged file lies now; None if it was not moved.
+        pieces_dropped: damaged pieces beside it.
+        problems: what was wrong.
+    """
+
+    path: Path
+    kept: int = 0
+    dropped: list[DamagedRows] = field(default_factory=list)
+    rewritten: bool = False
+    moved_to: Path | None = None
+    pieces_dropped: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def repair_features(path: Path, *, break_lock: bool = False, progress: Progress | None = None) -> RepairReport:
+    """Keep what is whole of a damaged feature file, in a form that `extract` goes on from.
+
+    Whole rows become pieces and the file's index becomes the plan; then the damaged file is moved to `<file>.damaged`.
+    Where no row is damaged, only a copy of the metadata, the file is written anew.
+
+    Args:
+        path: the feature file, finished or being made.
+        break_lock: repair even if another process holds the lock.
+        progress: called with (stage, done, total).
+
+    Raises:
+        FeatureFileError: there is no such file, or nothing of it can be read.
+        FileInUse: somebody is writing it.
+        DiskFull: no space is left; the damaged file is as it was.
+    """
+    if not path.is_file() and not pieces_folder(path).is_dir():
+        require_file(path)
+    with writer_lock(path, break_lock=break_lock):
+        report = RepairReport(path)
+        if path.is_file():
+            features, report.problems = open_salvageable(path)
+            report.dropped = list(damaged_rows(features, progress))
+            report.problems += map(say_damaged, report.dropped)
+            lost = sum(len(damaged.rows) for damaged in report.dropped)
+            report.kept = sum(len(split) * len(views) for _, split, views in features.splits) - lost
+            if report.dropped:
+                take_apart(features, report)
+            elif report.problems:
+                rewrite(features, report)
+            features.sealed.close()
+        report.pieces_dropped = drop_damaged_pieces(path)
+    return report
+
+
+def rewrite(features: Features, report: RepairReport) -> None:
+    """Publish the file anew from its whole rows and its whole copy of the metadata."""
+
+    def read_block(images: slice, split: Split, views: Sequence[str]) -> Vectors:
+        array = features.array("train" if split is features.train else "test")
+        rows = np.arange(array.shape[1])[images]
+        return np.stack([features.sealed.read_rows(array, view, rows) for view in range(array.shape[0])], axis=1)
+
+    require_space(features.path, 0, features.path.stat().st_size)
+    write_features(features.path, features, read_block)
+    report.rewritten = True
+
+
+def take_apart(features: Features, report: RepairReport) -> None:
+    """Publish the whole rows as pieces and the index as the plan, then move the damaged file away."""
+    path = features.path
+    plan = features.contents()
+    require_space(path, features.path.stat().st_size, 0)
+    rows = RowStore(path, plan)
+    for name, split, views in features.splits:
+        array = features.array(name)
+        hashes = np.array(split.hashes)
+        for number, view in enumerate(views):
+            good = whole_rows(features.sealed, array, number) & split.usable
+            for start in range(0, len(split), BLOCKS_A_PIECE * BLOCK_ROWS):
+                images = start + np.flatnonzero(good[start : start + BLOCKS_A_PIECE * BLOCK_ROWS])
+                images = images[[(code, view) not in rows for code in hashes[images].tolist()]]
+                if len(images):
+                    vectors = features.sealed.read_rows(array, number, images)
+                    rows.add(hashes[images].tolist(), [view] * len(images), vectors)
+    rows.close()
+    write_plan(path, replace(plan, dim=features.dim))
+    report.moved_to = free_name(path)
+    os.replace(path, report.moved_to)
+    sync_folder(path.parent)
+
+
+def free_name(path: Path) -> Path:
+    """`<file>.damaged`, or with a number if that is taken: an earlier one is never replaced."""
+    number, name = 1, path.with_name(path.name + ".damaged")
+    while name.exists():
+        number += 1
+        name = path.with_name(f"{path.name}.damaged-{number}")
+    return name
+
+
+def drop_damaged_pieces(path: Path) -> int:
+    """Remove damaged pieces beside a file, after publishing their whole rows again; returns how many pieces."""
+    dropped = 0
+    for piece in sorted(pieces_folder(path).glob("[0-9]*.h5")):
+        try:
+            file = SealedFile(piece)
+        except (Damage, Refused):
+            piece.unlink()
+            dropped += 1
+            continue
+        for array in file.features.values():
+            good = whole_rows(file, array)
+            if not good.all():
+                hashes, views = file.arrays["hashes"][good], file.arrays["views"][good]
+                if good.any():
+                    vectors = file.read_rows(array, 0, np.flatnonzero(good))
+                    name = f"{piece.stem.split('-')[0]}-{secrets.token_hex(4)}.h5"
+                    write_piece(piece.with_name(name), str(file.attributes["fingerprint"]), hashes, views, vectors)
+                piece.unlink()
+                dropped += 1
+        file.close()
+    return dropped
+
+
+def render_repair(report: RepairReport) -> str:
+    """What a repair did, for a person."""
+    lines = [f"features {report.path}"]
+    lines += [f"  damaged: {problem}" for problem in report.problems]
+    if report.pieces_dropped:
+        lines.append(f"{report.pieces_dropped} damaged pieces beside it: their whole rows are kept, the others dropped")
+    if report.moved_to is not None:
+        lost = sum(len(damaged.rows) for damaged in report.dropped)
+        lines.append(f"{report.kept} rows are kept, {lost} dropped; the damaged file is now {report.moved_to}")
+        lines.append("to do: run the extract command again, which computes what was dropped")
+    elif report.rewritten:
+        lines.append(f"written anew: all {report.kept} rows are whole")
+    elif report.pieces_dropped:
+        lines.append("to do: run the extract command again, which computes what was dropped")
+    else:
+        lines.append("nothing to repair")
+    return "\n".join(lines)

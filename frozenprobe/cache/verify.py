@@ -1,0 +1,214 @@
+"""Is a feature file what was written? Every byte of it, and of the rows that wait beside it, checked and told."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from frozenprobe.cache.contents import Contents
+from frozenprobe.cache.image import Refused
+from frozenprobe.cache.pieces import RowStore, whole_rows
+from frozenprobe.cache.sealed import Damage, SealedFile, salvage
+from frozenprobe.cache.store import Features, features_of, open_plan, open_sealed, pieces_folder, require_file
+from frozenprobe.errors import some
+from frozenprobe.images import ImageFinder
+
+Progress = Callable[[str, int, int], None]
+
+
+class DamagedRows(NamedTuple):
+    """Rows of one view of a finished file that are not what was written, or no finite numbers."""
+
+    split: str
+    view: str
+    rows: tuple[int, ...]
+    ids: tuple[str, ...]
+
+
+@dataclass
+class VerifyReport:
+    """What a verification found.
+
+    Attributes:
+        path: the feature file.
+        finished: whether there is a finished file, or only rows that wait for one.
+        images: training and test images.
+        rows: rows that were read in the finished file.
+        bytes: bytes that were read.
+        problems: what is wrong, a sentence each.
+        damaged: rows of the finished file that are.
+        planned: rows that the file being made will have; 0 if none is being made.
+        there: rows of those that exist.
+        pieces: pieces beside the file.
+        images_checked: images whose file was compared with its hash; None: nobody asked.
+    """
+
+    path: Path
+    finished: bool = False
+    images: int = 0
+    rows: int = 0
+    bytes: int = 0
+    problems: list[str] = field(default_factory=list)
+    damaged: list[DamagedRows] = field(default_factory=list)
+    planned: int = 0
+    there: int = 0
+    pieces: int = 0
+    images_checked: int | None = None
+
+    @property
+    def sound(self) -> bool:
+        """Whether there is a finished file and nothing is wrong."""
+        return self.finished and not self.problems
+
+
+def verify_features(path: Path, *, images: Path | None = None, progress: Progress | None = None) -> VerifyReport:
+    """Check seal, metadata and their spare copy, specification, every block and every number of a feature file.
+
+    Args:
+        path: the feature file, finished or being made.
+        images: folder of the images (with `train` and `test` below it, or not): hash them again and compare.
+        progress: called with (stage, done, total).
+
+    Raises:
+        FeatureFileError: there is no such file, or nothing of it can be read.
+    """
+    report = VerifyReport(path, finished=path.is_file())
+    features = None
+    if report.finished:
+        features, damages = open_salvageable(path)
+        report.bytes, report.images = path.stat().st_size, features.images
+        report.rows = sum(len(split) * len(views) for _, split, views in features.splits)
+        report.problems += damages
+        report.damaged = list(damaged_rows(features, progress))
+        report.problems += map(say_damaged, report.damaged)
+    elif not pieces_folder(path).is_dir():
+        require_file(path)
+    plan = verify_pieces(path, features, report)
+    contents = features or plan
+    if images is not None and contents is not None:
+        report.images_checked = verify_images(contents, images, report.problems, progress)
+    return report
+
+
+def open_salvageable(path: Path) -> tuple[Features, list[str]]:
+    """A feature file by whichever copy of its metadata is whole, and what is wrong with either.
+
+    Raises:
+        FeatureFileError: neither copy is whole, or it is no feature file.
+    """
+    damages = []
+    for spare, what in ((False, "seal or metadata"), (True, "spare copy of seal and metadata")):
+        try:
+            SealedFile(path, spare=spare).close()
+        except Damage as error:
+            damages.append(f"{what}: {error}")
+        except (Refused, OSError):
+            open_sealed(path)  # says what is wrong
+    sealed = salvage(path) if damages else None
+    return features_of(sealed or open_sealed(path)), damages
+
+
+def say_damaged(damaged: DamagedRows) -> str:
+    """A sentence about damaged rows."""
+    return f"{len(damaged.rows)} rows of {damaged.split}, view {damaged.view}: {some(damaged.ids, most=3)}"
+
+
+def damaged_rows(features: Features, progress: Progress | None = None) -> Iterator[DamagedRows]:
+    """Read every row of a finished file; yields what is not what was written, or not finite, view by view."""
+    total = sum(array.shape[0] * array.blocks for array in features.sealed.features.values())
+    done = 0
+    for name, split, views in features.splits:
+        array = features.array(name)
+        for number, view in enumerate(views):
+            good = whole_rows(features.sealed, array, number)
+            rows = tuple(np.flatnonzero(~good & split.usable).tolist())
+            done += array.blocks
+            if progress is not None:
+                progress("verifying blocks", done, total)
+            if rows:
+                yield DamagedRows(name, view, rows, tuple(split.ids[row] for row in rows))
+
+
+def verify_pieces(path: Path, features: Features | None, report: VerifyReport) -> Contents | None:
+    """Check the rows that wait beside a file, and count how many of the planned ones are there.
+
+    Returns:
+        the plan, if there is one.
+    """
+    for piece in sorted(pieces_folder(path).glob("[0-9]*.h5")):
+        report.pieces += 1
+        report.bytes += piece.stat().st_size
+        try:
+            file = SealedFile(piece)
+        except (Damage, Refused) as error:
+            report.problems.append(f"piece {piece.name}: {error}")
+            continue
+        bad = sum(int((~whole_rows(file, array)).sum()) for array in file.features.values())
+        if bad:
+            report.problems.append(f"piece {piece.name}: {bad} rows")
+        file.close()
+    plan = open_plan(path)
+    if plan is not None:
+        same = features is not None and features.spec == plan.spec
+        rows = RowStore(path, plan, features if same else None)
+        report.planned, report.there = rows.total, rows.there
+        rows.close()
+    return plan
+
+
+def verify_images(contents: Contents, root: Path, problems: list[str], progress: Progress | None) -> int:
+    """Hash the images below a folder and compare with what their rows were computed from; returns how many."""
+    checked = 0
+    lost: list[str] = []
+    changed: list[str] = []
+    total = contents.images
+    for name, split, _ in contents.splits:
+        finder = ImageFinder(root / name if (root / name).is_dir() else root)
+        for image, content_hash in zip(split.ids, split.hashes, strict=True):
+            path = finder.find(image)
+            if path is None:
+                lost.append(f"{name} {image}")
+            elif hashlib.sha256(path.read_bytes()).hexdigest() != content_hash:
+                changed.append(f"{name} {image}")
+            checked += 1
+            if progress is not None:
+                progress("hashing images", checked, total)
+    if lost:
+        problems.append(f"{len(lost)} images are not in {root}: {some(lost)}")
+    if changed:
+        problems.append(
+            f"{len(changed)} images have another content than their rows were computed from: {some(changed)}"
+        )
+    return checked
+
+
+def render_verification(report: VerifyReport) -> str:
+    """What a verification found, for a person."""
+    lines = [f"features {report.path}"]
+    read = f"{report.bytes / 1e6:,.1f} MB read"
+    if report.finished:
+        whole = report.rows - sum(len(damaged.rows) for damaged in report.damaged)
+        lines.append(f"finished: {whole} of {report.rows} rows of {report.images} images are whole; {read}")
+    if report.planned:
+        share = report.there / report.planned
+        what = "being grown" if report.finished else "unfinished"
+        lines.append(
+            f"{what}: {report.there} of {report.planned} rows are there ({share:.1%}), {report.pieces} pieces; {read}"
+        )
+    elif report.pieces:
+        lines.append(f"{report.pieces} pieces beside it that no plan needs")
+    if report.images_checked is not None:
+        lines.append(f"images: {report.images_checked} compared with their hashes")
+    lines += [f"  damaged: {problem}" for problem in report.problems]
+    if report.problems:
+        lines.append(f"to do: frozenprobe repair {report.path}   and then the extract command again")
+    elif report.finished:
+        lines.append("sound: every byte is what was written, every number is finite")
+    else:
+        lines.append("to do: run the same extract command again, it goes on from there")
+    return "\n".join(lines)
