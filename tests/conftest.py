@@ -37,6 +37,11 @@ SPEC = FeatureSpec(
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--long`: the fault harness injects hundreds to thousands of faults in place of a few."""
+    parser.addoption("--long", action="store_true", help="inject many faults (tests/faults), for tens of minutes")
+
+
 @pytest.fixture
 def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that write many small files and do not ask whether they survive a power cut."""
@@ -141,7 +146,12 @@ def make_features(tmp_path: Path) -> MakeFeatures:
 
 
 def rewrite(
-    features: Features, name: str, *, vectors: Vectors | None = None, test_vectors: Vectors | None = None, **changes: object
+    features: Features,
+    name: str,
+    *,
+    vectors: Vectors | None = None,
+    test_vectors: Vectors | None = None,
+    **changes: object,
 ) -> Features:
     """The feature file once more under another name, with other vectors or other contents."""
     kept = {field.name: getattr(features, field.name) for field in fields(Contents)}

@@ -552,7 +552,9 @@ def test_growing_file_is_whole_at_every_instant(request_: ExtractRequest, monkey
     assert kept(old, rows_of(after))
 
 
-def test_what_was_begun_holds_what_is_typed_next_to_it(request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_begun_holds_what_is_typed_next_to_it(
+    request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed with seed 0: another seed is an error that names the field, and no row is lost or mixed."""
     with monkeypatch.context() as patch:
         kill_after(patch, run, "finish")

@@ -59,11 +59,24 @@ def require_space(path: Path, pieces: int, finished: int) -> None:
         )
 
 
-def finish(path: Path, rows: RowStore, contents: Contents) -> None:
-    """Publish the finished file, then delete the pieces that are in it."""
-    about = contents.about | {"created": utc_now()}
-    write_features(path, replace(contents, dim=rows.dim, about=about), rows.read_block)
+def finish(path: Path, rows: RowStore, contents: Contents, *, computed: bool) -> bool:
+    """Publish the finished file if it says anything new, then delete the pieces that are in it.
+
+    Args:
+        path: the feature file.
+        rows: all rows that the contents want.
+        contents: what the file will hold.
+        computed: whether rows were added.
+
+    Returns:
+        whether the file was written.
+    """
+    changed = computed or rows.existing is None or contents.index() != rows.existing.index()
+    if changed:
+        about = contents.about | {"created": utc_now()}
+        write_features(path, replace(contents, dim=rows.dim, about=about), rows.read_block)
     rows.discard()
+    return changed
 
 
 def megabytes(number: int) -> str:

@@ -29,9 +29,8 @@ def file_facts(path: Path) -> dict[str, Any]:
     if features is not None:
         facts["bytes"] = path.stat().st_size
     if plan is not None:
-        rows = RowStore(
-            path, plan, features if features is not None and features.spec == plan.spec else None, check=False
-        )
+        same = features is not None and features.spec == plan.spec
+        rows = RowStore(path, plan, features if same else None, check=False)
         facts["being made"] = {
             "augmented views": len(plan.augmented_views),
             "training images": len(plan.train),

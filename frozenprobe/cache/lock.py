@@ -15,8 +15,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from frozenprobe.cache.store import pieces_folder
-from frozenprobe.errors import FileInUse
-from frozenprobe.publish import remove_partials
+from frozenprobe.errors import DiskFull, FileInUse
+from frozenprobe.publish import FULL, remove_partials
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,14 @@ def writer_lock(path: Path, *, break_lock: bool = False) -> Iterator[None]:
             if not lock.exists():
                 continue  # given back in the meantime
             raise in_use(path, lock, holder)
-        remove(lock, holder)
+        take_away(lock, holder)
     try:
         remove_partials(path.parent, glob.escape(path.name))
         remove_partials(pieces_folder(path))
         yield
     finally:
-        remove(lock, me)
+        if read_holder(lock) == me:  # else somebody has broken it, and holds it now
+            lock.unlink(missing_ok=True)
 
 
 def this_process() -> Holder:
@@ -97,13 +98,21 @@ def this_process() -> Holder:
 
 
 def create(lock: Path, holder: Holder) -> bool:
-    """Make the lock file; False if there is one. That a file is made only once holds on every file system."""
+    """Make the lock file; False if there is one. That a file is made only once holds on every file system.
+
+    Raises:
+        DiskFull: there is no space for it; it is not left behind.
+    """
     try:
         handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except FileExistsError:
         return False
-    with open(handle, "w", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(holder)))
+    try:
+        with open(handle, "wb") as file:
+            file.write(json.dumps(asdict(holder)).encode())
+    except OSError as error:
+        lock.unlink(missing_ok=True)
+        raise (DiskFull(lock, str(error.strerror)) if error.errno in FULL else error) from None
     return True
 
 
@@ -115,8 +124,8 @@ def read_holder(lock: Path) -> Holder | None:
         return None
 
 
-def remove(lock: Path, holder: Holder | None) -> None:
-    """Remove a lock of this holder: renamed first, so that of two processes that find it stale one gets it."""
+def take_away(lock: Path, holder: Holder | None) -> None:
+    """Remove a stale lock: renamed first, so that of two processes that find it stale only one gets it."""
     aside = lock.with_name(f".{secrets.token_hex(4)}.partial.{lock.name}")
     try:
         os.replace(lock, aside)

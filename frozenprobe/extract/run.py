@@ -100,11 +100,7 @@ def extract_into(target: Target, request: ExtractRequest, *, device: torch.devic
             jobs, rows, target, request, device=device, seconds=report.seconds, paths=images.paths, progress=progress
         )
     start_writing = time.perf_counter()
-    if jobs or target.existing is None or contents.index() != target.existing.index():
-        finish(target.out, rows, contents)
-        report.written = True
-    else:
-        rows.discard()
+    report.written = finish(target.out, rows, contents, computed=bool(jobs))
     report.seconds.writing += time.perf_counter() - start_writing
     report.elapsed = time.perf_counter() - start
     return report
