@@ -130,7 +130,8 @@ def write_tree(
             file[name] = (
                 text_array(values) if not isinstance(values, np.ndarray) or values.dtype.kind == "S" else values
             )
-        placed = {name: make_room(file, name, shape, dtype) for name, (shape, dtype) in features.items()}
+        rooms = {name: declare(file, name, shape, dtype) for name, (shape, dtype) in features.items()}
+        placed = {name: make_room(dataset, name) for name, dataset in rooms.items()}
     return image, placed
 
 
@@ -142,16 +143,25 @@ def text_array(texts: Sequence[str] | npt.NDArray[np.bytes_]) -> npt.NDArray[Any
     return np.array(encoded, dtype=h5py.string_dtype("utf-8", max([1, *map(len, encoded)])))
 
 
-def make_room(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Placed:
-    """A contiguous dataset whose space is there at once, and which HDF5 never writes to."""
+def declare(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5d.DatasetID:
+    """A contiguous dataset without any storage yet."""
     layout = h5p.create(h5p.DATASET_CREATE)
     layout.set_layout(h5d.CONTIGUOUS)
-    layout.set_alloc_time(h5d.ALLOC_TIME_EARLY)
+    layout.set_alloc_time(h5d.ALLOC_TIME_LATE)
     layout.set_fill_time(h5d.FILL_TIME_NEVER)
     links = h5p.create(h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)
-    kind = h5t.py_create(dtype)
-    dataset = h5d.create(file.id, name.encode(), kind, h5s.create_simple(shape), layout, links)
+    return h5d.create(file.id, name.encode(), h5t.py_create(dtype), h5s.create_simple(shape), layout, links)
+
+
+def make_room(dataset: h5d.DatasetID, name: str) -> Placed:
+    """Have HDF5 give a dataset all its storage, at the end of the file: it does so when the first element is written.
+
+    Done when everything else has its place, so that a truncated file loses rows and no metadata.
+    """
+    space = dataset.get_space()
+    space.select_elements(np.zeros((1, space.get_simple_extent_ndims()), dtype=np.uint64))
+    dataset.write(h5s.create_simple((1,)), space, np.zeros(1, dtype=dataset.dtype))
     return place_of(dataset, name)
 
 
