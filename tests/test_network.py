@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import random
+import resource
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +19,9 @@ from torchvision import models
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones import find_backbone
-from frozenprobe.extract.network import Backbone, finish_backbone, read_weights, require_fit
+from frozenprobe.extract.network import Backbone, finish_backbone, require_fit
 from frozenprobe.extract.preprocessing import Preprocessing
+from frozenprobe.extract.weights import read_weights
 
 INFO = find_backbone("resnet18.in1k")
 
@@ -102,6 +105,94 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, save: Callabl
     assert not run.exists()
     pickle.loads(pickle.dumps(Code(run)))
     assert run.exists(), "the trap itself has to work"
+
+
+def rewritten(
+    path: Path, *, method: int = zipfile.ZIP_STORED, pickled: bytes | None = None, twice: bool = False
+) -> None:
+    """The zip file of torch.save again, with another compression, another pickle, or each tensor's entry twice."""
+    with zipfile.ZipFile(path) as old:
+        members = [(member.filename, old.read(member)) for member in old.infolist()]
+    with zipfile.ZipFile(path, "w", method) as new:
+        for name, content in members:
+            new.writestr(name, pickled if pickled is not None and name.endswith("data.pkl") else content)
+        for info in [info for info in new.filelist if twice]:
+            copy = zipfile.ZipInfo(info.filename + "x")
+            copy.header_offset, copy.file_size, copy.CRC = info.header_offset, info.file_size, info.CRC
+            copy.compress_size = info.compress_size
+            new.filelist.append(copy)
+        new._didModify = True
+
+
+class Swelling:
+    """An object that is 3 GB when it is unpickled, and 80 bytes before; torch lets it through."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytearray, (3_000_000_000,)
+
+
+def stretched(path: Path) -> None:
+    torch.save({"w": torch.zeros(1).expand(1 << 20, 1 << 20)}, path)
+
+
+def compressed(path: Path) -> None:
+    torch.save({"w": torch.zeros(25_000_000)}, path)
+    rewritten(path, method=zipfile.ZIP_DEFLATED)
+
+
+def overlapping(path: Path) -> None:
+    torch.save({"w": torch.zeros(100_000)}, path)
+    rewritten(path, twice=True)
+
+
+def allocating(path: Path) -> None:
+    torch.save({"w": torch.zeros(1)}, path)
+    rewritten(path, pickled=pickle.dumps({"w": Swelling()}, 2))
+
+
+def allocating_by_name_on_the_stack(path: Path) -> None:
+    torch.save({"w": torch.zeros(1)}, path)
+    rewritten(path, pickled=pickle.dumps({"w": Swelling()}, 4))
+
+
+def allocating_in_the_old_format(path: Path) -> None:
+    torch.save({"w": torch.zeros(1)}, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    assert b"ccollections\nOrderedDict" in whole
+    path.write_bytes(whole.replace(b"ccollections\nOrderedDict", b"c__builtin__\nbytearray"))
+
+
+def shared_by_hundreds(path: Path) -> None:
+    one = torch.zeros(1_000_000)
+    torch.save({f"w{number}": one.view(1, -1) for number in range(300)}, path)
+
+
+def sparse(path: Path) -> None:
+    torch.save({"w": torch.sparse_coo_tensor(torch.zeros(2, 1, dtype=torch.int64), [1.0], (1 << 20, 1 << 20))}, path)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol", "ignore:Sparse invariant checks")
+@pytest.mark.parametrize(
+    "attack",
+    [
+        *(stretched, compressed, overlapping, allocating, allocating_by_name_on_the_stack),
+        *(allocating_in_the_old_format, shared_by_hundreds, sparse),
+    ],
+)
+def test_a_file_that_would_take_more_memory_than_its_size_is_refused(
+    tmp_path: Path, attack: Callable[[Path], None]
+) -> None:
+    attack(tmp_path / "w.pth")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(FrozenprobeError, match="A file of weights"):
+        read_weights(tmp_path / "w.pth")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+
+
+def test_tied_weights_are_no_attack(tmp_path: Path) -> None:
+    one = torch.arange(100_000.0)
+    torch.save({"embedding": one, "classifier": one}, tmp_path / "w.pth")
+    assert torch.equal(read_weights(tmp_path / "w.pth")["classifier"], one)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from frozenprobe.cache import pieces
+from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.pieces import RowStore
-from frozenprobe.cache.store import Contents, Split
+from frozenprobe.cache.sealed import SealedFile
+from frozenprobe.cache.spec import FeatureSpec
+from tests.conftest import SPEC
 
-from .conftest import SPEC
+OTHER = replace(SPEC, seed=1)
 
 
 def row(code: str, view: str, dim: int = 3) -> np.ndarray:
@@ -23,121 +27,187 @@ def add(store: RowStore, *keys: tuple[str, str]) -> None:
     store.add([code for code, _ in keys], [view for _, view in keys], np.stack([row(*key) for key in keys]))
 
 
-def contents_of(codes: str) -> Contents:
-    """A finished file's contents: these images, the clean view."""
-    split = Split(tuple(codes), tuple(codes), np.ones(len(codes), dtype=bool), np.zeros(len(codes), dtype=np.int64))
-    return Contents(SPEC, 3, ("clean",), (), ("one class",), split, None, None)
+def split_of(codes: str) -> Split:
+    return Split(tuple(codes), tuple(codes), np.ones(len(codes), dtype=bool), np.zeros(len(codes), dtype=np.int64))
+
+
+def store_of(folder, codes: str = "abcdef", views: int = 2, spec: FeatureSpec = SPEC, **options) -> RowStore:
+    """The rows of a plan of these images, two test-time views and some augmented ones."""
+    augmented = tuple(f"aug{number + 1}" for number in range(views))
+    contents = Contents(spec, 3, ("clean", "hflip"), augmented, ("one class",), split_of(codes), None, None)
+    return RowStore(folder / "f.h5", contents, **options)
+
+
+def block(store: RowStore, codes: str, views: list[str]) -> np.ndarray:
+    return store.read_block(slice(None), split_of(codes), views)
 
 
 def test_a_piece_is_there_for_the_next_process(tmp_path):
-    add(RowStore(tmp_path / "f.h5", SPEC, None), ("a", "clean"), ("a", "aug1"), ("b", "clean"))
-    later = RowStore(tmp_path / "f.h5", SPEC, None)
+    add(store_of(tmp_path), ("a", "clean"), ("a", "aug1"), ("b", "clean"))
+    later = store_of(tmp_path)
     assert ("a", "aug1") in later
     assert ("b", "aug1") not in later
-    assert np.array_equal(later.read_block(["b", "a"], ["clean"])[:, 0], [row("b", "clean"), row("a", "clean")])
+    assert np.array_equal(block(later, "ba", ["clean"])[:, 0], [row("b", "clean"), row("a", "clean")])
     assert later.dim == 3
+    assert (later.there, later.total) == (3, 24)
 
 
 def test_pieces_of_another_specification_are_left_alone(tmp_path):
-    other = replace(SPEC, seed=1)
-    add(RowStore(tmp_path / "f.h5", other, None), ("a", "clean"))
-    mine = RowStore(tmp_path / "f.h5", SPEC, None)
+    add(store_of(tmp_path, spec=OTHER), ("a", "clean"))
+    mine = store_of(tmp_path, "a", 0)
     assert ("a", "clean") not in mine
     add(mine, ("a", "clean"))
-    mine.discard(contents_of("a"))
-    assert ("a", "clean") in RowStore(tmp_path / "f.h5", other, None)
-    assert ("a", "clean") not in RowStore(tmp_path / "f.h5", SPEC, None)
+    mine.discard()
+    assert ("a", "clean") in store_of(tmp_path, spec=OTHER)
+    assert ("a", "clean") not in store_of(tmp_path)
 
 
-def test_a_damaged_piece_counts_as_none(tmp_path):
-    store = RowStore(tmp_path / "f.h5", SPEC, None)
+def test_a_damaged_piece_counts_as_none_and_goes_when_the_file_is_finished(tmp_path):
+    store = store_of(tmp_path, "ab", 0)
     add(store, ("a", "clean"))
     add(store, ("b", "clean"))
     (piece, _) = sorted(store.folder.iterdir())
     piece.write_bytes(piece.read_bytes()[:100])
-    later = RowStore(tmp_path / "f.h5", SPEC, None)
+    later = store_of(tmp_path, "ab", 0)
     assert ("a", "clean") not in later
     assert ("b", "clean") in later
+    later.discard()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_block_counts_as_missing_rows(tmp_path):
+    """The piece's index is whole: only the rows of the block are gone, and only where somebody looks."""
+    store = store_of(tmp_path)
+    add(store, *[(code, view) for code in "abcdef" for view in ("clean", "hflip")] * 8)  # 96 rows: two blocks
+    (piece,) = store.folder.iterdir()
+    with_array = SealedFile(piece)
+    offset, _ = with_array.features["features"].span(0, 1)
+    content = bytearray(piece.read_bytes())
+    content[offset] ^= 1
+    piece.write_bytes(content)
+    assert store_of(tmp_path).there == 12
+    content[with_array.features["features"].offset] ^= 1
+    piece.write_bytes(content)
+    assert store_of(tmp_path).there == 0
+    assert store_of(tmp_path, check=False).there == 12
 
 
 def test_discarding_removes_the_folder(tmp_path):
-    store = RowStore(tmp_path / "f.h5", SPEC, None)
+    store = store_of(tmp_path, "a", 0)
     add(store, ("a", "clean"))
-    store.discard(contents_of("a"))
+    store.discard()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_piece_with_rows_that_the_file_has_not_is_kept(tmp_path):
-    store = RowStore(tmp_path / "f.h5", SPEC, None)
-    add(store, ("a", "clean"), ("b", "clean"))
-    add(store, ("c", "clean"))
-    store.discard(contents_of("ac"))
-    later = RowStore(tmp_path / "f.h5", SPEC, None)
+    add(store_of(tmp_path), ("a", "clean"), ("b", "clean"))
+    add(store_of(tmp_path), ("c", "clean"))
+    store_of(tmp_path, "ac", 0).discard()
+    later = store_of(tmp_path)
     assert [(code, "clean") in later for code in "abc"] == [True, True, False]
 
 
 def test_a_new_piece_never_replaces_one_that_is_there(tmp_path):
-    add(RowStore(tmp_path / "f.h5", SPEC, None), ("a", "clean"))
-    add(RowStore(tmp_path / "f.h5", replace(SPEC, seed=1), None), ("a", "clean"))
-    add(RowStore(tmp_path / "f.h5", SPEC, None), ("b", "clean"))
+    add(store_of(tmp_path), ("a", "clean"))
+    add(store_of(tmp_path, spec=OTHER), ("a", "clean"))
+    add(store_of(tmp_path), ("b", "clean"))
     assert len(list((tmp_path / "f.h5.pieces").iterdir())) == 3
 
 
 def test_two_writers_at_once_never_read_each_others_rows(tmp_path):
-    one, other = RowStore(tmp_path / "f.h5", SPEC, None), RowStore(tmp_path / "f.h5", SPEC, None)
+    one, other = store_of(tmp_path), store_of(tmp_path)
     add(one, ("a", "clean"))
     add(other, ("b", "clean"))
-    assert np.array_equal(one.read_block(["a"], ["clean"])[0, 0], row("a", "clean"))
-    assert np.array_equal(other.read_block(["b"], ["clean"])[0, 0], row("b", "clean"))
-    assert ("a", "clean") in RowStore(tmp_path / "f.h5", SPEC, None)
+    assert np.array_equal(block(one, "a", ["clean"])[0, 0], row("a", "clean"))
+    assert np.array_equal(block(other, "b", ["clean"])[0, 0], row("b", "clean"))
+    assert ("a", "clean") in store_of(tmp_path)
 
 
 def test_rows_come_from_the_finished_file_and_from_pieces(make_features):
     features = make_features(per_class=1, views=1)
-    store = RowStore(features.path, SPEC, features)
+    grown = replace(features.contents(), augmented_views=("aug1", "aug2"))
+    store = RowStore(features.path, grown, features)
     code = features.train.hashes[2]
     fresh = np.ones((1, 12), dtype=np.float32)
     store.add([code], ["aug2"], fresh)
-    block = store.read_block([code], ["aug2", "clean"])
-    assert np.array_equal(block[0, 0], fresh[0])
-    assert np.array_equal(block[0, 1], features.read("train", [0])[2, 0])
+    one = Split(("x",), (code,), np.ones(1, dtype=bool))
+    found = store.read_block(slice(None), one, ["aug2", "clean"])
+    assert np.array_equal(found[0, 0], fresh[0])
+    assert np.array_equal(found[0, 1], features.read("train", [0])[2, 0])
 
 
 def test_images_without_features_are_not_rows(make_features):
     features = make_features(unusable=(0,))
     assert features.test is not None
-    assert (features.test.hashes[0], "clean") not in RowStore(features.path, SPEC, features)
+    store = RowStore(features.path, features, features)
+    assert (features.test.hashes[0], "clean") not in store
+    assert (store.there, store.missing()) == (store.total, {})
+    assert store.complete(features.test, features.test_views).all(), "an image that has no rows lacks none"
+
+
+def test_missing_rows_are_told_by_image_in_their_order(tmp_path):
+    store = store_of(tmp_path, "cab", 1)
+    add(store, ("c", "clean"), ("c", "hflip"), ("c", "aug1"), ("b", "hflip"))
+    assert list(store.missing().items()) == [("a", ("clean", "hflip", "aug1")), ("b", ("clean", "aug1"))]
+    assert store.complete(split_of("cabx"), ["clean"]).tolist() == [True, False, False, False]
 
 
 def test_pieces_are_closed_hdf5_files_with_a_fingerprint(tmp_path):
-    store = RowStore(tmp_path / "f.h5", SPEC, None)
+    store = store_of(tmp_path)
     add(store, ("a", "clean"))
     (path,) = store.folder.iterdir()
     with h5py.File(path) as piece:
-        assert piece.attrs["fingerprint"] == SPEC.fingerprint()
-        assert piece["features"].shape == (1, 3)
+        assert piece.attrs["fingerprint"].decode() == SPEC.fingerprint()
+        assert piece["features"].shape == (1, 1, 3)
+
+
+def test_many_small_pieces_become_one(tmp_path, monkeypatch, no_fsync):
+    """Else an extraction of a million images would leave a folder of a hundred thousand files."""
+    monkeypatch.setattr(pieces, "SMALL_PIECES", 4)
+    store = store_of(tmp_path)
+    keys = [(code, view) for code in "abcdef" for view in ("clean", "hflip", "aug1")]
+    for key in keys:
+        add(store, key)
+    assert len(list(store.folder.iterdir())) <= 4
+    for reader in (store, store_of(tmp_path)):
+        assert reader.there == len(keys)
+        assert all(np.array_equal(reader.row(*key), row(*key)) for key in keys)
+
+
+def test_large_pieces_are_left_as_they_are(tmp_path, monkeypatch, no_fsync):
+    monkeypatch.setattr(pieces, "JOINED_BYTES", 10)
+    store = store_of(tmp_path)
+    for code in "abcdef":
+        add(store, (code, "clean"))
+    assert len(list(store.folder.iterdir())) == 6
 
 
 keys = st.tuples(st.sampled_from("abcdef"), st.sampled_from(["clean", "hflip", "aug1", "aug2"]))
 
 
 @settings(max_examples=25, deadline=None)
-@given(batches=st.lists(st.lists(keys, min_size=1, max_size=5), min_size=1, max_size=5))
-def test_any_sequence_of_pieces_reads_like_a_dictionary(batches, tmp_path_factory):
-    path = tmp_path_factory.mktemp("pieces") / "f.h5"
-    for batch in batches:
-        add(RowStore(path, SPEC, None), *batch)
-    store = RowStore(path, SPEC, None)
+@given(batches=st.lists(st.lists(keys, min_size=1, max_size=5), min_size=1, max_size=8), again=st.booleans())
+def test_any_sequence_of_pieces_reads_like_a_dictionary(batches, again, tmp_path_factory):
+    """Whether one process wrote them or many, joined three at a time."""
+    folder = tmp_path_factory.mktemp("pieces")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "SMALL_PIECES", 3)
+        store = store_of(folder)
+        for batch in batches:
+            store = store_of(folder) if again else store
+            add(store, *batch)
     there = {key for batch in batches for key in batch}
-    for code in "abcdef":
-        for view in ("clean", "hflip", "aug1", "aug2"):
-            assert ((code, view) in store) == ((code, view) in there)
-            if (code, view) in there:
-                assert np.array_equal(store.read_block([code], [view])[0, 0], row(code, view))
+    for reader in (store, store_of(folder)):
+        for code in "abcdef":
+            for view in ("clean", "hflip", "aug1", "aug2"):
+                assert ((code, view) in reader) == ((code, view) in there)
+                if (code, view) in there:
+                    assert np.array_equal(reader.row(code, view), row(code, view))
 
 
 def test_a_row_that_is_nowhere_is_a_key_error(tmp_path):
-    store = RowStore(tmp_path / "f.h5", SPEC, None)
+    store = store_of(tmp_path)
     add(store, ("a", "clean"))
-    with pytest.raises(KeyError):
-        store.read_block(["a"], ["aug9"])
+    for codes, views in (("a", ["aug1"]), ("b", ["clean"]), ("z", ["clean"])):
+        with pytest.raises(KeyError):
+            block(store, codes, views)

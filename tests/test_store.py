@@ -1,5 +1,7 @@
 """The finished file: what goes in comes out, and what is damaged is refused with its name."""
 
+import hashlib
+import pickle
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
+from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.sealed import SealedFile, publish_sealed
 from frozenprobe.cache.store import newest_features, open_features
 from frozenprobe.errors import FeatureFileError
 from frozenprobe.tables import Table
@@ -20,12 +24,12 @@ def test_names_labels_sample_and_views_come_back(make_features):
     features = make_features(
         classes=2,
         per_class=2,
-        class_names=("äpfel", "b 日本"),
+        class_names=("b 日本", "äpfel"),
         groups=("p", "p", "q", "q"),
         sample=sample,
         unusable=(1,),
     )
-    assert features.class_names == ("äpfel", "b 日本")
+    assert features.class_names == ("b 日本", "äpfel")
     assert features.train.groups == ("p", "p", "q", "q")
     assert features.train.folds is None
     assert features.sample == sample
@@ -33,15 +37,6 @@ def test_names_labels_sample_and_views_come_back(make_features):
     assert features.test is not None
     assert features.test.usable.tolist() == [True, False, True, True, True, True, True]
     assert features.spec == SPEC
-
-
-def test_the_rows_are_the_views_of_each_usable_content_once(make_features):
-    features = make_features(labels=[0, 1, 1], classes=2, hashes=("a", "b", "a"), test=2, unusable=(0,), views=1)
-    assert features.rows() == {
-        "a": ("clean", "hflip", "aug1"),
-        "b": ("clean", "hflip", "aug1"),
-        f"{10_001:064x}": ("clean", "hflip"),
-    }
 
 
 def test_reading_some_views_and_rows_gives_exactly_those(make_features):
@@ -52,11 +47,30 @@ def test_reading_some_views_and_rows_gives_exactly_those(make_features):
     assert features.read("test", [0, 1]).shape == (7, 2, 12)
 
 
-def test_a_file_replaced_since_it_was_opened_is_not_read_as_the_old_one(make_features):
-    features = make_features(created="2026-01-01T00:00:00+00:00")
+def test_a_file_is_read_as_it_was_opened_whatever_takes_its_name(make_features):
+    features = make_features()
+    before = features.read("train", [0])
+    other = make_features(created="2026-01-02T00:00:00+00:00", seed=1)
+    assert np.array_equal(features.read("train", [0]), before)
+    assert not np.array_equal(other.read("train", [0]), before)
+
+
+def test_a_file_travels_to_another_process_unless_another_one_has_taken_its_name(make_features):
+    features = make_features()
+    sent = pickle.dumps(features)
+    assert np.array_equal(pickle.loads(sent).read("train", [1]), features.read("train", [1]))
     make_features(created="2026-01-02T00:00:00+00:00", seed=1)
     with pytest.raises(FeatureFileError, match="published in the meantime"):
-        features.read("train", [0])
+        pickle.loads(sent)
+
+
+def test_reading_one_view_reads_only_that_view(make_features, monkeypatch):
+    """Counted in bytes: a ninth of the file for one of nine views."""
+    features = make_features(per_class=50, views=7)
+    read, original = [], SealedFile.read_at
+    monkeypatch.setattr(SealedFile, "read_at", lambda self, *span: read.append(span[1]) or original(self, *span))
+    features.read("train", [4])
+    assert sum(read) == 4 * 50 * 12 * 4
 
 
 def test_an_image_without_features_has_zeros(make_features):
@@ -68,12 +82,14 @@ def test_an_image_without_features_has_zeros(make_features):
 def test_plain_h5py_reads_it_as_the_specification_says(make_features):
     features = make_features()
     with h5py.File(features.path) as file:
-        assert file.attrs["format"] == "frozenprobe.features"
-        assert file.attrs["version"] == 1
-        assert file.attrs["fingerprint"] == SPEC.fingerprint()
+        assert file.attrs["format"] == b"frozenprobe.features"
+        assert file.attrs["version"] == 2
+        assert file.attrs["fingerprint"].decode() == SPEC.fingerprint()
+        assert file.attrs["test_views"] == 2
         assert file["train/ids"].asstr()[0] == "image 0.jpg"
-        assert file["train/features"].shape == (24, 5, 12)
-        assert file["views"].attrs["test_views"] == 2
+        assert np.array_equal(file["train/features"][:], features.read("train", range(5)).swapaxes(0, 1))
+        digest = hashlib.sha256(file["train/features"][3].tobytes()).digest()
+        assert file["train/features_digests"][3, 0].tobytes() == digest
 
         def no_variable_length(name: str, item: h5py.HLObject) -> None:
             if isinstance(item, h5py.Dataset):
@@ -97,12 +113,27 @@ def test_missing_files_and_other_files_are_refused_with_their_name(tmp_path):
         open_features(tmp_path / "text.h5")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
-    with pytest.raises(FeatureFileError, match="format = None"):
+    with pytest.raises(FeatureFileError, match="without frozenprobe's seal"):
         open_features(tmp_path / "other.h5")
+    publish_sealed(tmp_path / "sealed.h5", {"x": 1}, {}, {})
+    with pytest.raises(FeatureFileError, match="format = None"):
+        open_features(tmp_path / "sealed.h5")
+
+
+def test_an_unfinished_file_says_so_and_what_to_do(make_features):
+    """Where the newest file is looked for, too."""
+    features = make_features()
+    store = RowStore(features.path, features)
+    store.add(["0"], ["clean"], np.zeros((1, 12), dtype=np.float32))
+    features.path.unlink()
+    for call in (lambda: open_features(features.path), lambda: newest_features(features.path.parent)):
+        with pytest.raises(FeatureFileError, match="an unfinished one") as caught:
+            call()
+        assert "run the same extract command again" in caught.value.remedy
 
 
 def change_version(file: h5py.File) -> None:
-    file.attrs["version"] = 2
+    file.attrs["version"] = 3
 
 
 def change_fingerprint(file: h5py.File) -> None:
@@ -113,14 +144,24 @@ def drop_ids(file: h5py.File) -> None:
     del file["train/ids"]
 
 
+def swap_labels(file: h5py.File) -> None:
+    file["train/labels"][...] = file["train/labels"][()][::-1]
+
+
+def change_a_name(file: h5py.File) -> None:
+    file["class_names"][0] = "another"
+
+
 def shorten_features(file: h5py.File) -> None:
     rows = file["train/features"][:-1]
     del file["train/features"]
     file["train/features"] = rows
 
 
-@pytest.mark.parametrize("damage", [change_version, change_fingerprint, drop_ids, shorten_features])
-def test_parts_that_contradict_each_other_are_refused(make_features, damage):
+@pytest.mark.parametrize(
+    "damage", [change_version, change_fingerprint, drop_ids, shorten_features, swap_labels, change_a_name]
+)
+def test_a_file_that_somebody_else_has_changed_is_refused(make_features, damage):
     path = make_features().path
     with h5py.File(path, "r+") as file:
         damage(file)

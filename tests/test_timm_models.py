@@ -17,9 +17,10 @@ from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.extract import timm_models
 from frozenprobe.extract.backbones import PERMISSIVE, WeightsOptions, find_backbone, load_backbone
 from frozenprobe.extract.compute import Embedder
-from frozenprobe.extract.network import Backbone, read_weights
+from frozenprobe.extract.network import Backbone
 from frozenprobe.extract.preprocessing import Preprocessing, clean_view
 from frozenprobe.extract.timm_models import lite0_weights, rename_lite0
+from frozenprobe.extract.weights import read_weights
 
 HALF = (0.5, 0.5, 0.5)
 

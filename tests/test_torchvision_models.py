@@ -65,10 +65,11 @@ def saved(network: nn.Module, path: Path) -> Path:
 
 
 def hollow_vit(path: Path, **shape: int) -> Path:
-    """A state dict of the shape of a VisionTransformer whose tensors are all one stored zero."""
+    """A state dict of the shape of a VisionTransformer, full of zeros."""
     with torch.device("meta"):
         network = models.VisionTransformer(**shape)
-    torch.save({name: torch.zeros(1).expand(tensor.shape) for name, tensor in network.state_dict().items()}, path)
+    zeros = {name: torch.zeros(tensor.shape, dtype=torch.float16) for name, tensor in network.state_dict().items()}
+    torch.save(zeros, path)
     return path
 
 

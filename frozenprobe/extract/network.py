@@ -1,13 +1,10 @@
-"""A loaded backbone: the network up to its classifier, and reading weights from files that may come from strangers."""
+"""A loaded backbone: the network up to its classifier, with weights that fit it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -15,10 +12,7 @@ from torch import nn
 from frozenprobe.errors import FrozenprobeError, some
 from frozenprobe.extract.backbones import BackboneInfo
 from frozenprobe.extract.preprocessing import Preprocessing
-
-State = dict[str, torch.Tensor]
-WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "teacher")  # where training scripts put weights
-PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
+from frozenprobe.extract.weights import State
 
 
 @dataclass(frozen=True)
@@ -102,47 +96,6 @@ def require_fit(network: nn.Module, state: State, name: str, weights_from: str) 
             where=weights_from,
             remedy="choose the --backbone the file was made for (frozenprobe backbones lists them)",
         )
-
-
-def read_weights(path: Path) -> State:
-    """Read a state dict; nothing in the file is run.
-
-    Raises:
-        FrozenprobeError: no such file, or not a state dict.
-    """
-
-    def broken(found: str) -> FrozenprobeError:
-        return FrozenprobeError(
-            "A file of weights: a state dict saved by torch.save (.pth, .pt) or as .safetensors",
-            found=found,
-            where=path,
-            remedy="save it with torch.save(model.state_dict(), FILE); a pickled model, which can run code, is refused",
-        )
-
-    if not path.is_file():
-        raise broken("no such file")
-    loaded: Any
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            loaded = load_file(path)
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files make the readers raise a dozen types; all mean the same here
-        raise broken(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from None
-    for key in WRAPPERS:
-        inner = loaded.get(key) if isinstance(loaded, Mapping) else None
-        loaded = inner if isinstance(inner, Mapping) else loaded
-    if not isinstance(loaded, Mapping) or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in loaded.items()
-    ):
-        raise broken(f"a {type(loaded).__name__} of other things than named tensors")
-    state = dict(loaded)
-    for prefix in PREFIXES:
-        if state and all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
-    return state
 
 
 def to_float(tensor: torch.Tensor) -> torch.Tensor:

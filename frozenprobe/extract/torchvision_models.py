@@ -13,8 +13,9 @@ from torchvision import models
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones import ANY_VIT, BackboneInfo, WeightsOptions, find_backbone
-from frozenprobe.extract.network import Backbone, State, finish_backbone, read_weights
+from frozenprobe.extract.network import Backbone, finish_backbone
 from frozenprobe.extract.preprocessing import Preprocessing
+from frozenprobe.extract.weights import State, read_weights
 
 LAST_LAYER = {"vit": "heads.head", "convnext": "classifier.2", "resnet": "fc"}
 

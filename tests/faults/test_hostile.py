@@ -1,0 +1,221 @@
+"""Feature files made by an enemy, with digests that are right: no code is run, no other file read, no memory spent."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from frozenprobe.cache import sealed, store
+from frozenprobe.cache.image import write_tree
+from frozenprobe.cache.sealed import SEAL_BYTES, Seal
+from frozenprobe.cache.store import arrays_of, attributes_of, open_features
+from frozenprobe.cache.verify import verify_features
+from frozenprobe.errors import FeatureFileError
+from tests.faults.synthetic import DIM, extract, holds, world
+
+SMALL = world(9)
+
+
+def forge(path: Path, change: Callable[[h5py.File], None], features: tuple[tuple[int, int], ...] = ()) -> None:
+    """A feature file's index, changed with h5py, under a seal that fits."""
+    contents = SMALL.contents()
+    image, _ = write_tree(attributes_of(contents, store.FEATURES), arrays_of(contents), {}, user_block=SEAL_BYTES)
+    with h5py.File(image, "r+") as file:
+        change(file)
+    seal = Seal(image.size, image.size, features, "")
+    digest = hashlib.sha256(b"".join(image.get(*span) for span in seal.spans())).hexdigest()
+    path.write_bytes(seal._replace(metadata=digest).encode() + image.get(SEAL_BYTES, image.size - SEAL_BYTES))
+
+
+SHAPE = (4, 9, DIM)
+
+
+def external_link(file: h5py.File) -> None:
+    file["train/features"] = h5py.ExternalLink("/etc/hostname", "/")
+
+
+def soft_link(file: h5py.File) -> None:
+    file["train/features"] = h5py.SoftLink("/train/labels")
+
+
+def virtual_dataset(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout(shape=SHAPE, dtype="f4")
+    layout[:] = h5py.VirtualSource("/tmp/secret.h5", "x", shape=SHAPE)
+    file.create_virtual_dataset("train/features", layout)
+
+
+def external_storage(file: h5py.File) -> None:
+    size = int(np.prod(SHAPE)) * 4
+    file.create_dataset("train/features", SHAPE, "f4", external=[("/etc/passwd", 0, size)])
+
+
+def external_ids(file: h5py.File) -> None:
+    del file["train/ids"]
+    file.create_dataset("train/ids", (9,), "S8", external=[("/etc/passwd", 0, 72)])
+
+
+def four_gigabytes_in_a_chunk(file: h5py.File) -> None:
+    file.create_dataset("train/features", (1 << 20, 1 << 10, 1), "f4", chunks=(1 << 10, 1 << 10, 1), fillvalue=0)
+
+
+def compressed(file: h5py.File) -> None:
+    file.create_dataset("train/features", data=np.zeros(SHAPE, "f4"), chunks=SHAPE, compression="gzip")
+
+
+def terabytes_declared(file: h5py.File) -> None:
+    file.create_dataset("train/features", (4, 1 << 30, 1 << 10), "f4")
+
+
+def billions_of_ids(file: h5py.File) -> None:
+    del file["train/ids"]
+    file.create_dataset("train/ids", (1 << 33,), "S64")
+
+
+def texts_of_any_length(file: h5py.File) -> None:
+    del file["train/ids"]
+    file["train/ids"] = ["a"] * 9
+
+
+def an_attribute_of_any_length(file: h5py.File) -> None:
+    file.attrs["about"] = "{}"
+
+
+def an_attribute_of_numbers(file: h5py.File) -> None:
+    file.attrs["dim"] = np.arange(1000)
+
+
+def references(file: h5py.File) -> None:
+    file.create_dataset("train/references", data=np.array([file.ref], dtype=h5py.ref_dtype))
+
+
+def compound(file: h5py.File) -> None:
+    file["train/pairs"] = np.zeros(3, dtype=[("a", "i4"), ("b", "f4")])
+
+
+def committed_type(file: h5py.File) -> None:
+    file["type"] = np.dtype("f4")
+
+
+def circle(file: h5py.File) -> None:
+    file["train/again"] = file["train"]
+
+
+def many_objects(file: h5py.File) -> None:
+    for number in range(1000):
+        file.create_group(f"g{number}")
+
+
+def no_features(file: h5py.File) -> None:
+    pass
+
+
+def other_rows_than_images(file: h5py.File) -> None:
+    file["train/features"] = np.zeros((4, 8, DIM), "f4")
+
+
+def labels_out_of_range(file: h5py.File) -> None:
+    file["train/labels"][...] = 99
+
+
+def fingerprint_of_another(file: h5py.File) -> None:
+    file.attrs["fingerprint"] = np.bytes_("0" * 64)
+
+
+def pickled_code(file: h5py.File) -> None:
+    file.attrs["spec"] = np.void(b"cos\nsystem\n(S'touch /tmp/owned'\ntR.")
+
+
+ATTACKS = {
+    external_link: "a soft or external link: train/features",
+    soft_link: "a soft or external link: train/features",
+    virtual_dataset: "chunked, compact or virtual",
+    external_storage: "outside the file",
+    external_ids: "outside the file",
+    four_gigabytes_in_a_chunk: "chunked, compact or virtual",
+    compressed: "chunked, compact or virtual",
+    terabytes_declared: "0 bytes of storage where 17,592,186,044,416 are declared",
+    billions_of_ids: "0 bytes of storage where 549,755,813,888 are declared",
+    texts_of_any_length: "no fixed size",
+    an_attribute_of_any_length: "no fixed size",
+    an_attribute_of_numbers: "neither one text nor one whole number",
+    references: "no number and no text",
+    compound: "no number and no text",
+    committed_type: "neither a group nor a dataset",
+    circle: "in a circle",
+    many_objects: "more than 64 objects",
+    no_features: "no features in train",
+    other_rows_than_images: "no features in train",
+    labels_out_of_range: "labels from 99 to 99 for 3 classes",
+    fingerprint_of_another: "not that of the specification",
+    pickled_code: "no number and no text",
+}
+
+
+@pytest.mark.parametrize(("attack", "says"), ATTACKS.items(), ids=lambda value: getattr(value, "__name__", ""))
+def test_a_forged_file_is_refused_for_what_it_does_and_without_its_weight(attack, says, tmp_path):
+    path = tmp_path / "f.h5"
+    forge(path, attack)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for call in (open_features, verify_features):
+        with pytest.raises(FeatureFileError, match=says) as caught:
+            call(path)
+        assert caught.value.where == str(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+def test_the_forger_of_these_tests_can_make_a_good_file(tmp_path):
+    """Else everything above would be refused for a reason of its own."""
+    path, good = tmp_path / "f.h5", tmp_path / "good.h5"
+    extract(good, SMALL, batch=100)
+    forge(path, lambda file: None)
+    assert sealed.SealedFile(path).attributes == attributes_of(SMALL.contents(), store.FEATURES)
+    assert holds(good, SMALL)
+
+
+def test_spans_beyond_the_file_are_refused_before_anything_is_allocated(tmp_path):
+    path = tmp_path / "f.h5"
+    extract(path, SMALL, batch=100)
+    content = path.read_bytes()
+    seal = Seal.decode(content[:SEAL_BYTES])
+    huge = 1 << 50
+    for forged in (
+        seal._replace(end=huge, size=huge),
+        seal._replace(features=((seal.features[0][0], huge),), end=huge * 2, size=huge * 2),
+        seal._replace(features=((10, 20),)),
+        seal._replace(features=((-5, huge),)),
+        seal._replace(size=seal.size + 1),
+    ):
+        path.write_bytes(forged.encode() + content[SEAL_BYTES:])
+        with pytest.raises(FeatureFileError):
+            open_features(path)
+
+
+@pytest.mark.parametrize(
+    "json", [b"[]", b"{}", b"null", b'{"size": "a"}', b'{"size": 1, "end": 2, "features": [1], "metadata": 0}']
+)
+def test_a_seal_of_other_contents_is_damage(tmp_path, json):
+    text = sealed.MAGIC + json + b"\n"
+    block = (text + hashlib.sha256(text).hexdigest().encode() + b"\n").ljust(SEAL_BYTES, b"\0")
+    (tmp_path / "f.h5").write_bytes(block * 3)
+    with pytest.raises(FeatureFileError):
+        open_features(tmp_path / "f.h5")
+
+
+def test_metadata_of_noise_under_a_right_seal_are_refused(tmp_path):
+    """libhdf5 parses what an enemy chose: no other file is opened, and its error is a message."""
+    rng = np.random.default_rng(0)
+    contents = SMALL.contents()
+    image, _ = write_tree(attributes_of(contents, store.FEATURES), arrays_of(contents), {}, user_block=SEAL_BYTES)
+    whole = image.get(SEAL_BYTES, image.size - SEAL_BYTES)
+    for length in (0, 8, 96, 400, 2000):
+        content = rng.bytes(length) + whole[length:] if length else whole[: len(whole) // 2]
+        seal = Seal(SEAL_BYTES + len(content), SEAL_BYTES + len(content), (), hashlib.sha256(content).hexdigest())
+        (tmp_path / "f.h5").write_bytes(seal.encode() + content)
+        with pytest.raises(FeatureFileError):
+            open_features(tmp_path / "f.h5")

@@ -1,0 +1,178 @@
+"""Random histories of a feature file against a plain model: whatever happened, every row is the right one."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from frozenprobe import publish
+from frozenprobe.cache import growth, pieces
+from frozenprobe.cache.merge import merge_features
+from frozenprobe.cache.store import open_features
+from frozenprobe.cache.verify import verify_features
+from frozenprobe.errors import FeatureFileError
+from tests.faults.synthetic import World, extract, holds, rows_of, vector, world
+
+contents = st.sampled_from([f"photo {number}" for number in range(14)])
+labels = st.sampled_from(["c0", "c1", "10", "2", "ä"])
+
+
+INSTANTS = ["add", "write_features", "discard"]
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the program handles it."""
+
+
+class History(RuleBasedStateMachine):
+    """A user's image folders, and the feature file that follows them through kills, growth, relabelling and merging."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.path = self.folder / "f.h5"
+        self.wanted = world(3)
+        self.finished: World | None = None  # what the finished file has to hold
+        self.computed: set[tuple[str, str]] = set()  # rows that are on disk
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(publish.os, "fsync", lambda handle: None)
+        self.patch.setattr(pieces, "SMALL_PIECES", 3)
+
+    def teardown(self) -> None:
+        self.patch.undo()
+        shutil.rmtree(self.folder)
+
+    @initialize(images=st.integers(3, 9))
+    def start(self, images: int) -> None:
+        self.wanted = world(images)
+
+    @rule(number=st.integers(0, 9), content=contents, label=labels)
+    def put_photo(self, number: int, content: str, label: str) -> None:
+        """A new photo, or another content, or another label, for an id."""
+        self.wanted = replace(self.wanted, train=self.wanted.train | {f"{number}.jpg": (content, label)})
+
+    @precondition(lambda self: len(self.wanted.train) > 3)
+    @rule(data=st.data())
+    def remove_photo(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.wanted.train)))
+        self.wanted = replace(self.wanted, train={key: each for key, each in self.wanted.train.items() if key != name})
+
+    @rule(data=st.data(), to=st.integers(0, 99))
+    def rename_photo(self, data: st.DataObject, to: int) -> None:
+        train = dict(self.wanted.train)
+        train[f"renamed {to}.jpg"] = train.pop(data.draw(st.sampled_from(sorted(train))))
+        self.wanted = replace(self.wanted, train=train)
+
+    @rule(number=st.integers(0, 5), content=contents)
+    def put_test_photo(self, number: int, content: str) -> None:
+        self.wanted = replace(self.wanted, test=self.wanted.test | {f"t{number}.jpg": content})
+
+    @rule(more=st.integers(1, 2))
+    def want_more_views(self, more: int) -> None:
+        self.wanted = replace(self.wanted, views=min(6, self.wanted.views + more))
+
+    @rule(batch=st.integers(1, 9))
+    def extract(self, batch: int) -> None:
+        """Only what is nowhere is computed."""
+        missing = self.wanted.rows().keys() - self.computed
+        assert extract(self.path, self.wanted, batch=batch) == len(missing)
+        self.settle()
+
+    def settle(self) -> None:
+        self.finished = self.wanted
+        self.computed |= self.wanted.rows().keys()
+        waiting = growth.RowStore(self.path, self.wanted.contents(), check=False).folder
+        if not waiting.exists():
+            self.computed = set(self.wanted.rows())
+
+    @rule(
+        batch=st.integers(1, 5), after=st.integers(0, 40), instant=st.sampled_from(["add", "write_features", "discard"])
+    )
+    def extract_and_be_killed(self, batch: int, after: int, instant: str) -> None:
+        """Between two batches, before the file is published, or before the pieces are tidied away."""
+        kill = pytest.MonkeyPatch()
+        told: list[int] = []
+
+        def stop(*args: object, **kwargs: object) -> None:
+            raise Killed
+
+        if instant == "write_features":
+            kill.setattr(growth, "write_features", stop)
+        elif instant == "discard":
+            kill.setattr(pieces.RowStore, "discard", stop)
+
+        def tell(rows: int) -> None:
+            told.append(rows)
+            if instant == "add" and len(told) > after:
+                raise Killed
+
+        missing = [key for key in self.wanted.rows() if key not in self.computed]
+        try:
+            extract(self.path, self.wanted, batch=batch, told=tell)
+        except Killed:
+            if instant == "discard":
+                self.finished = self.wanted
+            there = growth.RowStore(self.path, self.wanted.contents(), self.opened(), check=True)
+            now = {key for key in self.wanted.rows() if key in there}
+            assert len(now & set(missing)) == sum(told), "all that was told of is there"
+            self.computed |= now
+        else:
+            self.settle()
+        finally:
+            kill.undo()
+
+    @rule(images=st.integers(3, 6), first=st.sampled_from([50, 100]))
+    def merge_another(self, images: int, first: int) -> None:
+        """A file of other images comes from another machine."""
+        if self.finished is None or self.wanted != self.finished:
+            return
+        other = self.folder / "other" / "g.h5"
+        guest = world(images, self.wanted.views, first=first)
+        extract(other, guest, batch=50)
+        both = replace(self.wanted, train=self.wanted.train | guest.train, test=self.wanted.test | guest.test)
+        clash = [name for name in guest.train if self.wanted.train.get(name, guest.train[name]) != guest.train[name]]
+        clash += [name for name in guest.test if self.wanted.test.get(name, guest.test[name]) != guest.test[name]]
+        if clash:
+            with pytest.raises(FeatureFileError, match="in every file"):
+                merge_features([self.path, other])
+        else:
+            merge_features([self.path, other])
+            self.wanted = self.finished = both
+            self.computed |= both.rows().keys()
+        shutil.rmtree(other.parent)
+
+    def opened(self) -> object:
+        return open_features(self.path) if self.path.is_file() else None
+
+    @invariant()
+    def the_finished_file_is_right(self) -> None:
+        if self.finished is None:
+            assert not self.path.exists()
+        else:
+            assert holds(self.path, self.finished)
+            assert verify_features(self.path).problems == []
+
+
+History.TestCase.settings = settings(max_examples=40, stateful_step_count=14, deadline=None)
+TestHistory = History.TestCase
+
+
+def test_the_model_is_no_tautology(tmp_path):
+    """A file with one wrong number does not hold its world."""
+    path = tmp_path / "f.h5"
+    extract(path, world(4))
+    features = open_features(path)
+    rows = rows_of(features)
+    assert rows.keys() == world(4).rows().keys()
+    key = next(iter(rows))
+    assert (rows[key] == vector(*key)).all()
+    assert not holds(path, replace(world(4), views=1))
+    assert not holds(path, replace(world(4), test={}))
+    assert not holds(path, replace(world(4), train=world(4).train | {"c0/0.jpg": ("photo 0", "c1")}))

@@ -1,0 +1,165 @@
+"""One writer at a time: the second says who holds the file, and a dead one's lock is no obstacle."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from frozenprobe.cache import lock as locks
+from frozenprobe.cache.lock import this_process, writer_lock
+from frozenprobe.errors import FileInUse
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="whether a process lives is asked the POSIX way")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "f.h5"
+
+
+def leave(file: Path, **changes: object) -> Path:
+    """The lock of a holder that differs from this process."""
+    lock = file.with_name("f.h5.lock")
+    lock.write_text(json.dumps(asdict(replace(this_process(), **changes))))
+    return lock
+
+
+def ended_process() -> int:
+    """The pid of a process that is no more."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_the_lock_is_there_while_it_is_held_and_gone_afterwards(file):
+    with writer_lock(file):
+        holder = json.loads(file.with_name("f.h5.lock").read_text())
+        assert (holder["pid"], holder["host"]) == (os.getpid(), socket.gethostname())
+    assert list(file.parent.iterdir()) == []
+
+
+def test_the_second_says_who_holds_it_and_since_when(file):
+    with writer_lock(file), pytest.raises(FileInUse) as caught, writer_lock(file):
+        pass
+    assert f"process {os.getpid()} of this machine" in caught.value.found
+    assert "which has been writing it since 20" in caught.value.found
+    assert f"kill {os.getpid()}" in caught.value.remedy
+    with writer_lock(file):
+        pass
+
+
+def test_an_error_inside_gives_the_lock_back(file):
+    with pytest.raises(RuntimeError), writer_lock(file):
+        raise RuntimeError
+    assert list(file.parent.iterdir()) == []
+
+
+def test_a_lock_of_a_dead_process_is_taken_over(file):
+    leave(file, pid=ended_process())
+    with writer_lock(file):
+        assert json.loads(file.with_name("f.h5.lock").read_text())["pid"] == os.getpid()
+    assert list(file.parent.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux tells when a process was started")
+def test_a_pid_that_has_been_given_to_another_process_is_no_holder(file):
+    leave(file, started="1")
+    with writer_lock(file):
+        pass
+
+
+@pytest.mark.skipif(not Path("/proc/sys/kernel/random/boot_id").exists(), reason="Linux tells its boots apart")
+def test_a_lock_from_before_the_machine_was_restarted_is_no_holder(file):
+    leave(file, boot="another start")
+    with writer_lock(file):
+        pass
+
+
+def test_a_lock_of_another_machine_is_explained_and_can_be_broken(file):
+    lock = leave(file, host="node7", pid=ended_process())
+    with pytest.raises(FileInUse) as caught, writer_lock(file):
+        pass
+    assert "on node7" in caught.value.found
+    assert "look on node7" in caught.value.remedy
+    assert "--break-lock" in caught.value.remedy
+    assert lock.exists()
+    with writer_lock(file, break_lock=True):
+        pass
+    assert not lock.exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}'])
+def test_a_lock_that_says_nothing_is_respected_and_can_be_broken(file, content):
+    """Its writer was killed in the very moment, or is about to write it."""
+    lock = file.with_name("f.h5.lock")
+    lock.write_text(content)
+    with pytest.raises(FileInUse, match="--break-lock"), writer_lock(file):
+        pass
+    with writer_lock(file, break_lock=True):
+        pass
+    assert not lock.exists()
+
+
+def test_who_was_broken_in_on_does_not_remove_the_others_lock(file):
+    lock = file.with_name("f.h5.lock")
+    with writer_lock(file):
+        with writer_lock(file, break_lock=True):
+            other = lock.read_text()
+            leave(file, token="a third")
+        assert lock.exists()
+        assert lock.read_text() != other
+    assert json.loads(lock.read_text())["token"] == "a third"
+
+
+def test_half_written_files_of_killed_writers_are_removed_and_no_others(file):
+    names = [".0123abcd.partial.f.h5", ".0123abcd.partial.g.h5", "f.h5.pieces/.0123abcd.partial.00000000-aa.h5"]
+    for name in names:
+        (file.parent / name).parent.mkdir(exist_ok=True)
+        (file.parent / name).write_bytes(b"x")
+    with writer_lock(file):
+        pass
+    assert [(file.parent / name).exists() for name in names] == [False, True, False]
+
+
+def hold_if_possible(file: Path, held: multiprocessing.Value, most: multiprocessing.Value) -> None:
+    for _ in range(40):
+        try:
+            with writer_lock(file):
+                with held.get_lock():
+                    held.value += 1
+                    most.value = max(most.value, held.value)
+                with held.get_lock():
+                    held.value -= 1
+        except FileInUse:
+            continue
+
+
+def test_never_do_two_processes_hold_it(file):
+    """Four processes that try as often as they can."""
+    context = multiprocessing.get_context("fork")
+    held, most = context.Value("i", 0), context.Value("i", 0)
+    processes = [context.Process(target=hold_if_possible, args=(file, held, most)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert (held.value, most.value) == (0, 1)
+    assert [each.name for each in file.parent.iterdir()] == []
+
+
+def test_a_living_process_of_somebody_else_counts_as_alive(file, monkeypatch):
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    leave(file, pid=1)
+    monkeypatch.setattr(locks.os, "kill", refuse)
+    with pytest.raises(FileInUse), writer_lock(file):
+        pass

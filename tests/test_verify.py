@@ -1,0 +1,238 @@
+"""What verify says is what is wrong; what repair keeps is what is whole. (Random damage: tests/faults.)"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.repair import render_repair, repair_features
+from frozenprobe.cache.sealed import SEAL_BYTES, SealedFile
+from frozenprobe.cache.store import open_features
+from frozenprobe.cache.verify import render_verification, verify_features
+from frozenprobe.errors import FeatureFileError, FileInUse, FrozenprobeError
+from tests.conftest import rewrite
+from tests.faults.synthetic import extract, holds, world
+from tests.test_merge import begun
+
+A = world(7)
+ROWS = 7 * 4 + 4 * 2
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    extract(tmp_path / "f.h5", A, batch=100)
+    return tmp_path / "f.h5"
+
+
+def flip(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+def place(path: Path, split: str, view: int) -> int:
+    """Where the first row of a view lies in the file."""
+    return open_features(path).array(split).span(view, 0)[0]
+
+
+def test_a_whole_file_is_sound(path):
+    report = verify_features(path)
+    assert (report.sound, report.rows, report.images, report.problems) == (True, ROWS, 11, [])
+    assert report.bytes == path.stat().st_size
+    assert "sound" in render_verification(report)
+    assert f"{ROWS} of {ROWS} rows of 11 images" in render_verification(report)
+
+
+def test_damaged_rows_are_named_by_split_view_and_image(path):
+    first, second = place(path, "train", 3), place(path, "test", 1)
+    flip(path, first)
+    flip(path, second)
+    report = verify_features(path)
+    assert [(each.split, each.view, len(each.rows)) for each in report.damaged] == [
+        ("train", "aug2", 7),
+        ("test", "hflip", 4),
+    ]
+    text = render_verification(report)
+    assert "7 rows of train, view aug2: c0/0.jpg, c0/3.jpg, c0/6.jpg and 4 more" in text
+    assert "frozenprobe repair" in text
+
+
+@pytest.mark.parametrize(("position", "says"), [(80, "seal"), (SEAL_BYTES + 50, "metadata")])
+def test_a_damaged_seal_or_index_is_told_from_the_spare_copy(path, position, says):
+    """The same numbers as before come out of it, because the copy at the end is whole."""
+    before = path.read_bytes()
+    flip(path, position)
+    report = verify_features(path)
+    assert report.problems[0].startswith("seal or metadata: ")
+    assert says in report.problems[0]
+    assert (len(report.problems), report.damaged) == (1, [])
+    with pytest.raises(FeatureFileError, match="frozenprobe repair"):
+        open_features(path)
+    repaired = repair_features(path)
+    assert (repaired.rewritten, repaired.kept, repaired.moved_to) == (True, ROWS, None)
+    assert "written anew" in render_repair(repaired)
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_spare_copy_hurts_no_reader_and_is_mended(path):
+    before = path.read_bytes()
+    flip(path, len(before) - SEAL_BYTES - 100)
+    assert holds(path, A)
+    assert verify_features(path).problems[0].startswith("spare copy")
+    assert repair_features(path).rewritten
+    assert path.read_bytes() == before
+
+
+def test_both_copies_damaged_leave_nothing_to_repair(path):
+    before = path.read_bytes()
+    flip(path, SEAL_BYTES + 50)
+    flip(path, len(before) - SEAL_BYTES - 100)
+    for call in (open_features, verify_features, repair_features):
+        with pytest.raises(FeatureFileError, match="extract again"):
+            call(path)
+
+
+def test_repair_keeps_the_damaged_file_beside_and_never_replaces_an_earlier_one(path):
+    for number in ("", "-2", "-3"):
+        flip(path, place(path, "train", 1))
+        damaged = path.read_bytes()
+        report = repair_features(path)
+        assert report.moved_to == path.with_name(f"f.h5.damaged{number}")
+        assert report.moved_to.read_bytes() == damaged
+        assert f"{ROWS - 7} rows are kept, 7 dropped" in render_repair(report)
+        assert extract(path, A) == 7
+        assert holds(path, A)
+
+
+def test_repair_does_not_touch_a_file_that_is_being_written(path):
+    from frozenprobe.cache.lock import writer_lock
+
+    flip(path, place(path, "train", 1))
+    with writer_lock(path), pytest.raises(FileInUse):
+        repair_features(path)
+
+
+def test_repair_interrupted_goes_on_without_doubling_rows(path, monkeypatch):
+    flip(path, place(path, "train", 1))
+    add, calls = RowStore.add, []
+
+    def stop(self, *args):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        add(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RowStore, "add", stop)
+        with pytest.raises(KeyboardInterrupt):
+            repair_features(path)
+    assert path.is_file()
+    assert repair_features(path).kept == ROWS - 7
+    pieces = [SealedFile(piece) for piece in path.with_name("f.h5.pieces").glob("[0-9]*.h5")]
+    assert sum(piece.features["features"].shape[1] for piece in pieces) == ROWS - 7
+    assert extract(path, A) == 7
+
+
+def test_an_unfinished_file_says_how_far_it_is_and_is_not_sound(tmp_path):
+    path = tmp_path / "f.h5"
+    begun(path, A, 4)
+    report = verify_features(path)
+    assert (report.finished, report.there, report.planned, report.problems) == (False, 20, ROWS, [])
+    assert not report.sound
+    assert f"unfinished: 20 of {ROWS} rows are there (55.6%)" in render_verification(report)
+    assert "run the same extract command again" in render_verification(report)
+
+
+def test_a_growing_file_is_sound_and_says_how_far_it_has_grown(path):
+    begun(path, replace(A, views=4), 1)
+    report = verify_features(path)
+    assert (report.sound, report.there, report.planned) == (True, ROWS + 5, ROWS + 14)
+    assert "being grown" in render_verification(report)
+
+
+def test_damaged_pieces_are_told_and_dropped_and_their_whole_rows_kept(tmp_path):
+    path = tmp_path / "f.h5"
+    begun(path, A, 4)
+    first, second, *_ = sorted(path.with_name("f.h5.pieces").glob("[0-9]*.h5"))
+    flip(first, SealedFile(first).features["features"].offset)
+    second.write_bytes(second.read_bytes()[:500])
+    report = verify_features(path)
+    assert [text.split(":")[0] for text in report.problems] == [f"piece {first.name}", f"piece {second.name}"]
+    repaired = repair_features(path)
+    assert repaired.pieces_dropped == 2
+    assert "2 damaged pieces" in render_repair(repaired)
+    assert verify_features(path).problems == []
+    assert verify_features(path).there == 10
+    assert extract(path, A) == ROWS - 10
+
+
+def test_whole_blocks_of_a_damaged_piece_are_kept(tmp_path):
+    path, wanted = tmp_path / "f.h5", world(60)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("frozenprobe.cache.growth.write_features", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            extract(path, wanted, batch=1000)
+    (piece,) = path.with_name("f.h5.pieces").glob("[0-9]*.h5")
+    flip(piece, SealedFile(piece).features["features"].span(0, 2)[0])
+    repair_features(path)
+    assert verify_features(path).there == 60 * 4 + 4 * 2 - 64
+    assert extract(path, wanted) == 64
+
+
+def photos(folder: Path, features_path: Path) -> Path:
+    """Files whose content has the hashes of the synthetic images."""
+    for split, names in (("train", {key: each[0] for key, each in A.train.items()}), ("test", A.test)):
+        for name, content in names.items():
+            target = folder / split / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content.encode())
+            assert hashlib.sha256(content.encode()).hexdigest()
+    return folder
+
+
+def test_images_are_hashed_again_and_compared(path, tmp_path):
+    folder = photos(tmp_path / "data", path)
+    report = verify_features(path, images=folder)
+    assert (report.sound, report.images_checked) == (True, 11)
+    (folder / "train" / "c0" / "0.jpg").write_bytes(b"another")
+    (folder / "test" / "t1.jpg").unlink()
+    report = verify_features(path, images=folder)
+    assert not report.sound
+    assert report.problems == [
+        f"1 images are not in {folder}: test t1.jpg",
+        "1 images have another content than their rows were computed from: train c0/0.jpg",
+    ]
+
+
+def test_images_of_a_training_folder_alone_may_be_named_directly(tmp_path):
+    path = tmp_path / "f.h5"
+    wanted = replace(A, test={})
+    extract(path, wanted, batch=100)
+    folder = photos(tmp_path / "data", path)
+    assert verify_features(path, images=folder / "train").sound
+
+
+def test_progress_is_told(path):
+    seen: list[tuple[str, int, int]] = []
+    verify_features(path, progress=lambda *step: seen.append(step))
+    assert seen[-1] == ("verifying blocks", 6, 6)
+
+
+def test_no_such_file_is_an_error(tmp_path):
+    for call in (verify_features, repair_features):
+        with pytest.raises(FrozenprobeError, match="no such file"):
+            call(tmp_path / "none.h5")
+
+
+def test_rows_that_are_not_finite_are_named(path):
+    features = open_features(path)
+    vectors = features.read("train", range(4))
+    vectors[2, 3, 0] = np.inf
+    broken = rewrite(features, "broken.h5", vectors=vectors)
+    report = verify_features(broken.path)
+    assert [(each.view, each.ids) for each in report.damaged] == [("aug2", (A.contents().train.ids[2],))]
