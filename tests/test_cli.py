@@ -286,3 +286,91 @@ def test_python_dash_m_is_the_command_line(run):
     finally:
         sys.argv = argv
     assert stopped.value.code == 0
+
+
+FEATURES = "features/torchvision_VisionTransformer-mild.h5"
+
+
+def damage(path: str) -> None:
+    """One bit of one stored row."""
+    from frozenprobe.cache.store import open_features
+
+    content = bytearray(Path(path).read_bytes())
+    content[open_features(Path(path)).array("train").offset] ^= 1
+    Path(path).write_bytes(content)
+
+
+def test_a_damaged_file_is_verified_repaired_and_filled_in_again(run, extract_tiny):
+    extract_tiny("--views 1")
+    before = run(["probe", "--folds", "2", "--head", "lda", "--json"])[0]
+    out, _ = run(["verify", FEATURES])
+    assert "sound" in out
+    damage(FEATURES)
+    out, _ = run(["verify", FEATURES], code=1)
+    assert "damaged: 12 rows of train, view clean" in out
+    _, err = run(["probe", "--folds", "2"], code=1)
+    assert "another checksum in train/features, view 0, rows 0 to 11 (10/0.jpg, 10/1.jpg, 10/2.jpg and 9 more)" in err
+    out, _ = run(["repair", FEATURES])
+    assert "34 rows are kept, 12 dropped" in out
+    _, err = run(["probe", FEATURES], code=1)
+    assert "an unfinished one" in err
+    out, _ = run(["info", FEATURES])
+    assert "73.9%" in out
+    out, _ = extract_tiny("")
+    assert "12 views computed, 34 reused" in out
+    after = run(["probe", "--folds", "2", "--head", "lda", "--json"])[0]
+    assert json.loads(after)["accuracy"] == json.loads(before)["accuracy"]
+
+
+def test_verify_compares_images_and_speaks_json(run, extract_tiny, photo_folder):
+    extract_tiny("--views 1")
+    told = json.loads(run(["verify", FEATURES, "--images", str(photo_folder), "--json"])[0])
+    assert (told["sound"], told["images_checked"], told["rows"]) == (True, 17, 46)
+    write_image(photo_folder / "train" / "2" / "1.jpg", 9)
+    out, _ = run(["verify", FEATURES, "--images", str(photo_folder)], code=1)
+    assert "another content" in out
+    assert "2/1.jpg" in out
+
+
+def test_two_halves_extracted_apart_merge_to_the_whole(run, extract_tiny, photo_folder):
+    extract_tiny("--views 1 --out whole.h5")
+    away = photo_folder.parent / "away"
+    away.mkdir()
+    for path in photo_folder.glob("train/*/[01].jpg"):
+        path.rename(away / f"{path.parent.name} {path.name}")
+    extract_tiny("--views 1 --out a.h5")
+    for path in photo_folder.glob("train/*/*.jpg"):
+        path.unlink()
+    for path in away.iterdir():
+        path.rename(photo_folder / "train" / path.name[:-6] / path.name[-5:])
+    extract_tiny("--views 1 --out b.h5")
+    out, _ = run("merge a.h5 b.h5 --out both.h5")
+    assert "17 images with 1 augmented views a training image, from a.h5, b.h5; 10 shared rows compared" in out
+    results = [json.loads(run(["probe", name, "--folds", "2", "--json"])[0]) for name in ("whole.h5", "both.h5")]
+    assert results[0]["accuracy"] == results[1]["accuracy"]
+    _, err = run("merge a.h5 none.h5", code=1)
+    assert "none.h5" in err
+
+
+def test_a_lock_stops_the_second_and_can_be_broken(extract_tiny):
+    extract_tiny("--views 1")
+    lock = Path(FEATURES + ".lock")
+    holder = {"host": "node7", "boot": "", "pid": 1, "started": "", "since": "now", "command": "x", "token": "y"}
+    lock.write_text(json.dumps(holder))
+    _, err = extract_tiny("--views 2", code=1)
+    assert "process 1 on node7" in err
+    assert "--break-lock" in err
+    out, _ = extract_tiny("--views 2 --break-lock")
+    assert "12 views computed" in out
+    assert not lock.exists()
+
+
+def test_a_list_that_leads_out_of_the_folder_needs_an_option(extract_tiny, photo_folder):
+    names = [*sorted((photo_folder / "train").glob("2/*.jpg")), *sorted((photo_folder / "test").glob("*.jpg"))]
+    rows = [f"{path},{'ab'[number % 2]}" for number, path in enumerate(names)]
+    (photo_folder / "list.csv").write_text("\n".join(["file,label", *rows]), encoding="utf-8")
+    options = f"--views 0 --train-csv {photo_folder}/list.csv"
+    _, err = extract_tiny(options, code=1)
+    assert "names of files elsewhere" in err
+    out, _ = extract_tiny(options + " --allow-outside")
+    assert "14 images" in out

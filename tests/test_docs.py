@@ -51,7 +51,10 @@ def commands_in(text: str) -> list[list[str]]:
     found = []
     for block in [*blocks(text, ""), *blocks(text, "bash"), *re.findall(r"^ {4}(.*)$", text, flags=re.MULTILINE)]:
         for line in block.splitlines():
-            match = re.search(r"(?:^|[ /$])frozenprobe ((?:extract|probe|submit|demo|info|backbones)\b[^|&]*)", line)
+            match = re.search(
+                r"(?:^|[ /$])frozenprobe ((?:extract|probe|submit|demo|info|backbones|verify|repair|merge)\b[^|&]*)",
+                line,
+            )
             if match and "<" not in line:
                 found.append(shlex.split(match[1], comments=True))
     return found

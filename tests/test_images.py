@@ -215,3 +215,34 @@ def test_taking_rows_drops_classes_that_are_gone(photo_folder):
     assert kept.class_names == ("10", "äpfel rot")
     assert kept.labels is not None
     assert kept.labels.tolist() == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize("name", ["../elsewhere/9.jpg", "sub/../../elsewhere/9.jpg", "{}/elsewhere/9.jpg"])
+def test_a_list_that_leads_out_of_the_folder_is_refused_unless_allowed(tmp_path, name):
+    """A stranger's CSV must not make any file of this machine a training image."""
+    touch(tmp_path / "img", "1.jpg", "sub/3.jpg")
+    touch(tmp_path / "elsewhere", "9.jpg")
+    outside = name.format(tmp_path)
+    csv = write_csv(tmp_path / "t.csv", "file,label", "1.jpg,a", "sub/3.jpg,b", f"{outside},a")
+    with pytest.raises(ImageError, match="names of files elsewhere") as caught:
+        read_labelled_csv(csv, tmp_path / "img", CsvColumns())
+    assert outside in caught.value.found
+    assert "--allow-outside" in caught.value.remedy
+    table = read_labelled_csv(csv, tmp_path / "img", CsvColumns(), allow_outside=True)
+    assert table.ids == ("1.jpg", "sub/3.jpg", outside)
+    assert table.paths[2].samefile(tmp_path / "elsewhere" / "9.jpg")
+
+
+@pytest.mark.parametrize("name", ["sub/../1.jpg", "{}/img/1.jpg"])
+def test_a_name_that_leads_back_into_the_folder_is_inside(tmp_path, name):
+    touch(tmp_path / "img", "1.jpg", "sub/3.jpg")
+    csv = write_csv(tmp_path / "t.csv", "file,label", f"{name.format(tmp_path)},a", "sub/3.jpg,b")
+    table = read_labelled_csv(csv, tmp_path / "img", CsvColumns())
+    assert table.paths[0] == tmp_path / "img" / "1.jpg"
+
+
+def test_a_name_outside_that_is_nowhere_is_a_missing_image(tmp_path):
+    touch(tmp_path / "img", "1.jpg", "2.jpg")
+    csv = write_csv(tmp_path / "t.csv", "file,label", "1.jpg,a", "2.jpg,b", "../none.jpg,a")
+    with pytest.raises(ImageError, match=r"no file for \.\./none\.jpg"):
+        read_labelled_csv(csv, tmp_path / "img", CsvColumns(image="file"), allow_outside=True)

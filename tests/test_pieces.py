@@ -161,6 +161,13 @@ def test_pieces_are_closed_hdf5_files_with_a_fingerprint(tmp_path):
         assert piece["features"].shape == (1, 1, 3)
 
 
+def test_rows_without_a_name_are_a_bug_and_not_a_piece(tmp_path):
+    store = store_of(tmp_path)
+    with pytest.raises(ValueError, match="2 hashes and 1 views for 1 rows"):
+        store.add(["a", "b"], ["clean"], row("a", "clean")[None])
+    assert not store.folder.exists()
+
+
 def test_many_small_pieces_become_one(tmp_path, monkeypatch, no_fsync):
     """Else an extraction of a million images would leave a folder of a hundred thousand files."""
     monkeypatch.setattr(pieces, "SMALL_PIECES", 4)

@@ -120,7 +120,7 @@ def write_tree(
     """Lay out an HDF5 file: attributes, small arrays with their values, and room for the feature arrays.
 
     Returns:
-        the image, without the feature arrays' bytes, and where those belong.
+        the image, without the feature arrays' bytes, and where every dataset's values belong.
     """
     image = FileImage()
     with h5py.File(image, "w", libver=LIBVER, userblock_size=user_block) as file:
@@ -132,6 +132,7 @@ def write_tree(
             )
         rooms = {name: declare(file, name, shape, dtype) for name, (shape, dtype) in features.items()}
         placed = {name: make_room(dataset, name) for name, dataset in rooms.items()}
+        placed |= {name: place_of(file[name].id, name) for name in arrays}
     return image, placed
 
 

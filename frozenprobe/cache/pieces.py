@@ -315,6 +315,8 @@ def write_piece(piece: Path, fingerprint: str, hashes: Hashes, views: Hashes, ve
         views: view name of each row.
         vectors: `(rows, D)` in the storage dtype.
     """
+    if not len(hashes) == len(views) == len(vectors):
+        raise ValueError(f"{len(hashes)} hashes and {len(views)} views for {len(vectors)} rows")
     attributes: dict[str, str | int] = {"format": PIECE, "version": VERSION, "fingerprint": fingerprint}
     rows = NewArray((1, *vectors.shape), vectors.dtype.name, one_view(vectors))
     publish_sealed(piece, attributes, {"hashes": hashes, "views": views}, {"features": rows}, spare=False)

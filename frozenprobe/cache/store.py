@@ -34,6 +34,7 @@ from frozenprobe.tables import Table
 FEATURES = "frozenprobe.features"
 PLAN = "frozenprobe.plan"
 VERSION = 2
+READ_ROWS = 16 * BLOCK_ROWS  # rows of a view that are read before they become float32
 
 ReadBlock = Callable[[slice, Split, Sequence[str]], Vectors]
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -60,8 +61,8 @@ class Features(Contents):
         array = self.array(split)
         images = np.arange(array.shape[1])[rows]
         out = np.empty((len(images), len(views), self.dim), dtype=np.float32)
-        for start in range(0, len(images), BLOCK_ROWS):
-            block = slice(start, start + BLOCK_ROWS)
+        for start in range(0, len(images), READ_ROWS):
+            block = slice(start, start + READ_ROWS)
             for position, view in enumerate(views):
                 try:
                     out[block, position] = self.sealed.read_rows(array, range(array.shape[0])[view], images[block])
