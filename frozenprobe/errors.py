@@ -26,6 +26,10 @@ class ImageError(FrozenprobeError):
     """An image, a folder of images or a CSV about images that cannot be used."""
 
 
+class UnreadableImage(ImageError):
+    """An image file that the system does not let us read: nothing is known of what is in it."""
+
+
 class FeatureFileError(FrozenprobeError):
     """A feature file that is missing, damaged or of another format version."""
 

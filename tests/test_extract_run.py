@@ -611,6 +611,55 @@ extract_features({request!r})
     assert extract_features(request).computed == ROWS - 12
 
 
+def test_killed_run_of_other_images_under_the_files_name_is_not_taken_over(
+    request_: ExtractRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_after(patch, RowStore, "add", 1)
+        with pytest.raises(Killed):
+            extract_features(request_)
+    for key in range(4):
+        write_image(tmp_path / "other" / "ab"[key % 2] / f"{key}.png", 3000 + key)
+    with pytest.raises(FrozenprobeError, match="these are other images"):
+        extract_features(replace(request_, sources=ImageSources(tmp_path / "other", None)))
+    assert extract_features(request_).reused == 32
+
+
+def test_image_that_cannot_be_read_for_a_moment_does_not_lose_its_rows(
+    request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that hiccups: a stop, even with --skip-bad; a new image may be left out."""
+    extract_features(request_)
+    before = request_.out.read_bytes()
+    lost, read = request_.sources.train / "2" / "1.jpg", Path.read_bytes
+
+    def hiccup(path: Path) -> bytes:
+        if path == lost:
+            raise OSError(5, "Input/output error")
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", hiccup)
+        with pytest.raises(ImageError, match="Input/output error"):
+            extract_features(replace(request_, skip_bad=True))
+    assert request_.out.read_bytes() == before
+    lost = write_image(request_.sources.train / "2" / "new.jpg", 77)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", hiccup)
+        report = extract_features(replace(request_, skip_bad=True))
+    assert report.skipped == [f"{lost}: [Errno 5] Input/output error"]
+
+
+def test_link_to_a_feature_file_stays_a_link(request_: ExtractRequest, tmp_path: Path) -> None:
+    extract_features(request_)
+    link = tmp_path / "link.h5"
+    link.symlink_to(request_.out)
+    report = extract_features(replace(choosing(request_, views=3), out=link))
+    assert report.path == request_.out
+    assert link.is_symlink()
+    assert len(open_features(link).augmented_views) == 3
+
+
 # The rest.
 
 

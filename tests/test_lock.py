@@ -79,8 +79,30 @@ def test_a_pid_that_has_been_given_to_another_process_is_no_holder(file):
 @pytest.mark.skipif(not Path("/proc/sys/kernel/random/boot_id").exists(), reason="Linux tells its boots apart")
 def test_a_lock_from_before_the_machine_was_restarted_is_no_holder(file):
     leave(file, boot="another start")
+    if not this_process().machine:
+        pytest.skip("this machine has no id")
     with writer_lock(file):
         pass
+
+
+@pytest.mark.parametrize("changes", [{"space": "pid:[1]"}, {"machine": "another"}, {"machine": "x", "boot": "another"}])
+def test_a_holder_whose_processes_cannot_be_seen_from_here_counts_as_alive(file, changes):
+    """Another container of this machine, or another machine of the same name: its process numbers mean nothing here."""
+    leave(file, pid=ended_process(), **changes)
+    with pytest.raises(FileInUse, match="--break-lock"), writer_lock(file):
+        pass
+
+
+def test_where_there_are_no_hard_links_the_lock_works_too(file, monkeypatch):
+    def refuse(*args: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(locks.os, "link", refuse)
+    with writer_lock(file):
+        assert json.loads(file.with_name("f.h5.lock").read_text())["pid"] == os.getpid()
+        with pytest.raises(FileInUse), writer_lock(file):
+            pass
+    assert list(file.parent.iterdir()) == []
 
 
 def test_a_lock_of_another_machine_is_explained_and_can_be_broken(file):
@@ -121,12 +143,13 @@ def test_who_was_broken_in_on_does_not_remove_the_others_lock(file):
 
 def test_half_written_files_of_killed_writers_are_removed_and_no_others(file):
     names = [".0123abcd.partial.f.h5", ".0123abcd.partial.g.h5", "f.h5.pieces/.0123abcd.partial.00000000-aa.h5"]
+    names.append(".0123abcd.partial.f.h5.lock")
     for name in names:
         (file.parent / name).parent.mkdir(exist_ok=True)
         (file.parent / name).write_bytes(b"x")
     with writer_lock(file):
         pass
-    assert [(file.parent / name).exists() for name in names] == [False, True, False]
+    assert [(file.parent / name).exists() for name in names] == [False, True, False, False]
 
 
 def hold_if_possible(file: Path, held: multiprocessing.Value, most: multiprocessing.Value) -> None:

@@ -182,6 +182,47 @@ def test_views_of_a_killed_growth_wait_until_every_image_has_them(files):
     assert extract(path, replace(A, views=4)) == 14 - 5
 
 
+def test_a_file_of_another_specification_under_the_outputs_name_is_not_replaced(files, tmp_path):
+    other = rewrite(open_features(files[1]), "other.h5", spec=replace(SPEC, seed=5))
+    before = other.path.read_bytes()
+    with pytest.raises(FeatureFileError, match="of another specification"):
+        merge_features(list(files), out=other.path)
+    assert other.path.read_bytes() == before
+
+
+def test_a_file_with_other_contents_of_the_same_names_is_not_replaced(files, tmp_path):
+    out = tmp_path / "out.h5"
+    extract(out, replace(BOTH, train=BOTH.train | {"c0/0.jpg": ("another", "c0")}), batch=100)
+    with pytest.raises(FeatureFileError, match=r"without train image c0/0\.jpg"):
+        merge_features(list(files), out=out)
+
+
+def test_a_file_that_is_being_made_is_not_written_over(files, tmp_path):
+    begun(tmp_path / "out.h5", A, 2)
+    with pytest.raises(FeatureFileError, match="the rows that wait beside it"):
+        merge_features(list(files), out=tmp_path / "out.h5")
+    assert extract(tmp_path / "out.h5", A) == 36 - 10
+
+
+def test_one_file_named_twice_is_one_file(files, monkeypatch):
+    monkeypatch.chdir(files[0].parent)
+    merge_features([Path("a.h5"), files[0], files[1], Path("b.h5")])
+    assert holds(files[0], BOTH)
+
+
+def test_a_few_shared_images_among_many_are_compared(tmp_path):
+    """And found to differ, although a sample of all rows would most likely miss them."""
+    large = world(400)
+    extract(tmp_path / "a.h5", large, batch=5000)
+    other = {f"x{number}.jpg": (f"other {number}", "c0") for number in range(400)}
+    extract(tmp_path / "b.h5", World(other | {"y.jpg": ("photo 7", "c1")}, {}), batch=5000)
+    assert merge_features([tmp_path / "a.h5", tmp_path / "b.h5"], out=tmp_path / "ok.h5").compared == 4
+    features = open_features(tmp_path / "b.h5")
+    noisy = rewrite(features, "noisy.h5", vectors=-features.read("train", range(4)))
+    with pytest.raises(SpecMismatch, match="cosine -1"):
+        merge_features([tmp_path / "a.h5", noisy.path], out=tmp_path / "no.h5")
+
+
 def test_nothing_complete_is_an_error(tmp_path):
     path = tmp_path / "f.h5"
     begun(path, replace(A, views=9), 1)

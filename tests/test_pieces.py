@@ -181,6 +181,44 @@ def test_many_small_pieces_become_one(tmp_path, monkeypatch, no_fsync):
         assert all(np.array_equal(reader.row(*key), row(*key)) for key in keys)
 
 
+def test_a_damaged_block_of_a_small_piece_does_not_stop_the_joining(tmp_path, monkeypatch, no_fsync):
+    store = store_of(tmp_path)
+    add(store, *[(code, "clean") for code in "abcdef"] * 12)  # 72 rows: two blocks
+    (piece,) = store.folder.iterdir()
+    content = bytearray(piece.read_bytes())
+    content[SealedFile(piece).features["features"].span(0, 1)[0]] ^= 1
+    piece.write_bytes(content)
+    monkeypatch.setattr(pieces, "SMALL_PIECES", 3)
+    later = store_of(tmp_path)
+    for code in "abcd":
+        add(later, (code, "aug1"))
+    assert len(list(later.folder.iterdir())) < 4
+    for reader in (later, store_of(tmp_path)):
+        assert reader.there == 6 + 4
+        assert np.array_equal(reader.row("f", "clean"), row("f", "clean"))
+
+
+def test_where_rows_come_from_stays_with_them(tmp_path, monkeypatch, no_fsync):
+    """Through joining, and without the plan."""
+    monkeypatch.setattr(pieces, "SMALL_PIECES", 2)
+    store = store_of(tmp_path)
+    for code, name in (("a", "torch 1"), ("b", "torch 2"), ("c", "torch 2")):
+        store.origin = {name}
+        add(store, (code, "clean"))
+    assert store_of(tmp_path).environments == {"torch 1", "torch 2"}
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path):
+    store = store_of(tmp_path, "a", 0)
+    add(store, ("a", "clean"), ("a", "hflip"))
+    for name in ("1 copy.h5", "notes.txt", "00000000-zz.h5"):
+        (store.folder / name).write_bytes(b"x")
+    later = store_of(tmp_path, "a", 0)
+    assert later.there == 2
+    later.discard()
+    assert len(list(store.folder.iterdir())) == 3
+
+
 def test_large_pieces_are_left_as_they_are(tmp_path, monkeypatch, no_fsync):
     monkeypatch.setattr(pieces, "JOINED_BYTES", 10)
     store = store_of(tmp_path)

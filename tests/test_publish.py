@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,27 @@ def test_a_full_disk_is_an_error_that_says_what_to_do_and_the_old_file_stays(tmp
     assert caught.value.where == str(target)
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_sync_a_folder_is_no_obstacle(tmp_path, monkeypatch, number):
+    fsync = os.fsync
+
+    def refuse_folders(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    publish_bytes(tmp_path / "new" / "folder" / "a.bin", b"x")
+    assert (tmp_path / "new" / "folder" / "a.bin").read_bytes() == b"x"
+
+
+def test_the_name_of_a_new_folder_is_synced_too(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino) or fsync(handle))
+    publish_bytes(tmp_path / "new" / "a.bin", b"x")
+    assert {tmp_path.stat().st_ino, (tmp_path / "new").stat().st_ino} <= set(synced)
 
 
 def test_what_killed_writers_left_aside_can_be_removed(tmp_path):

@@ -1,9 +1,11 @@
 """The finished file: what goes in comes out, and what is damaged is refused with its name."""
 
 import hashlib
+import os
 import pickle
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import h5py
@@ -187,3 +189,15 @@ def test_newest_goes_by_the_time_stored_inside(make_features):
 def test_no_feature_file_is_an_error_that_says_how_to_make_one(tmp_path):
     with pytest.raises(FeatureFileError, match="frozenprobe extract"):
         newest_features(tmp_path)
+
+
+def test_names_that_are_no_unicode_travel_as_question_marks(make_features):
+    sample = Table(Path(os.fsdecode(b"sample-\xff.csv")), ("ID",), (("1",),))
+    assert make_features(sample=sample).sample.path == Path("sample-?.csv")
+
+
+def test_equal_contents_make_equal_files(make_features, monkeypatch):
+    """Byte for byte, whenever they are written: HDF5 would note the time if it were let."""
+    first = make_features().path.read_bytes()
+    time.sleep(1.1)
+    assert make_features().path.read_bytes() == first

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from frozenprobe.cache import growth, verify
+from frozenprobe.cache.growth import finish
+from frozenprobe.cache.info import file_facts
 from frozenprobe.cache.pieces import RowStore
 from frozenprobe.cache.repair import render_repair, repair_features
-from frozenprobe.cache.sealed import SEAL_BYTES, SealedFile
+from frozenprobe.cache.sealed import SEAL_BYTES, Seal, SealedFile
 from frozenprobe.cache.store import open_features
 from frozenprobe.cache.verify import render_verification, verify_features
 from frozenprobe.errors import FeatureFileError, FileInUse, FrozenprobeError
@@ -203,10 +208,14 @@ def test_images_are_hashed_again_and_compared(path, tmp_path):
     (folder / "test" / "t1.jpg").unlink()
     report = verify_features(path, images=folder)
     assert not report.sound
-    assert report.problems == [
+    assert report.image_problems == [
         f"1 images are not in {folder}: test t1.jpg",
         "1 images have another content than their rows were computed from: train c0/0.jpg",
     ]
+    assert (report.problems, report.damaged) == ([], [])
+    text = render_verification(report)
+    assert "run the extract command again, so that the file follows the images" in text
+    assert "repair" not in text
 
 
 def test_images_of_a_training_folder_alone_may_be_named_directly(tmp_path):
@@ -236,3 +245,124 @@ def test_rows_that_are_not_finite_are_named(path):
     broken = rewrite(features, "broken.h5", vectors=vectors)
     report = verify_features(broken.path)
     assert [(each.view, each.ids) for each in report.damaged] == [("aug2", (A.contents().train.ids[2],))]
+
+
+def test_a_disk_that_cannot_read_a_block_costs_that_block(path, monkeypatch):
+    """EIO, a bad sector: everything else is read, told and repaired around it."""
+    start, _ = open_features(path).array("train").span(2, 0)
+    whole = SealedFile.read_at
+
+    class BadSector:
+        def __init__(self, file):
+            self.file = file
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def read(self, size):
+            if self.file.tell() <= start < self.file.tell() + size:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return self.file.read(size)
+
+    def read_at(self, offset, size):
+        if self.path == path and not isinstance(self.file, BadSector):
+            self.file = BadSector(self.file)
+        return whole(self, offset, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SealedFile, "read_at", read_at)
+        assert [damaged.view for damaged in verify_features(path).damaged] == ["aug1"]
+        assert repair_features(path).kept == ROWS - 7
+    assert extract(path, A) == 7
+    assert holds(path, A)
+
+
+def test_a_damaged_block_of_images_without_features_is_told_and_mended(make_features):
+    """Nothing but zeros is in it, and yet a reader would stumble over it."""
+    features = make_features(unusable=tuple(range(7)))
+    flip(features.path, features.array("test").offset)
+    report = verify_features(features.path)
+    assert [(damaged.split, len(damaged.rows)) for damaged in report.damaged] == [("test", 7)]
+    repair_features(features.path)
+    contents = features.contents()
+    rows = RowStore(features.path, contents)
+    assert rows.missing() == {}
+    finish(features.path, rows, contents, computed=False)
+    assert verify_features(features.path).sound
+
+
+def test_a_damaged_plan_is_told_and_removed_and_no_row_is_lost(tmp_path):
+    path = tmp_path / "f.h5"
+    begun(path, A, 4)
+    plan = path.with_name("f.h5.pieces") / "plan.h5"
+    plan.write_bytes(plan.read_bytes()[:3000])
+    report = verify_features(path)
+    assert report.problems == ["the plan beside it: a damaged one: what was typed is forgotten, the rows are not"]
+    for call in (file_facts, open_features):
+        with pytest.raises(FeatureFileError) as caught:
+            call(path)
+    assert "with all the options that it had" in repair_features(path).problems[0]
+    with pytest.raises(FeatureFileError, match="only 4 pieces of one") as caught:
+        file_facts(path)
+    assert "run the extract command again" in caught.value.remedy
+    assert extract(path, A) == ROWS - 20
+
+
+def test_a_flipped_bit_in_a_plan_is_harmless(tmp_path):
+    """It has a spare copy, too."""
+    path = tmp_path / "f.h5"
+    begun(path, A, 4)
+    flip(path.with_name("f.h5.pieces") / "plan.h5", SEAL_BYTES + 40)
+    assert file_facts(path)["being made"]["rows there"] == 20
+
+
+def test_a_plan_before_the_first_row_says_how_far_it_is(tmp_path):
+    path = tmp_path / "f.h5"
+    growth.begin(path, RowStore(path, A.contents()), A.contents())
+    assert file_facts(path)["being made"]["rows there"] == 0
+    assert "unfinished: 0 of 36" in render_verification(verify_features(path))
+
+
+def test_repair_keeps_what_a_file_was_growing_to(path):
+    begun(path, replace(A, views=4), 2)
+    flip(path, place(path, "train", 1))
+    repair_features(path)
+    assert file_facts(path)["being made"]["augmented views"] == 4
+    assert extract(path, replace(A, views=4)) == 7 + 14 - 10
+    assert holds(path, replace(A, views=4))
+
+
+def test_repair_remembers_where_the_rows_come_from(path):
+    features = open_features(path)
+    features = rewrite(features, "f.h5", about={"environments": '["torch 1", "torch 2"]'})
+    flip(path, place(path, "train", 1))
+    repair_features(path)
+    (path.with_name("f.h5.pieces") / "plan.h5").unlink()
+    assert RowStore(path, A.contents()).environments == {"torch 1", "torch 2"}
+
+
+def test_a_file_without_a_spare_copy_is_sound(path):
+    """Other writers may leave it out."""
+    content = path.read_bytes()
+    seal = Seal.decode(content[:SEAL_BYTES])
+    path.write_bytes(seal._replace(size=seal.end).encode() + content[SEAL_BYTES : seal.end])
+    assert verify_features(path).sound
+    assert holds(path, A)
+
+
+def test_a_link_is_followed_and_stays(path, tmp_path):
+    """The file that it leads to is the one that is repaired."""
+    link = tmp_path / "elsewhere" / "link.h5"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    flip(path, place(path, "train", 1))
+    assert repair_features(link).moved_to == path.with_name("f.h5.damaged")
+    assert extract(path, A) == 7
+    assert link.is_symlink()
+    assert holds(link, A)
+
+
+def test_pieces_that_vanish_while_they_are_read_have_found_their_place(path, monkeypatch):
+    begun(path, replace(A, views=4), 2)
+    monkeypatch.setattr(verify, "piece_files", lambda path: [path.with_name("f.h5.pieces") / "00000009-00000000.h5"])
+    assert verify_features(path).problems == []

@@ -30,13 +30,22 @@ def begin(path: Path, rows: RowStore, contents: Contents) -> None:
         FrozenprobeError: too little space.
         DiskFull: not even for the plan.
     """
-    row_bytes = contents.dim * np.dtype(contents.spec.storage_dtype).itemsize
-    finished = sum(len(split) * len(views) for _, split, views in contents.splits) * row_bytes
-    require_space(path, (rows.total - rows.there) * row_bytes, finished + contents.images * BYTES_AN_IMAGE)
+    require_space(path, pieces=(rows.total - rows.there) * row_bytes(contents), finished=finished_bytes(contents))
     write_plan(path, contents)
 
 
-def require_space(path: Path, pieces: int, finished: int) -> None:
+def row_bytes(contents: Contents) -> int:
+    """Bytes of a stored row."""
+    return contents.dim * np.dtype(contents.spec.storage_dtype).itemsize
+
+
+def finished_bytes(contents: Contents) -> int:
+    """About how large the finished file will be."""
+    rows = sum(len(split) * len(views) for _, split, views in contents.splits)
+    return rows * row_bytes(contents) + contents.images * BYTES_AN_IMAGE
+
+
+def require_space(path: Path, *, pieces: int = 0, finished: int = 0) -> None:
     """Compare the free space on the disk of `path` with what will be written.
 
     Args:
@@ -73,8 +82,9 @@ def finish(path: Path, rows: RowStore, contents: Contents, *, computed: bool) ->
     """
     changed = computed or rows.existing is None or contents.index() != rows.existing.index()
     if changed:
-        about = contents.about | {"created": utc_now()}
-        write_features(path, replace(contents, dim=rows.dim, about=about), rows.read_block)
+        contents = replace(contents, dim=rows.dim, about=contents.about | {"created": utc_now()})
+        require_space(path, finished=finished_bytes(contents))
+        write_features(path, contents, rows.read_block)
     rows.discard()
     return changed
 

@@ -150,6 +150,7 @@ def declare(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[
     layout.set_layout(h5d.CONTIGUOUS)
     layout.set_alloc_time(h5d.ALLOC_TIME_LATE)
     layout.set_fill_time(h5d.FILL_TIME_NEVER)
+    layout.set_obj_track_times(False)  # equal contents make equal files
     links = h5p.create(h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)
     return h5d.create(file.id, name.encode(), h5t.py_create(dtype), h5s.create_simple(shape), layout, links)

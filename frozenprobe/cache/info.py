@@ -10,7 +10,8 @@ from typing import Any
 
 from frozenprobe.cache.contents import Contents, environments_of
 from frozenprobe.cache.pieces import RowStore
-from frozenprobe.cache.store import open_features, open_plan, require_file
+from frozenprobe.cache.store import open_features, piece_files, pieces_folder, read_plan, require_file
+from frozenprobe.errors import FeatureFileError
 
 
 def file_facts(path: Path) -> dict[str, Any]:
@@ -20,12 +21,11 @@ def file_facts(path: Path) -> dict[str, Any]:
         FeatureFileError: there is none, or it is damaged.
     """
     features = open_features(path) if path.is_file() else None
-    plan = open_plan(path)
+    plan = read_plan(path)
     facts: dict[str, Any] = {"file": str(path), "finished": features is not None}
     contents = features or plan
     if contents is None:
-        require_file(path)
-        raise AssertionError("a file was there a moment ago")
+        raise no_contents(path)
     if features is not None:
         facts["bytes"] = path.stat().st_size
     if plan is not None:
@@ -41,6 +41,19 @@ def file_facts(path: Path) -> dict[str, Any]:
             "goes on with": "the same extract command",
         }
     return facts | contents_facts(contents)
+
+
+def no_contents(path: Path) -> FeatureFileError:
+    """The error where there is neither a file nor a plan of one."""
+    waiting = len(piece_files(path))
+    if not waiting:
+        require_file(path)
+    return FeatureFileError(
+        "A feature file, or the plan of one that is being made",
+        found=f"only {waiting} pieces of one",
+        where=pieces_folder(path),
+        remedy="run the extract command again, with all the options that it had",
+    )
 
 
 def contents_facts(contents: Contents) -> dict[str, Any]:

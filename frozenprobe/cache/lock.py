@@ -16,7 +16,7 @@ from pathlib import Path
 
 from frozenprobe.cache.store import pieces_folder
 from frozenprobe.errors import DiskFull, FileInUse
-from frozenprobe.publish import FULL, remove_partials
+from frozenprobe.publish import FULL, make_folder, remove_partials
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class Holder:
 
     Attributes:
         host: name of the machine.
-        boot: of this start of the machine (Linux; elsewhere empty).
+        machine: its id (Linux; elsewhere empty): machines may share a name, containers share one of everything.
+        boot: of this start of the machine (likewise).
+        space: in which process numbers are counted (likewise): a container has its own.
         pid: of the process.
         started: when the process was started, in the kernel's ticks (Linux; elsewhere empty): a pid is used again.
         since: when it took the lock, UTC, ISO 8601.
@@ -34,19 +36,29 @@ class Holder:
     """
 
     host: str
+    machine: str
     boot: str
+    space: str
     pid: int
     started: str
     since: str
     command: str
     token: str
 
+    def is_neighbour(self) -> bool:
+        """Whether its process number means here what it means there."""
+        me = this_process()
+        return (self.host, self.machine, self.boot, self.space) == (me.host, me.machine, me.boot, me.space)
+
     def is_dead(self) -> bool:
         """Whether the process is known to be gone: only of this machine's processes can that be known."""
-        if self.host != socket.gethostname() or os.name == "nt":  # on Windows, signal 0 would not only ask
+        me = this_process()
+        if (self.host, self.machine) != (me.host, me.machine) or os.name == "nt":  # there, signal 0 would not only ask
             return False
-        if self.boot != boot_id():
-            return True
+        if self.boot != me.boot:
+            return bool(self.machine)  # the machine was restarted, if this is the one
+        if not self.is_neighbour():
+            return False
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -71,7 +83,7 @@ def writer_lock(path: Path, *, break_lock: bool = False) -> Iterator[None]:
         FileInUse: another process holds it; says which.
     """
     lock = path.with_name(path.name + ".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     me = this_process()
     while not create(lock, me):
         holder = read_holder(lock)
@@ -81,7 +93,8 @@ def writer_lock(path: Path, *, break_lock: bool = False) -> Iterator[None]:
             raise in_use(path, lock, holder)
         take_away(lock, holder)
     try:
-        remove_partials(path.parent, glob.escape(path.name))
+        for name in (path.name, lock.name):
+            remove_partials(path.parent, glob.escape(name))
         remove_partials(pieces_folder(path))
         yield
     finally:
@@ -91,28 +104,54 @@ def writer_lock(path: Path, *, break_lock: bool = False) -> Iterator[None]:
 
 def this_process() -> Holder:
     """The holder that this process is."""
-    since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:500]
-    pid = os.getpid()
-    return Holder(socket.gethostname(), boot_id(), pid, start_of(pid), since, command, secrets.token_hex(8))
+    return Holder(
+        host=socket.gethostname(),
+        machine=first_line("/etc/machine-id"),
+        boot=first_line("/proc/sys/kernel/random/boot_id"),
+        space=os.readlink("/proc/self/ns/pid") if os.path.islink("/proc/self/ns/pid") else "",
+        pid=os.getpid(),
+        started=start_of(os.getpid()),
+        since=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:500],
+        token=secrets.token_hex(8),
+    )
 
 
 def create(lock: Path, holder: Holder) -> bool:
-    """Make the lock file; False if there is one. That a file is made only once holds on every file system.
+    """Make the lock file, with its content from the first moment; False if there is one.
 
     Raises:
-        DiskFull: there is no space for it; it is not left behind.
+        DiskFull: there is no space for it; nothing is left behind.
     """
+    aside = lock.with_name(f".{secrets.token_hex(4)}.partial.{lock.name}")
     try:
-        handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        with open(aside, "wb") as file:
+            file.write(json.dumps(asdict(holder)).encode())
+        try:
+            os.link(aside, lock)  # unlike a rename, refuses to replace
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            return create_plainly(lock, holder)
+    except OSError as error:
+        if error.errno in FULL:
+            raise DiskFull(lock, str(error.strerror)) from None
+        raise
+    finally:
+        aside.unlink(missing_ok=True)
+    return True
+
+
+def create_plainly(lock: Path, holder: Holder) -> bool:
+    """Make the lock file where there are no links: a kill before it is written leaves one that says nothing."""
+    try:
+        with open(lock, "xb") as file:
+            file.write(json.dumps(asdict(holder)).encode())
     except FileExistsError:
         return False
-    try:
-        with open(handle, "wb") as file:
-            file.write(json.dumps(asdict(holder)).encode())
-    except OSError as error:
+    except OSError:
         lock.unlink(missing_ok=True)
-        raise (DiskFull(lock, str(error.strerror)) if error.errno in FULL else error) from None
+        raise
     return True
 
 
@@ -128,11 +167,11 @@ def take_away(lock: Path, holder: Holder | None) -> None:
     """Remove a stale lock: renamed first, so that of two processes that find it stale only one gets it."""
     aside = lock.with_name(f".{secrets.token_hex(4)}.partial.{lock.name}")
     try:
-        os.replace(lock, aside)
+        os.rename(lock, aside)
     except FileNotFoundError:
         return
-    if read_holder(aside) != holder:  # somebody else's by now: put it back
-        os.replace(aside, lock)
+    if read_holder(aside) != holder and (other := read_holder(aside)) is not None:
+        create(lock, other)  # somebody else's by now: put it back, unless a third has taken its place
     aside.unlink(missing_ok=True)
 
 
@@ -141,7 +180,7 @@ def in_use(path: Path, lock: Path, holder: Holder | None) -> FileInUse:
     if holder is None:
         found = "a lock that does not say whose it is"
         remedy = "if no other frozenprobe is writing this file, add --break-lock"
-    elif holder.host == socket.gethostname():
+    elif holder.is_neighbour():
         found = (
             f"process {holder.pid} of this machine ({holder.command}), which has been writing it since {holder.since}"
         )
@@ -149,16 +188,16 @@ def in_use(path: Path, lock: Path, holder: Holder | None) -> FileInUse:
     else:
         found = f"process {holder.pid} on {holder.host} ({holder.command}), which took it at {holder.since}"
         remedy = (
-            f"look on {holder.host} whether it still runs; if it does not (a machine that is gone, a notebook that "
+            f"look on {holder.host} whether it still runs; if it does not (a machine or container that is gone, "
+            "a notebook that was restarted), add --break-lock: no row is lost"
         )
-        remedy += "was restarted), add --break-lock: no row is lost"
     return FileInUse(f"To be the only one who writes {path}", found=found, where=lock, remedy=remedy)
 
 
-def boot_id() -> str:
-    """Which start of the machine this is."""
+def first_line(path: str) -> str:
+    """What a file of the system says; empty where there is none."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path(path).read_text().strip()
     except OSError:
         return ""
 

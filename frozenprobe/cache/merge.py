@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.cache.contents import Contents, Split, environments_of
-from frozenprobe.cache.growth import require_space, utc_now
+from frozenprobe.cache.growth import finished_bytes, require_space, utc_now
 from frozenprobe.cache.lock import writer_lock
 from frozenprobe.cache.pieces import RowStore, cosine
 from frozenprobe.cache.sealed import Vectors
 from frozenprobe.cache.store import (
     Features,
     ReadBlock,
+    followed,
     open_features,
     open_plan,
     pieces_folder,
@@ -91,24 +92,25 @@ def merge_features(inputs: Sequence[Path], *, out: Path | None = None, break_loc
         FeatureFileError: images, labels, groups or folds that contradict each other, or a file that would lose images.
         FileInUse: somebody is writing one of the files.
     """
-    target = out or inputs[0]
+    inputs = list({followed(path).absolute(): followed(path) for path in inputs}.values())
+    target = followed(out) if out is not None else inputs[0]
     with ExitStack() as stack:
-        for path in dict.fromkeys([target, *inputs]):
-            if path == target or (pieces_folder(path).is_dir() and os.access(path.parent, os.W_OK)):
+        for path in {path.absolute(): path for path in [*inputs, target]}.values():
+            is_written = pieces_folder(path).is_dir() and os.access(path.parent, os.W_OK)
+            if is_written or path.absolute() == target.absolute():
                 stack.enter_context(writer_lock(path, break_lock=break_lock))
-        parts = [part for path in dict.fromkeys(inputs) for part in open_parts(path)]
+        parts = [part for path in inputs for part in open_parts(path)]
         for part in parts[1:]:
-            parts[0].contents.spec.require_equal(part.contents.spec, where=part.path, options={})
+            remedy = "merge only files of the same specification (frozenprobe info FILE shows it)"
+            parts[0].contents.spec.require_equal(part.contents.spec, where=part.path, options={}, remedy=remedy)
         test_views, augmented_views = common_views(parts)
         report = MergeReport(target, list(inputs), compared=compare_shared(parts))
         merged, origins = join(parts, test_views, augmented_views)
         report.images, report.augmented_views = merged.images, len(augmented_views)
         report.dropped_views = tuple(sorted({view for part in parts for view in part.contents.views} - {*merged.views}))
         report.left_out = len({key for part in parts for key in keys_of(part.contents)} - {*keys_of(merged)})
-        if target.is_file():
-            require_no_loss(open_features(target), merged)
-        row_bytes = merged.dim * np.dtype(merged.spec.storage_dtype).itemsize
-        require_space(target, 0, sum(len(split) * len(views) for _, split, views in merged.splits) * row_bytes)
+        require_no_loss(target, merged, is_input=target.absolute() in {path.absolute() for path in inputs})
+        require_space(target, finished=finished_bytes(merged))
         write_features(target, merged, block_reader(parts, merged, origins))
         clean_up(target, merged, keep_plan=bool(report.left_out or report.dropped_views))
     return report
@@ -143,19 +145,27 @@ def compare_shared(parts: Sequence[Part]) -> int:
     """
     compared = 0
     for number, part in enumerate(parts):
-        others = [other for other in parts[:number] if other.path != part.path]
-        shared = [(key, other) for key in part.rows.stored() for other in others if key in other.rows]
-        for key, other in shared[:: max(1, len(shared) // COMPARED)]:
-            compared += 1
-            near = cosine(part.rows.row(*key), other.rows.row(*key))
-            if not near >= LEAST_COSINE:
-                raise SpecMismatch(
-                    f"Equal rows for equal images (cosine {LEAST_COSINE} or more)",
-                    found=f"cosine {near:.4f} for the image of content {key[0][:12]}, view {key[1]}",
-                    where=f"{other.path} and {part.path}",
-                    remedy="extract the images of one of them again where the other was made",
-                )
+        for other in parts[:number]:
+            for key in shared_rows(part.rows, other.rows) if other.path != part.path else []:
+                compared += 1
+                near = cosine(part.rows.row(*key), other.rows.row(*key))
+                if not near >= LEAST_COSINE:
+                    raise SpecMismatch(
+                        f"Equal rows for equal images (cosine {LEAST_COSINE} or more)",
+                        found=f"cosine {near:.4f} for the image of content {key[0][:12]}, view {key[1]}",
+                        where=f"{other.path} and {part.path}",
+                        remedy="extract the images of one of them again where the other was made",
+                    )
     return compared
+
+
+def shared_rows(one: RowStore, other: RowStore) -> list[tuple[str, str]]:
+    """About 64 rows that both have, spread over the images that both have."""
+    hashes = np.intersect1d(one.hashes, other.hashes)
+    chosen = hashes[:: max(1, len(hashes) // COMPARED)].tolist()
+    keys = [(code.decode(), view) for code in chosen for view in one.views]
+    both = [key for key in keys if key in one and key in other]
+    return both[:: max(1, len(both) // COMPARED)]
 
 
 def join(
@@ -174,6 +184,7 @@ def join(
     class_names = tuple(sorted({image.label for image in train}))
     first = parts[0].contents
     environments = {each for part in parts for each in environments_of(part.contents.about)}
+    environments |= {each for part in parts for each in part.rows.environments}
     merged = Contents(
         spec=first.spec,
         dim=max(part.rows.dim for part in parts),
@@ -281,22 +292,35 @@ def keys_of(contents: Contents) -> Iterator[tuple[str, str]]:
     return ((name, image) for name, split, _ in contents.splits for image in split.ids)
 
 
-def require_no_loss(existing: Features, merged: Contents) -> None:
-    """Refuse to replace a file by one that has less.
+def require_no_loss(target: Path, merged: Contents, *, is_input: bool) -> None:
+    """Refuse to replace a file by one that has less, and to write where another file is being made.
 
     Raises:
         FeatureFileError: names what would be lost.
     """
-    images = sorted({*keys_of(existing)} - {*keys_of(merged)})
-    views = sorted({*existing.views} - {*merged.views})
-    if images or views:
-        lost = [f"{split} image {name}" for split, name in images] + [f"view {view}" for view in views]
+    lost: list[str] = []
+    if not is_input and pieces_folder(target).is_dir():
+        lost.append("the rows that wait beside it")
+    if target.is_file():
+        existing = open_features(target)
+        if existing.spec != merged.spec:
+            lost.append("all its features, which are of another specification")
+        images = sorted({*contents_of_images(existing)} - {*contents_of_images(merged)})
+        lost += [f"{split} image {name}" for split, name, _ in images]
+        lost += [f"view {view}" for view in sorted({*existing.views} - {*merged.views})]
+    if lost:
         raise FeatureFileError(
             "To keep all that the file has",
             found=f"a merged file without {some(lost)}",
-            where=existing.path,
+            where=target,
             remedy="write the merged file under another name with --out FILE (or extract what the other file lacks)",
         )
+
+
+def contents_of_images(contents: Contents) -> Iterator[tuple[str, str, str]]:
+    """(split, id, content hash) of every image."""
+    for name, split, _ in contents.splits:
+        yield from ((name, *image) for image in zip(split.ids, split.hashes, strict=True))
 
 
 def clean_up(target: Path, merged: Contents, *, keep_plan: bool) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.cache.contents import Contents, Split
+from frozenprobe.cache.contents import Contents, Split, environments_of
 from frozenprobe.cache.image import Refused
 from frozenprobe.cache.sealed import (
     Damage,
@@ -24,7 +25,7 @@ from frozenprobe.cache.sealed import (
     publish_sealed,
 )
 from frozenprobe.cache.spec import FeatureSpec
-from frozenprobe.cache.store import VERSION, Features, pieces_folder, plan_path
+from frozenprobe.cache.store import VERSION, Features, piece_files, pieces_folder, plan_path
 
 PIECE = "frozenprobe.piece"
 SMALL_PIECES = 128  # so many are joined into one, so that a folder never holds more than a few thousand files
@@ -82,12 +83,14 @@ class RowStore:
             for view in views:
                 self.wanted[self.views[view], position] = True
         self.places: Integers = np.full(shape, -1, dtype=np.int64)  # source << 32 | row
+        self.origin: set[str] = set()  # environments of the rows that are added
+        self.environments: set[str] = set()  # where those in pieces come from
         self.sources: list[Source] = []
         self.small: list[int] = []  # sources that are small pieces
         self.broken: list[Path] = []  # pieces of which nothing can be used
         self.opened: OrderedDict[Path, SealedFile] = OrderedDict()
         self._take_up_file()
-        found = sorted(self.folder.glob("[0-9]*.h5"))
+        found = piece_files(path)
         self.next_number = 1 + max((int(piece.stem.split("-")[0]) for piece in found), default=-1)
         for piece in found:
             self._take_up(piece, check)
@@ -140,17 +143,17 @@ class RowStore:
         Raises:
             DiskFull: no space is left; nothing of what was there is lost.
         """
-        self._publish(as_texts(hashes), as_texts(views), vectors)
+        self._publish(as_texts(hashes), as_texts(views), vectors, self.origin)
         sizes = [self.sources[source].size for source in self.small]
         if len(sizes) >= SMALL_PIECES or (len(sizes) > 1 and sum(sizes) >= JOINED_BYTES):
             self._join_small()
 
     def stored(self, most: int = 1000) -> list[tuple[str, str]]:
         """Hash and view of rows that exist: all, or `most` of them spread evenly."""
-        cells = np.argwhere(((self.places >= 0) & self.wanted).T)
+        cells = np.flatnonzero(((self.places >= 0) & self.wanted).T)  # all views of an image, then the next image
+        chosen = cells[np.unique(np.linspace(0, len(cells) - 1, min(most, len(cells))).astype(int))].tolist()
         names = list(self.views)
-        chosen = cells[np.unique(np.linspace(0, len(cells) - 1, min(most, len(cells))).astype(int))]
-        return [(self.hashes[position].decode(), names[code]) for position, code in chosen.tolist()]
+        return [(self.hashes[cell // len(names)].decode(), names[cell % len(names)]) for cell in chosen]
 
     def row(self, content_hash: str, view: str) -> Vectors:
         """`(D,)`, one row."""
@@ -244,6 +247,7 @@ class RowStore:
         good = whole_rows(file, array) if check else np.ones(array.shape[1], dtype=bool)
         self.dim = self.dim or array.shape[2]
         if array.shape[2] == self.dim and good.any():
+            self.environments |= environments_in(file)
             self._note(piece, file.seal.size, file.arrays["hashes"], file.arrays["views"], good)
         else:
             self.broken.append(piece)
@@ -264,31 +268,29 @@ class RowStore:
         if size < JOINED_BYTES // 2:
             self.small.append(number)
 
-    def _publish(self, hashes: Hashes, views: Hashes, vectors: Vectors) -> None:
+    def _publish(self, hashes: Hashes, views: Hashes, vectors: Vectors, environments: set[str]) -> None:
         """Write a piece and note its rows."""
         # the random part keeps two processes that write to one file by mistake from replacing each other's pieces
         piece = self.folder / f"{self.next_number:08d}-{secrets.token_hex(4)}.h5"
         self.dim = self.dim or vectors.shape[1]
-        write_piece(piece, self.spec.fingerprint(), hashes, views, vectors.astype(self.spec.storage_dtype))
+        self.environments |= environments
+        stored = vectors.astype(self.spec.storage_dtype)
+        write_piece(piece, self.spec.fingerprint(), hashes, views, stored, environments=environments)
         self.next_number += 1
         self._note(piece, piece.stat().st_size, hashes, views, np.ones(len(hashes), dtype=bool))
 
     def _join_small(self) -> None:
         """Publish the rows of all small pieces as one piece; a kill in between leaves rows twice, and equal."""
         joined = [piece for source in self.small if (piece := self.sources[source].piece) is not None]
-        hashes, views, vectors = (np.concatenate(parts) for parts in zip(*map(self._read_piece, joined), strict=True))
+        parts = [read_piece(self._open(piece)[0]) for piece in joined]
+        hashes, views, vectors = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         for source in self.small:
             self.sources[source] = Source()
         self.small = []
-        self._publish(hashes, views, vectors)
+        self._publish(hashes, views, vectors, self.environments)
         self.close()
         for piece in joined:
             piece.unlink()
-
-    def _read_piece(self, piece: Path) -> tuple[Hashes, Hashes, Vectors]:
-        """Hashes, views and vectors of a small piece."""
-        file, array = self._open(piece)
-        return file.arrays["hashes"], file.arrays["views"], file.read_rows(array, 0, np.arange(array.shape[1]))
 
     def _read_file(self, source: Source, view: str, rows: Integers) -> Vectors:
         """`(len(rows), D)` of one view of the finished file."""
@@ -298,14 +300,16 @@ class RowStore:
     def _open(self, piece: Path) -> tuple[SealedFile, FeatureArray]:
         """A piece, opened; the last few stay open."""
         if piece not in self.opened:
-            if len(self.opened) >= OPEN_PIECES:
+            if len(self.opened) > max(OPEN_PIECES, len(self.views)):  # repaired files have a view a piece
                 self.opened.popitem(last=False)[1].close()
             self.opened[piece] = SealedFile(piece)
         self.opened.move_to_end(piece)
         return self.opened[piece], self.opened[piece].features["features"]
 
 
-def write_piece(piece: Path, fingerprint: str, hashes: Hashes, views: Hashes, vectors: Vectors) -> None:
+def write_piece(
+    piece: Path, fingerprint: str, hashes: Hashes, views: Hashes, vectors: Vectors, *, environments: Iterable[str]
+) -> None:
     """Publish rows as a sealed file of their own.
 
     Args:
@@ -314,10 +318,16 @@ def write_piece(piece: Path, fingerprint: str, hashes: Hashes, views: Hashes, ve
         hashes: content hash of each row's image.
         views: view name of each row.
         vectors: `(rows, D)` in the storage dtype.
+        environments: where they were computed.
     """
     if not len(hashes) == len(views) == len(vectors):
         raise ValueError(f"{len(hashes)} hashes and {len(views)} views for {len(vectors)} rows")
-    attributes: dict[str, str | int] = {"format": PIECE, "version": VERSION, "fingerprint": fingerprint}
+    attributes: dict[str, str | int] = {
+        "format": PIECE,
+        "version": VERSION,
+        "fingerprint": fingerprint,
+        "environments": json.dumps(sorted(environments)),
+    }
     rows = NewArray((1, *vectors.shape), vectors.dtype.name, one_view(vectors))
     publish_sealed(piece, attributes, {"hashes": hashes, "views": views}, {"features": rows}, spare=False)
 
@@ -341,6 +351,21 @@ def open_piece(piece: Path, spec: FeatureSpec) -> SealedFile | None:
         return file
     file.close()
     return None
+
+
+def environments_in(file: SealedFile) -> set[str]:
+    """Where the rows of a piece were computed."""
+    try:
+        return set(environments_of({"environments": str(file.attributes.get("environments", "[]"))}))
+    except (ValueError, TypeError):
+        return set()
+
+
+def read_piece(file: SealedFile) -> tuple[Hashes, Hashes, Vectors]:
+    """Hashes, views and vectors of the whole rows of a piece."""
+    array = file.features["features"]
+    good = np.flatnonzero(whole_rows(file, array))
+    return file.arrays["hashes"][good], file.arrays["views"][good], file.read_rows(array, 0, good)
 
 
 def whole_rows(file: SealedFile, array: FeatureArray, view: int = 0) -> npt.NDArray[np.bool_]:

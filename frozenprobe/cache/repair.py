@@ -10,14 +10,26 @@ from pathlib import Path
 
 import numpy as np
 
-from frozenprobe.cache.contents import Split
+from frozenprobe.cache.contents import Split, environments_of
 from frozenprobe.cache.growth import require_space
 from frozenprobe.cache.image import Refused
 from frozenprobe.cache.lock import writer_lock
-from frozenprobe.cache.pieces import RowStore, whole_rows, write_piece
+from frozenprobe.cache.pieces import RowStore, environments_in, read_piece, whole_rows, write_piece
 from frozenprobe.cache.sealed import BLOCK_ROWS, Damage, SealedFile, Vectors
-from frozenprobe.cache.store import Features, pieces_folder, require_file, write_features, write_plan
+from frozenprobe.cache.store import (
+    Features,
+    followed,
+    open_plan,
+    piece_files,
+    pieces_folder,
+    plan_path,
+    read_plan,
+    require_file,
+    write_features,
+    write_plan,
+)
 from frozenprobe.cache.verify import DamagedRows, Progress, damaged_rows, open_salvageable, say_damaged
+from frozenprobe.errors import FeatureFileError
 from frozenprobe.publish import sync_folder
 
 BLOCKS_A_PIECE = 8  # blocks of one view that become one piece: 1 MB at D = 1024 in float16
@@ -62,6 +74,7 @@ def repair_features(path: Path, *, break_lock: bool = False, progress: Progress 
         FileInUse: somebody is writing it.
         DiskFull: no space is left; the damaged file is as it was.
     """
+    path = followed(path)
     if not path.is_file() and not pieces_folder(path).is_dir():
         require_file(path)
     with writer_lock(path, break_lock=break_lock):
@@ -78,6 +91,11 @@ def repair_features(path: Path, *, break_lock: bool = False, progress: Progress 
                 rewrite(features, report)
             features.sealed.close()
         report.pieces_dropped = drop_damaged_pieces(path)
+        try:
+            read_plan(path)
+        except FeatureFileError as error:
+            report.problems.append(f"the plan beside it: {error.found}; {error.remedy}")
+            plan_path(path).unlink()
     return report
 
 
@@ -89,7 +107,7 @@ def rewrite(features: Features, report: RepairReport) -> None:
         rows = np.arange(array.shape[1])[images]
         return np.stack([features.sealed.read_rows(array, view, rows) for view in range(array.shape[0])], axis=1)
 
-    require_space(features.path, 0, features.path.stat().st_size)
+    require_space(features.path, finished=features.path.stat().st_size)
     write_features(features.path, features, read_block)
     report.rewritten = True
 
@@ -98,8 +116,12 @@ def take_apart(features: Features, report: RepairReport) -> None:
     """Publish the whole rows as pieces and the index as the plan, then move the damaged file away."""
     path = features.path
     plan = features.contents()
-    require_space(path, features.path.stat().st_size, 0)
-    rows = RowStore(path, plan)
+    require_space(path, pieces=path.stat().st_size)
+    begun = open_plan(path)
+    if begun is not None and begun.spec == plan.spec:  # what the file was growing to
+        plan = begun
+    rows = RowStore(path, features)
+    rows.origin = set(environments_of(features.about))
     for name, split, views in features.splits:
         array = features.array(name)
         hashes = np.array(split.hashes)
@@ -130,7 +152,7 @@ def free_name(path: Path) -> Path:
 def drop_damaged_pieces(path: Path) -> int:
     """Remove damaged pieces beside a file, after publishing their whole rows again; returns how many pieces."""
     dropped = 0
-    for piece in sorted(pieces_folder(path).glob("[0-9]*.h5")):
+    for piece in piece_files(path):
         try:
             file = SealedFile(piece)
         except (Damage, Refused):
@@ -140,11 +162,12 @@ def drop_damaged_pieces(path: Path) -> int:
         for array in file.features.values():
             good = whole_rows(file, array)
             if not good.all():
-                hashes, views = file.arrays["hashes"][good], file.arrays["views"][good]
                 if good.any():
-                    vectors = file.read_rows(array, 0, np.flatnonzero(good))
+                    hashes, views, vectors = read_piece(file)
                     name = f"{piece.stem.split('-')[0]}-{secrets.token_hex(4)}.h5"
-                    write_piece(piece.with_name(name), str(file.attributes["fingerprint"]), hashes, views, vectors)
+                    fingerprint, environments = str(file.attributes["fingerprint"]), environments_in(file)
+                    path = piece.with_name(name)
+                    write_piece(path, fingerprint, hashes, views, vectors, environments=environments)
                 piece.unlink()
                 dropped += 1
         file.close()
@@ -165,6 +188,6 @@ def render_repair(report: RepairReport) -> str:
         lines.append(f"written anew: all {report.kept} rows are whole")
     elif report.pieces_dropped:
         lines.append("to do: run the extract command again, which computes what was dropped")
-    else:
+    elif not report.problems:
         lines.append("nothing to repair")
     return "\n".join(lines)

@@ -10,6 +10,7 @@ specification.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -46,11 +47,12 @@ class DamagedBlock(FeatureFileError):
 
     def __init__(self, path: Path, array: FeatureArray, view: int, block: int, *, images: str = "") -> None:
         rows = array.rows_of(block)
+        file = path.parent.with_suffix("") if path.parent.suffix == ".pieces" else path
         super().__init__(
             "Features as they were written",
             found=f"another checksum in {array.name}, view {view}, rows {rows.start} to {rows.stop - 1}{images}",
             where=path,
-            remedy=f"frozenprobe repair {path}   keeps all other rows; then the extract command again computes these",
+            remedy=f"frozenprobe repair {file}   keeps all other rows; then the extract command again computes these",
         )
         self.array, self.view, self.block = array, view, block
 
@@ -77,6 +79,11 @@ class Seal(NamedTuple):
             spans.append((position, offset - position))
             position = offset + size
         return spans
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether a second copy of the metadata lies behind the data."""
+        return self.size > self.end
 
     def encode(self) -> bytes:
         """The seal as 1,024 bytes: a line for people, JSON, the SHA-256 of both, zeros."""
@@ -174,7 +181,7 @@ class SealedFile:
         size = os.fstat(self.file.fileno()).st_size
         try:
             seal = Seal.decode(self.read_at(size - SEAL_BYTES if spare else 0, SEAL_BYTES))
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, OverflowError, RecursionError) as error:
             raise error if isinstance(error, Damage) else Damage("a seal of other contents") from None
         if seal.size != size and not lenient:
             raise Damage(f"{size:,} bytes, sealed with {seal.size:,}")
@@ -197,6 +204,8 @@ class SealedFile:
         """A feature array and its digests, which have to fit it."""
         if (where.offset, where.bytes) not in self.seal.features or len(where.shape) != 3 or where.shape[2] < 1:
             raise Damage(f"a dataset {name} that is neither among the metadata nor a feature array")
+        if where.dtype not in (np.dtype("<f2"), np.dtype("<f4")):
+            raise Damage(f"a feature array of {where.dtype}: {name}")
         views, rows, dim = where.shape
         digests = self.arrays.pop(name + DIGESTS, None)
         expected = (views, blocks_in(rows), hashlib.sha256().digest_size)
@@ -209,13 +218,19 @@ class SealedFile:
         return tuple(cell.decode() for cell in self.arrays[name].ravel().tolist())
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Bytes of the file; fewer where it ends."""
+        """Bytes of the file; fewer where it ends, or where the disk cannot read it: then the digests tell."""
         parts: list[bytes] = []
         with self.lock:
-            self.file.seek(max(offset, 0))
-            while size > 0 and (part := self.file.read(size)):
-                parts.append(part)
-                size -= len(part)
+            start, end = max(offset, 0), os.fstat(self.file.fileno()).st_size
+            self.file.seek(start)
+            size = min(size, end - start)
+            try:
+                while size > 0 and (part := self.file.read(size)):
+                    parts.append(part)
+                    size -= len(part)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
         return b"".join(parts)
 
     def read_block(self, array: FeatureArray, view: int, block: int) -> Vectors | None:
@@ -308,8 +323,8 @@ def publish_sealed(
 ) -> None:
     """Publish a sealed file; memory stays bounded by one block and the metadata.
 
-    The HDF5 part is laid out in memory first, which tells where the blocks go; their digests, which are metadata, are put
-    into it when all blocks have been written.
+    The HDF5 part is laid out in memory first, which tells where the blocks go; their digests, which are metadata, are
+    put into it when all blocks have been written.
 
     Args:
         path: the final name.

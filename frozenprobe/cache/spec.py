@@ -60,18 +60,21 @@ class FeatureSpec:
             if set(values) != set(kinds) or not all(type(values[name]) is kind for name, kind in kinds.items()):
                 raise ValueError("other fields than this version's")
             return cls(**values)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise FeatureFileError(
                 "A feature specification", found=str(error), where=where, remedy="extract the features again"
             ) from None
 
-    def require_equal(self, wanted: FeatureSpec, *, where: Path, options: Mapping[str, str]) -> None:
+    def require_equal(
+        self, wanted: FeatureSpec, *, where: Path, options: Mapping[str, str], remedy: str | None = None
+    ) -> None:
         """Refuse to go on with a file of another specification than wanted.
 
         Args:
             wanted: the specification asked for.
             where: the existing file.
             options: the option that sets a field, by field name.
+            remedy: what to do in place of leaving the option out.
 
         Raises:
             SpecMismatch: naming the first field that differs, and both values.
@@ -79,10 +82,11 @@ class FeatureSpec:
         for name, have in asdict(self).items():
             want = getattr(wanted, name)
             if have != want:
+                leave = f"leave out {options[name]} to go on with this file, or " if name in options else ""
                 raise SpecMismatch(
                     f"Features with {name} = {want}",
                     found=f"a file of features with {name} = {have}",
                     where=where,
-                    remedy=f"leave out {options.get(name, 'the option')} to go on with this file, "
-                    "or name another file with --out FILE (or remove this one, and the folder of pieces beside it)",
+                    remedy=remedy
+                    or f"{leave}name another file with --out FILE (or remove this one and its folder of pieces)",
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.cache.contents import Contents, Split
+from frozenprobe.cache.contents import Contents, Split, environments_of
 from frozenprobe.cache.image import Refused
 from frozenprobe.cache.sealed import (
     BLOCK_ROWS,
@@ -37,6 +38,7 @@ VERSION = 2
 READ_ROWS = 16 * BLOCK_ROWS  # rows of a view that are read before they become float32
 
 ReadBlock = Callable[[slice, Split, Sequence[str]], Vectors]
+PIECE_NAME = re.compile(r"\d{8}-[0-9a-f]{8}\.h5")
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -112,7 +114,7 @@ def write_features(path: Path, contents: Contents, read_block: ReadBlock) -> Non
 
 def write_plan(path: Path, contents: Contents) -> None:
     """Publish what the feature file `path` will hold, before its rows exist."""
-    publish_sealed(plan_path(path), attributes_of(contents, PLAN), arrays_of(contents), {}, spare=False)
+    publish_sealed(plan_path(path), attributes_of(contents, PLAN), arrays_of(contents), {})
 
 
 def blocks_of(split: Split, views: Sequence[str], read_block: ReadBlock) -> Iterator[Vectors]:
@@ -136,7 +138,7 @@ def attributes_of(contents: Contents, form: str) -> dict[str, str | int]:
         "test_views": len(contents.test_views),
     }
     if contents.sample is not None:
-        attributes["sample_path"] = str(contents.sample.path)
+        attributes["sample_path"] = str(contents.sample.path).encode(errors="replace").decode()
     return attributes
 
 
@@ -211,12 +213,7 @@ def open_sealed(path: Path) -> SealedFile:
     try:
         return SealedFile(path)
     except Refused as error:
-        raise FeatureFileError(
-            "A feature file that frozenprobe wrote, which nobody has added anything to",
-            found=str(error),
-            where=path,
-            remedy="do not use it, and ask where it comes from: frozenprobe writes no such file",
-        ) from None
+        raise refused(path, error) from None
     except Damage as error:
         raise damaged(path, error) from None
     except OSError as error:
@@ -227,6 +224,16 @@ def open_sealed(path: Path) -> SealedFile:
             remedy="check the disk and the permissions; if the message is about locks on a network file system, set "
             "HDF5_USE_FILE_LOCKING=FALSE in the environment",
         ) from None
+
+
+def refused(path: Path, error: Refused) -> FeatureFileError:
+    """The error for a file with right digests that holds what no feature file does."""
+    return FeatureFileError(
+        "A feature file that frozenprobe wrote, which nobody has added anything to",
+        found=str(error),
+        where=path,
+        remedy="do not use it, and ask where it comes from: frozenprobe writes no such file",
+    )
 
 
 def damaged(path: Path, error: Exception) -> FeatureFileError:
@@ -240,7 +247,10 @@ def damaged(path: Path, error: Exception) -> FeatureFileError:
             where=path,
             remedy="name a file that this version of frozenprobe wrote, or extract again (with --out for another name)",
         )
-    rest = salvage(path)
+    try:
+        rest = salvage(path)
+    except Refused as more:
+        return refused(path, more)
     if rest is None:
         remedy = "no row of it can be told from another; move it away and extract again"
     else:
@@ -268,19 +278,50 @@ def features_of(sealed: SealedFile) -> Features:
     return features
 
 
+def piece_files(path: Path) -> list[Path]:
+    """The pieces beside the feature file `path`, in the order they were written."""
+    found = (piece for piece in pieces_folder(path).glob("*.h5") if PIECE_NAME.fullmatch(piece.name))
+    return sorted(found, key=lambda piece: piece.name)
+
+
 def open_plan(path: Path) -> Contents | None:
     """What the feature file `path`, which is being made, will hold.
 
     None if there is no plan, no whole one, or no row yet: then nothing that was paid for holds anybody to it.
     """
-    if not any(pieces_folder(path).glob("[0-9]*.h5")):
+    try:
+        return read_plan(path) if piece_files(path) else None
+    except FeatureFileError:
+        return None
+
+
+def read_plan(path: Path) -> Contents | None:
+    """The plan of the feature file `path`; None if there is none.
+
+    Raises:
+        FeatureFileError: it is damaged.
+    """
+    plan = plan_path(path)
+    if not plan.is_file():
         return None
     try:
-        sealed = SealedFile(plan_path(path))
-    except (OSError, Damage, Refused):
-        return None
+        sealed = salvage(plan)
+    except Refused as error:
+        raise refused(plan, error) from None
+    if sealed is None:
+        raise FeatureFileError(
+            "A whole plan of an unfinished feature file",
+            found="a damaged one: what was typed is forgotten, the rows are not",
+            where=plan,
+            remedy="run the extract command again, with all the options that it had",
+        )
     sealed.close()
     return contents_of(sealed, PLAN)
+
+
+def followed(path: Path) -> Path:
+    """The file that is written when `path` is: what a link leads to, not the link."""
+    return path.resolve() if path.is_symlink() else path
 
 
 def contents_of(sealed: SealedFile, form: str) -> Contents:
@@ -300,7 +341,7 @@ def contents_of(sealed: SealedFile, form: str) -> Contents:
     try:
         contents = parse_contents(sealed)
         check_contents(contents)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise contradiction(sealed.path, f"{type(error).__name__}: {error}") from None
     return contents
 
@@ -356,6 +397,11 @@ def check_contents(contents: Contents) -> None:
     Raises:
         ValueError: what does not fit.
     """
+    if contents.spec.storage_dtype not in ("float16", "float32"):
+        raise ValueError(f"features stored as {contents.spec.storage_dtype}")
+    if "name" not in dict(json.loads(contents.spec.preprocessing)):
+        raise ValueError("a preprocessing without a name")
+    environments_of(contents.about)  # raises ValueError if it is no list
     if contents.test_views[:1] != ("clean",) or len(set(contents.views)) < len(contents.views):
         raise ValueError(f"views {contents.views}, of which {len(contents.test_views)} are test-time views")
     if list(contents.class_names) != sorted(set(contents.class_names)):

@@ -14,8 +14,17 @@ from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.image import Refused
 from frozenprobe.cache.pieces import RowStore, whole_rows
 from frozenprobe.cache.sealed import Damage, SealedFile, salvage
-from frozenprobe.cache.store import Features, features_of, open_plan, open_sealed, pieces_folder, require_file
-from frozenprobe.errors import some
+from frozenprobe.cache.store import (
+    Features,
+    features_of,
+    open_sealed,
+    piece_files,
+    pieces_folder,
+    read_plan,
+    refused,
+    require_file,
+)
+from frozenprobe.errors import FeatureFileError, some
 from frozenprobe.images import ImageFinder
 
 Progress = Callable[[str, int, int], None]
@@ -38,6 +47,7 @@ class VerifyReport:
         path: the feature file.
         finished: whether there is a finished file, or only rows that wait for one.
         images: training and test images.
+        image_problems: what is wrong with the images that were compared.
         rows: rows that were read in the finished file.
         bytes: bytes that were read.
         problems: what is wrong, a sentence each.
@@ -55,6 +65,7 @@ class VerifyReport:
     bytes: int = 0
     problems: list[str] = field(default_factory=list)
     damaged: list[DamagedRows] = field(default_factory=list)
+    image_problems: list[str] = field(default_factory=list)
     planned: int = 0
     there: int = 0
     pieces: int = 0
@@ -63,7 +74,7 @@ class VerifyReport:
     @property
     def sound(self) -> bool:
         """Whether there is a finished file and nothing is wrong."""
-        return self.finished and not self.problems
+        return self.finished and not self.problems and not self.image_problems
 
 
 def verify_features(path: Path, *, images: Path | None = None, progress: Progress | None = None) -> VerifyReport:
@@ -91,7 +102,7 @@ def verify_features(path: Path, *, images: Path | None = None, progress: Progres
     plan = verify_pieces(path, features, report)
     contents = features or plan
     if images is not None and contents is not None:
-        report.images_checked = verify_images(contents, images, report.problems, progress)
+        report.images_checked = verify_images(contents, images, report.image_problems, progress)
     return report
 
 
@@ -102,14 +113,19 @@ def open_salvageable(path: Path) -> tuple[Features, list[str]]:
         FeatureFileError: neither copy is whole, or it is no feature file.
     """
     damages = []
-    for spare, what in ((False, "seal or metadata"), (True, "spare copy of seal and metadata")):
-        try:
-            SealedFile(path, spare=spare).close()
-        except Damage as error:
-            damages.append(f"{what}: {error}")
-        except (Refused, OSError):
-            open_sealed(path)  # says what is wrong
-    sealed = salvage(path) if damages else None
+    spare_is_kept = True
+    try:
+        for spare, what in ((False, "seal or metadata"), (True, "spare copy of seal and metadata")):
+            try:
+                file = SealedFile(path, spare=spare)
+            except Damage as error:
+                damages += [f"{what}: {error}"] if spare_is_kept else []
+            else:
+                spare_is_kept = file.seal.has_spare
+                file.close()
+        sealed = salvage(path) if damages else None
+    except Refused as error:
+        raise refused(path, error) from None
     return features_of(sealed or open_sealed(path)), damages
 
 
@@ -126,7 +142,7 @@ def damaged_rows(features: Features, progress: Progress | None = None) -> Iterat
         array = features.array(name)
         for number, view in enumerate(views):
             good = whole_rows(features.sealed, array, number)
-            rows = tuple(np.flatnonzero(~good & split.usable).tolist())
+            rows = tuple(np.flatnonzero(~good).tolist())  # those of unusable images are zeros, and whole as such
             done += array.blocks
             if progress is not None:
                 progress("verifying blocks", done, total)
@@ -140,11 +156,13 @@ def verify_pieces(path: Path, features: Features | None, report: VerifyReport) -
     Returns:
         the plan, if there is one.
     """
-    for piece in sorted(pieces_folder(path).glob("[0-9]*.h5")):
-        report.pieces += 1
-        report.bytes += piece.stat().st_size
+    for piece in piece_files(path):
         try:
+            report.bytes += piece.stat().st_size
+            report.pieces += 1
             file = SealedFile(piece)
+        except FileNotFoundError:
+            continue  # its writer has joined it with others, or finished
         except (Damage, Refused) as error:
             report.problems.append(f"piece {piece.name}: {error}")
             continue
@@ -152,7 +170,11 @@ def verify_pieces(path: Path, features: Features | None, report: VerifyReport) -
         if bad:
             report.problems.append(f"piece {piece.name}: {bad} rows")
         file.close()
-    plan = open_plan(path)
+    try:
+        plan = read_plan(path)
+    except FeatureFileError as error:
+        report.problems.append(f"the plan beside it: {error.found}")
+        plan = None
     if plan is not None:
         same = features is not None and features.spec == plan.spec
         rows = RowStore(path, plan, features if same else None)
@@ -171,7 +193,7 @@ def verify_images(contents: Contents, root: Path, problems: list[str], progress:
         finder = ImageFinder(root / name if (root / name).is_dir() else root)
         for image, content_hash in zip(split.ids, split.hashes, strict=True):
             path = finder.find(image)
-            if path is None:
+            if path is None or path in finder.outside:
                 lost.append(f"{name} {image}")
             elif hashlib.sha256(path.read_bytes()).hexdigest() != content_hash:
                 changed.append(f"{name} {image}")
@@ -201,12 +223,18 @@ def render_verification(report: VerifyReport) -> str:
             f"{what}: {report.there} of {report.planned} rows are there ({share:.1%}), {report.pieces} pieces; {read}"
         )
     elif report.pieces:
-        lines.append(f"{report.pieces} pieces beside it that no plan needs")
+        lines.append(
+            f"{report.pieces} pieces beside it that no plan needs: rows of photos that left or of views not asked for, "
+            f"used if they are asked for again (to free the space, remove {pieces_folder(report.path)})"
+        )
     if report.images_checked is not None:
         lines.append(f"images: {report.images_checked} compared with their hashes")
+    lines += [f"  images: {problem}" for problem in report.image_problems]
     lines += [f"  damaged: {problem}" for problem in report.problems]
     if report.problems:
         lines.append(f"to do: frozenprobe repair {report.path}   and then the extract command again")
+    elif report.image_problems:
+        lines.append("to do: run the extract command again, so that the file follows the images")
     elif report.finished:
         lines.append("sound: every byte is what was written, every number is finite")
     else:

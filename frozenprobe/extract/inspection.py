@@ -14,7 +14,7 @@ import numpy as np
 
 from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.store import Features
-from frozenprobe.errors import ImageError, some
+from frozenprobe.errors import ImageError, UnreadableImage, some
 from frozenprobe.extract.decode import check_image
 from frozenprobe.extract.loader import read_image
 from frozenprobe.extract.settings import ExtractRequest
@@ -24,6 +24,7 @@ from frozenprobe.tables import Table
 
 log = logging.getLogger("frozenprobe")
 
+QUEUED = 1000  # images
 Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 
 
@@ -73,9 +74,15 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress) -> Insp
         progress=progress,
     )
     for table, what in ((train, "training"), (test, "test")):
-        errors = [bad[path] for path in table.paths if path in bad] if table is not None else []
+        if table is None:
+            continue
+        errors = [bad[path] for path in table.paths if path in bad]
         if errors and not request.skip_bad:
             raise all_bad(errors, what)
+        paid_for, named = known_ids(target.existing, what), zip(table.ids, table.paths, strict=True)
+        lost = [bad[path] for name, path in named if name in paid_for and isinstance(bad.get(path), UnreadableImage)]
+        if lost:
+            raise all_bad(lost, what)
     by_path = dict(zip(paths, hashes, strict=True))
     kept = train.take([row for row, path in enumerate(train.paths) if path not in bad])
     gone = sorted(set(train.class_names) - set(kept.class_names))
@@ -94,6 +101,12 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress) -> Insp
         paths={by_path[path]: path for path in paths if path not in bad},
         skipped=[f"{path}: {error.found}" for path, error in bad.items()],
     )
+
+
+def known_ids(existing: Features | None, what: str) -> set[str]:
+    """Ids of the images in the existing file: one that cannot be read for a moment must not cost its rows."""
+    split = None if existing is None else existing.train if what == "training" else existing.test
+    return set(split.ids) if split is not None else set()
 
 
 def keep_columns(table: ImageTable, old: Contents, request: ExtractRequest, where: Path) -> ImageTable:
@@ -190,11 +203,13 @@ def inspect_images(
     hashes: list[str] = []
     bad: dict[Path, ImageError] = {}
     with ThreadPoolExecutor(threads) as pool:
-        for path, (content_hash, error) in zip(paths, pool.map(inspect, paths), strict=True):
-            hashes.append(content_hash)
-            if error is not None:
-                bad[path] = error
-            progress("checking images", len(hashes), len(paths))
+        for start in range(0, len(paths), QUEUED):  # a pool keeps 2 kB for every image that waits
+            queued = paths[start : start + QUEUED]
+            for path, (content_hash, error) in zip(queued, pool.map(inspect, queued), strict=True):
+                hashes.append(content_hash)
+                if error is not None:
+                    bad[path] = error
+                progress("checking images", len(hashes), len(paths))
     return hashes, bad
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from frozenprobe.errors import ImageError
+from frozenprobe.errors import ImageError, UnreadableImage
 from frozenprobe.extract.decode import decode_image
 from frozenprobe.extract.preprocessing import Preprocessing, cut_test_view
 from frozenprobe.extract.recipes import View, cut_view, make_recipe, view_generator
@@ -114,12 +114,12 @@ def read_image(path: Path) -> bytes:
     """A file's bytes.
 
     Raises:
-        ImageError: it cannot be read.
+        UnreadableImage: it cannot be read.
     """
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ImageError(
+        raise UnreadableImage(
             "A readable image", found=str(error), where=path, remedy="check the file and its permissions"
         ) from None
 

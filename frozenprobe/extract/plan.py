@@ -6,7 +6,6 @@ from pathlib import Path
 
 from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.pieces import RowStore
-from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.inspection import Inspected
 from frozenprobe.extract.loader import Job, augmented_name
@@ -30,8 +29,8 @@ def plan_contents(target: Target, images: Inspected) -> Contents:
     )
 
 
-def require_same_set(images: Inspected, existing: Features | None, out: Path) -> int:
-    """How many images leave the file because they are no longer there.
+def require_same_set(images: Inspected, existing: Contents | None, out: Path) -> int:
+    """How many images leave the finished or begun file because they are no longer there.
 
     Raises:
         FrozenprobeError: all of them would: this is another set of images, and the file was paid for.
@@ -42,10 +41,10 @@ def require_same_set(images: Inspected, existing: Features | None, out: Path) ->
     gone = sum(content_hash not in there for content_hash in existing.train.hashes)
     if gone == len(existing.train):
         raise FrozenprobeError(
-            "The training images that the existing feature file was made of, or some of them",
+            "The training images that the existing feature file was made of (or is being made of), or some of them",
             found="none of them: these are other images",
             where=out,
-            remedy="name another file for them with --out FILE (or remove this one)",
+            remedy="name another file for them with --out FILE (or remove this one and the folder of pieces beside it)",
         )
     return gone
 

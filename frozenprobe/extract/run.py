@@ -86,8 +86,8 @@ def extract_into(target: Target, request: ExtractRequest, *, device: torch.devic
     start = time.perf_counter()
     log.info("\n  ".join([f"backbone {target.info.name}", *remarks_of(target.info, target.settled)]))
     images = inspect(request, target, progress)
-    gone = require_same_set(images, target.existing, target.out)
-    if gone:
+    gone = require_same_set(images, target.existing or target.begun, target.out)
+    if gone and target.existing:
         log.info("%d training images are no longer there and leave the feature file", gone)
     contents = plan_contents(target, images)
     rows = RowStore(target.out, contents, target.existing)
@@ -125,12 +125,13 @@ def compute(
     backbone = target.load()
     embedder = Embedder(backbone, device, target.dtype)
     settings = ViewSettings(backbone.preprocessing, target.settled.recipe, target.settled.seed, request.max_pixels)
-    known, here = environments_of(rows.contents.about), describe_environment(device)
+    known, here = {*environments_of(rows.contents.about), *rows.environments}, describe_environment(device)
     if here not in known and rows.there:
-        require_same_rows(rows, paths, settings, embedder, known=known, where=target.out)
+        require_same_rows(rows, paths, settings, embedder, known=sorted(known), where=target.out)
     about = describe(backbone, target.settled) | {"environments": json.dumps(sorted({*known, here}))}
     contents = replace(rows.contents, dim=rows.dim or backbone.info.dim, about=about)
     begin(target.out, rows, contents)
+    rows.origin = {here}
     workers = request.workers
     if workers is None:
         workers = available_cores() if device.type != "cpu" else 0

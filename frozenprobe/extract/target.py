@@ -13,7 +13,7 @@ import torch
 
 from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.spec import FeatureSpec
-from frozenprobe.cache.store import Features, open_features, open_plan, plan_path
+from frozenprobe.cache.store import Features, followed, open_features, open_plan, plan_path
 from frozenprobe.errors import FrozenprobeError, unknown_name
 from frozenprobe.extract.backbones import BackboneInfo, WeightsOptions, find_backbone, load_backbone
 from frozenprobe.extract.compute import choose_dtype
@@ -110,7 +110,7 @@ def open_target(request: ExtractRequest, device: torch.device) -> Target:
     check_numbers(request)
     choices, backbone = request.choices, None
     first = settle(choices, None)
-    out = request.out or default_path(first.backbone, first.recipe)
+    out = followed(request.out or default_path(first.backbone, first.recipe))
     state = state_of(out)
     existing = open_features(out) if out.exists() else None
     begun = open_plan(out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,8 @@ import pytest
 
 from frozenprobe.cache import sealed, store
 from frozenprobe.cache.image import write_tree
+from frozenprobe.cache.info import file_facts
+from frozenprobe.cache.repair import repair_features
 from frozenprobe.cache.sealed import SEAL_BYTES, Seal
 from frozenprobe.cache.store import arrays_of, attributes_of, open_features
 from frozenprobe.cache.verify import verify_features
@@ -169,6 +172,49 @@ def test_a_forged_file_is_refused_for_what_it_does_and_without_its_weight(attack
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
+def deep(file: h5py.File) -> None:
+    file.attrs["about"] = np.bytes_("[" * 30_000)
+
+
+def deep_spec(file: h5py.File) -> None:
+    file.attrs["spec"] = np.bytes_("[" * 30_000)
+
+
+def with_spec(**changes: str) -> Callable[[h5py.File], None]:
+    spec = replace(SMALL.contents().spec, **changes)
+
+    def change(file: h5py.File) -> None:
+        file.attrs["spec"], file.attrs["fingerprint"] = np.bytes_(spec.canonical()), np.bytes_(spec.fingerprint())
+
+    return change
+
+
+def environments(file: h5py.File) -> None:
+    file.attrs["about"] = np.bytes_('{"environments": "not a list"}')
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [deep, deep_spec, environments, with_spec(storage_dtype="int8"), with_spec(storage_dtype="foo"),
+     with_spec(preprocessing="no JSON"), with_spec(preprocessing="[]")],
+)  # fmt: skip
+def test_texts_that_are_not_what_they_should_be_are_refused(attack, tmp_path):
+    path = tmp_path / "f.h5"
+    forge(path, attack)
+    for call in (open_features, verify_features, repair_features, file_facts):
+        with pytest.raises(FeatureFileError):
+            call(path)
+
+
+def test_a_forged_file_that_is_damaged_too_is_refused_all_the_same(tmp_path):
+    path = tmp_path / "f.h5"
+    forge(path, external_link)
+    path.write_bytes(path.read_bytes() + b"x")
+    for call in (open_features, verify_features, repair_features, file_facts):
+        with pytest.raises(FeatureFileError, match="a soft or external link"):
+            call(path)
+
+
 def test_the_forger_of_these_tests_can_make_a_good_file(tmp_path):
     """Else everything above would be refused for a reason of its own."""
     path, good = tmp_path / "f.h5", tmp_path / "good.h5"
@@ -190,15 +236,21 @@ def test_spans_beyond_the_file_are_refused_before_anything_is_allocated(tmp_path
         seal._replace(features=((10, 20),)),
         seal._replace(features=((-5, huge),)),
         seal._replace(size=seal.size + 1),
+        seal._replace(end=1 << 33, size=1 << 33, features=()),
     ):
         path.write_bytes(forged.encode() + content[SEAL_BYTES:])
         with pytest.raises(FeatureFileError):
             open_features(path)
 
 
-@pytest.mark.parametrize(
-    "json", [b"[]", b"{}", b"null", b'{"size": "a"}', b'{"size": 1, "end": 2, "features": [1], "metadata": 0}']
-)
+OTHER_JSON = [
+    *(b"[]", b"{}", b"null", b'{"size": "a"}', b'{"size": 1, "end": 2, "features": [1], "metadata": 0}'),
+    b'{"features": [[1e999, 1]], "size": 1, "end": 1, "metadata": ""}',
+    b'{"features": ' + b"[" * 400 + b"]" * 400 + b', "size": 1, "end": 1, "metadata": ""}',
+]
+
+
+@pytest.mark.parametrize("json", OTHER_JSON)
 def test_a_seal_of_other_contents_is_damage(tmp_path, json):
     text = sealed.MAGIC + json + b"\n"
     block = (text + hashlib.sha256(text).hexdigest().encode() + b"\n").ljust(SEAL_BYTES, b"\0")
