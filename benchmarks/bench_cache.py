@@ -90,10 +90,10 @@ def fold(path: Path, images: int, first: int = 0) -> None:
 
 
 def read(path: Path, views: list[int]) -> None:
-    """Read some views of all images, 8192 images at a time."""
+    """Read some views of all images, 1024 images at a time."""
     features = open_features(path)
-    for start in range(0, len(features.train), 8192):
-        assert features.read("train", views, slice(start, start + 8192)).any()
+    for start in range(0, len(features.train), 1024):
+        assert features.read("train", views, slice(start, start + 1024)).any()
 
 
 def write_plainly(path: Path, size: int) -> None:

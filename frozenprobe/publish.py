@@ -28,21 +28,33 @@ def published(path: Path) -> Iterator[BinaryIO]:
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a file was wanted, this is a folder", str(path))
-    make_folder(path.parent)
     aside = path.with_name(f".{secrets.token_hex(4)}.partial.{path.name}")
     try:
-        with open(aside, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-        sync_folder(path.parent)
+        with telling_full(path):
+            make_folder(path.parent)
+            with open(aside, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+            sync_folder(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def telling_full(path: Path) -> Iterator[None]:
+    """Turn the system's word that no space is left into an error that says what to do.
+
+    Raises:
+        DiskFull: no space is left for `path`.
+    """
+    try:
+        yield
     except OSError as error:
         if error.errno in FULL:
             raise DiskFull(path, str(error.strerror)) from None
         raise
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def publish_bytes(path: Path, content: bytes | memoryview) -> None:

@@ -15,8 +15,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from frozenprobe.cache.store import pieces_folder
-from frozenprobe.errors import DiskFull, FileInUse
-from frozenprobe.publish import FULL, make_folder, remove_partials
+from frozenprobe.errors import FileInUse
+from frozenprobe.publish import make_folder, remove_partials, telling_full
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ def writer_lock(path: Path, *, break_lock: bool = False) -> Iterator[None]:
         FileInUse: another process holds it; says which.
     """
     lock = path.with_name(path.name + ".lock")
-    make_folder(path.parent)
+    with telling_full(lock):
+        make_folder(path.parent)
     me = this_process()
     while not create(lock, me):
         holder = read_holder(lock)
@@ -125,18 +126,15 @@ def create(lock: Path, holder: Holder) -> bool:
     """
     aside = lock.with_name(f".{secrets.token_hex(4)}.partial.{lock.name}")
     try:
-        with open(aside, "wb") as file:
-            file.write(json.dumps(asdict(holder)).encode())
-        try:
-            os.link(aside, lock)  # unlike a rename, refuses to replace
-        except FileExistsError:
-            return False
-        except OSError:  # a file system without hard links
-            return create_plainly(lock, holder)
-    except OSError as error:
-        if error.errno in FULL:
-            raise DiskFull(lock, str(error.strerror)) from None
-        raise
+        with telling_full(lock):
+            with open(aside, "wb") as file:
+                file.write(json.dumps(asdict(holder)).encode())
+            try:
+                os.link(aside, lock)  # unlike a rename, refuses to replace
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without hard links
+                return create_plainly(lock, holder)
     finally:
         aside.unlink(missing_ok=True)
     return True

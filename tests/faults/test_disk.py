@@ -80,7 +80,7 @@ def test_a_disk_that_is_full_at_any_write_loses_nothing(name, tmp_path, faults, 
         extract(kept / "f.h5", before)
     if name == "merge":
         extract(kept / "other.h5", OTHER)
-    calls, step, struck = 0, faults(5, 1), True
+    calls, step, struck = 0, faults(3, 1), True
     errors = 0
     while struck:
         folder = shutil.copytree(kept, tmp_path / str(calls))
