@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from frozenprobe.errors import ImageError
+from frozenprobe.errors import ImageError, UnreadableImage
 from frozenprobe.extract import inspection
 from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions
 from frozenprobe.extract.inspection import Inspected, all_bad, inspect, inspect_images, limited, make_split
+from frozenprobe.extract.loader import read_image
 from frozenprobe.extract.run import extract_features, ignore_progress
 from frozenprobe.extract.settings import Choices, ExtractRequest
 from frozenprobe.extract.target import open_target
@@ -163,3 +165,12 @@ def test_split_keeps_groups_and_folds(request_: ExtractRequest) -> None:
     split = make_split(table, {path: path.name for path in table.paths}, {})
     assert (split.groups, split.folds) == (table.groups, table.folds)
     assert split.hashes == tuple(path.name for path in table.paths)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_pipe_with_the_name_of_an_image_is_a_bad_image_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(UnreadableImage, match="no regular file"):
+        read_image(tmp_path / "pipe.jpg")
+    with pytest.raises(UnreadableImage, match="no regular file"):
+        read_image(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -117,6 +118,8 @@ def read_image(path: Path) -> bytes:
         UnreadableImage: it cannot be read.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe waits for ever, a device may never end
+            raise OSError("no regular file (a folder, a pipe or a device)")
         return path.read_bytes()
     except OSError as error:
         raise UnreadableImage(
