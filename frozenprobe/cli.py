@@ -26,6 +26,7 @@ from frozenprobe.extract.settings import (
 )
 from frozenprobe.jsontext import to_json
 from frozenprobe.probe.options import DEFAULT_FOLDS, HEADS, SCALES, ProbeOptions
+from frozenprobe.publish import FULL
 from frozenprobe.sources import CsvColumns, ImageSources
 
 FILE = click.Path(path_type=Path)
@@ -48,6 +49,8 @@ class Commands(click.Group):
             if error.errno is None or isinstance(error, BrokenPipeError):
                 raise
             click.echo(f"error: {error.strerror}" + (f": {error.filename}" if error.filename else ""), err=True)
+            if error.errno in FULL:
+                click.echo("  to do:  free some space and run the same command again", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("\nstopped; what is finished is kept, and the same command goes on from there", err=True)
@@ -140,6 +143,7 @@ class ProgressPrinter:
 @click.option("--skip-bad", is_flag=True, help="Leave bad training images out; keep bad test images unanswered.")
 @click.option("--max-pixels", type=int, default=MAX_PIXELS, show_default=True, help="Larger images count as bad.")
 @click.option("--limit", type=int, help="Smoke run on about so many images; a full run reuses its rows.")
+@click.option("--drop-missing", is_flag=True, help="Let more than half of the file's training images leave it.")
 @click.option("--allow-outside", is_flag=True, help="Let --train-csv name images outside of --train.")
 @break_lock
 @as_json
@@ -166,7 +170,7 @@ def extract(as_json: bool, **given: Any) -> None:
             weights_options=weights_options if weights_options != WeightsOptions() else None,
         ),
         **{name: given[name] for name in ("out", "device", "batch_size", "workers", "skip_bad", "max_pixels")},
-        **{name: given[name] for name in ("limit", "break_lock")},
+        **{name: given[name] for name in ("limit", "drop_missing", "break_lock")},
     )
     report = extract_features(request, ProgressPrinter())
     print_json(asdict(report)) if as_json else click.echo(render_report(report))
@@ -258,7 +262,11 @@ def info(file: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("file", type=FILE)
-@click.option("--images", type=FILE, help="Folder of the images: hash them again, and compare.")
+@click.option(
+    "--images",
+    type=FILE,
+    help="Folder with train/ and test/ (or the training folder): hash and compare.",
+)
 @as_json
 @click.pass_context
 def verify(ctx: click.Context, file: Path, images: Path | None, as_json: bool) -> None:

@@ -71,7 +71,8 @@ def publish_text(path: Path, content: str) -> None:
 def remove_partials(folder: Path, name: str = "*") -> None:
     """Remove what killed writers left aside in `folder`. Only for who knows that no other is writing."""
     for aside in folder.glob(f".????????.partial.{name}"):
-        aside.unlink(missing_ok=True)
+        if not aside.is_dir():
+            aside.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:

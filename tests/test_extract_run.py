@@ -24,6 +24,7 @@ from torchvision.transforms import InterpolationMode
 
 from frozenprobe.cache import growth
 from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.repair import repair_features
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError, ImageError, SpecMismatch
 from frozenprobe.extract import run
@@ -648,6 +649,24 @@ def test_image_that_cannot_be_read_for_a_moment_does_not_lose_its_rows(
         patch.setattr(Path, "read_bytes", hiccup)
         report = extract_features(replace(request_, skip_bad=True))
     assert report.skipped == [f"{lost}: [Errno 5] Input/output error"]
+
+
+def test_damaged_rows_stop_a_growth_before_anything_is_computed(
+    request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, features = extracted(request_)
+    content = bytearray(request_.out.read_bytes())
+    content[features.array("train").offset] ^= 1
+    request_.out.write_bytes(content)
+    with monkeypatch.context() as patch:
+        kill_after(patch, RowStore, "add")
+        with pytest.raises(FrozenprobeError, match="12 rows of train, view clean"):
+            extract_features(choosing(request_, views=3))
+    repair_features(request_.out)
+    report, after = extracted(choosing(request_, views=3))
+    assert report.computed == 12 + 12
+    assert "f.h5.damaged, which repair put aside, is no longer needed" in render_report(report)
+    assert len(after.augmented_views) == 3
 
 
 def test_link_to_a_feature_file_stays_a_link(request_: ExtractRequest, tmp_path: Path) -> None:

@@ -32,6 +32,11 @@ def leave(file: Path, **changes: object) -> Path:
     return lock
 
 
+def with_pid(pid: object) -> str:
+    """A lock of a holder with a strange process number."""
+    return json.dumps(asdict(replace(this_process(), pid=pid)))
+
+
 def ended_process() -> int:
     """The pid of a process that is no more."""
     child = subprocess.Popen([sys.executable, "-c", ""])
@@ -118,7 +123,10 @@ def test_a_lock_of_another_machine_is_explained_and_can_be_broken(file):
     assert not lock.exists()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}'])
+CONTENTS = ["", "{", "[]", '{"pid": 1}', '"x"', "[" * 5000, "x" * 20_000, *map(with_pid, ("12", None, 10**20, -1))]
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids=range(len(CONTENTS)))
 def test_a_lock_that_says_nothing_is_respected_and_can_be_broken(file, content):
     """Its writer was killed in the very moment, or is about to write it."""
     lock = file.with_name("f.h5.lock")
@@ -131,14 +139,34 @@ def test_a_lock_that_says_nothing_is_respected_and_can_be_broken(file, content):
 
 
 def test_who_was_broken_in_on_does_not_remove_the_others_lock(file):
-    lock = file.with_name("f.h5.lock")
     with writer_lock(file):
-        with writer_lock(file, break_lock=True):
-            other = lock.read_text()
-            leave(file, token="a third")
-        assert lock.exists()
-        assert lock.read_text() != other
-    assert json.loads(lock.read_text())["token"] == "a third"
+        leave(file, token="another's by now")
+    assert json.loads(file.with_name("f.h5.lock").read_text())["token"] == "another's by now"
+
+
+def test_the_lock_of_a_living_process_of_this_machine_is_not_broken(file):
+    """Two writers would undo each other's work; whoever wants it can stop the process."""
+    with writer_lock(file), pytest.raises(FileInUse, match="of this machine"), writer_lock(file, break_lock=True):
+        pass
+
+
+def test_a_folder_with_the_name_of_the_lock_is_told_and_left_alone(file):
+    lock = file.with_name("f.h5.lock")
+    lock.mkdir()
+    for break_lock in (False, True):
+        with (
+            pytest.raises(FileInUse, match="a folder with the name of the lock"),
+            writer_lock(file, break_lock=break_lock),
+        ):
+            pass
+    assert [each.name for each in file.parent.iterdir()] == ["f.h5.lock"]
+
+
+def test_what_is_printed_of_a_lock_is_printable(file):
+    leave(file, host="node\x1b[31m\n7", command="a\nb")
+    with pytest.raises(FileInUse) as caught, writer_lock(file):
+        pass
+    assert "on node[31m7 (ab)" in caught.value.found
 
 
 def test_half_written_files_of_killed_writers_are_removed_and_no_others(file):

@@ -174,6 +174,14 @@ def test_new_images_of_a_killed_growth_are_folded_in_and_the_rest_still_goes_on(
     assert holds(path, grown)
 
 
+def test_a_growth_that_was_killed_when_all_was_computed_is_folded_in(files):
+    path = files[0]
+    begun(path, replace(A, views=4), 3)  # the last of 14 rows
+    merge_features([path])
+    assert holds(path, replace(A, views=4))
+    assert sorted(each.name for each in path.parent.iterdir()) == ["a.h5", "b.h5"]
+
+
 def test_views_of_a_killed_growth_wait_until_every_image_has_them(files):
     path = files[0]
     begun(path, replace(A, views=4), 1)

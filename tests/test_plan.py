@@ -138,7 +138,13 @@ def test_other_images_under_the_name_of_an_existing_file_are_refused() -> None:
     """A file that cost hours must not be emptied because --out was forgotten; a few images less are fine."""
     existing = opened()
     assert require_same_set(images(split("x", "y")), None, existing.path) == 0
-    assert require_same_set(images(split("x", "f", "b")), existing, existing.path) == 4
+    assert require_same_set(images(split("x", "f", "b", "a")), existing, existing.path) == 3
+    with pytest.raises(FrozenprobeError, match=r"4 of them missing: 0\.jpg, 2\.jpg") as caught:
+        require_same_set(images(split("f", "b")), existing, existing.path)
+    assert "--drop-missing" in caught.value.remedy
+    assert require_same_set(images(split("f", "b")), existing, existing.path, drop_missing=True) == 4
+    with pytest.raises(FrozenprobeError, match="these are other images"):
+        require_same_set(images(split("x", "y")), existing, existing.path, drop_missing=True)
     with pytest.raises(FrozenprobeError, match="none of them: these are other images") as caught:
         require_same_set(images(split("x", "y")), existing, existing.path)
     assert caught.value.where == str(existing.path)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from frozenprobe.cache import growth, verify
 from frozenprobe.cache.growth import finish
 from frozenprobe.cache.info import file_facts
+from frozenprobe.cache.lock import writer_lock
+from frozenprobe.cache.merge import merge_features
 from frozenprobe.cache.pieces import RowStore
 from frozenprobe.cache.repair import render_repair, repair_features
-from frozenprobe.cache.sealed import SEAL_BYTES, Seal, SealedFile
+from frozenprobe.cache.sealed import SEAL_BYTES, FeatureArray, NewArray, Seal, SealedFile, publish_sealed
 from frozenprobe.cache.store import open_features
 from frozenprobe.cache.verify import render_verification, verify_features
 from frozenprobe.errors import FeatureFileError, FileInUse, FrozenprobeError
@@ -115,8 +119,6 @@ def test_repair_keeps_the_damaged_file_beside_and_never_replaces_an_earlier_one(
 
 
 def test_repair_does_not_touch_a_file_that_is_being_written(path):
-    from frozenprobe.cache.lock import writer_lock
-
     flip(path, place(path, "train", 1))
     with writer_lock(path), pytest.raises(FileInUse):
         repair_features(path)
@@ -345,7 +347,9 @@ def test_a_file_without_a_spare_copy_is_sound(path):
     """Other writers may leave it out."""
     content = path.read_bytes()
     seal = Seal.decode(content[:SEAL_BYTES])
-    path.write_bytes(seal._replace(size=seal.end).encode() + content[SEAL_BYTES : seal.end])
+    publish_sealed(path, *parts_of(SealedFile(path)), spare=False)
+    assert path.stat().st_size < len(content) - SEAL_BYTES
+    assert seal.spare is not None
     assert verify_features(path).sound
     assert holds(path, A)
 
@@ -366,3 +370,69 @@ def test_pieces_that_vanish_while_they_are_read_have_found_their_place(path, mon
     begun(path, replace(A, views=4), 2)
     monkeypatch.setattr(verify, "piece_files", lambda path: [path.with_name("f.h5.pieces") / "00000009-00000000.h5"])
     assert verify_features(path).problems == []
+
+
+def parts_of(file: SealedFile) -> tuple[dict, dict, dict]:
+    """What publish_sealed made a file of."""
+    features = {
+        name: NewArray(array.shape, array.dtype.name, blocks_of(file, array)) for name, array in file.features.items()
+    }
+    return file.attributes, file.arrays, features
+
+
+def blocks_of(file: SealedFile, array: FeatureArray) -> Iterator[np.ndarray]:
+    for block in range(array.blocks):
+        yield np.stack([file.read_block(array, view, block) for view in range(array.shape[0])])
+
+
+def open_for_writing(file: h5py.File) -> None:
+    """Nothing but that."""
+
+
+def add_a_note(file: h5py.File) -> None:
+    file.attrs["note"] = "hello"
+
+
+def add_a_dataset(file: h5py.File) -> None:
+    file["mine"] = np.arange(10_000)
+
+
+def rename_a_class(file: h5py.File) -> None:
+    file["class_names"][0] = "xx"
+
+
+@pytest.mark.parametrize("change", [open_for_writing, add_a_note, add_a_dataset, rename_a_class])
+def test_what_another_program_does_to_the_file_can_be_undone(path, change):
+    """h5py.File(f, "a"), the innocent way: not a row is lost."""
+    before = path.read_bytes()
+    with h5py.File(path, "r+") as file:
+        change(file)
+    report = repair_features(path)
+    assert (report.kept, report.dropped) == (ROWS, [])
+    assert path.read_bytes() == before
+
+
+def test_the_test_folder_is_looked_for_beside_the_training_folder(path, tmp_path):
+    folder = photos(tmp_path / "data", path)
+    assert verify_features(path, images=folder / "train").sound
+
+
+def test_rows_that_are_no_numbers_never_get_into_another_file(path):
+    """Neither by growing nor by merging: the error names the image and the way out."""
+    features = open_features(path)
+    vectors = features.read("train", range(4))
+    vectors[2, 3, 0] = np.inf
+    broken = rewrite(features, "broken.h5", vectors=vectors)
+    before = broken.path.read_bytes()
+    for call in (lambda: merge_features([broken.path], out=path), lambda: extract(broken.path, replace(A, views=3))):
+        with pytest.raises(FrozenprobeError, match=A.contents().train.ids[2]) as caught:
+            call()
+        assert "frozenprobe repair" in caught.value.remedy
+    assert broken.path.read_bytes() == before
+
+
+def test_who_writes_is_told_while_it_writes(path):
+    with writer_lock(path):
+        assert f"process {os.getpid()}" in file_facts(path)["being written by"]
+        assert f"process {os.getpid()}" in render_verification(verify_features(path))
+    assert "being written by" not in file_facts(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from frozenprobe.cache.contents import Contents, environments_of
+from frozenprobe.cache.lock import writer_of
 from frozenprobe.cache.pieces import RowStore
 from frozenprobe.cache.store import open_features, piece_files, pieces_folder, read_plan, require_file
 from frozenprobe.errors import FeatureFileError
@@ -26,6 +27,9 @@ def file_facts(path: Path) -> dict[str, Any]:
     contents = features or plan
     if contents is None:
         raise no_contents(path)
+    writer = writer_of(path)
+    if writer:
+        facts["being written by"] = writer
     if features is not None:
         facts["bytes"] = path.stat().st_size
     if plan is not None:

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import socket
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from pathlib import Path
 from frozenprobe.cache.store import pieces_folder
 from frozenprobe.errors import FileInUse
 from frozenprobe.publish import make_folder, remove_partials, telling_full
+
+LARGEST_LOCK = 10_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def writer_lock(path: Path, *, break_lock: bool = False) -> Iterator[None]:
 
     Args:
         path: the feature file; the lock is `<file>.lock`.
-        break_lock: take the lock whoever holds it.
+        break_lock: take the lock whoever holds it, unless that is a process of this machine that is alive.
 
     Raises:
         FileInUse: another process holds it; says which.
@@ -88,7 +91,8 @@ def writer_lock(path: Path, *, break_lock: bool = False) -> Iterator[None]:
     me = this_process()
     while not create(lock, me):
         holder = read_holder(lock)
-        if not break_lock and (holder is None or not holder.is_dead()):
+        lives = holder is not None and holder.is_neighbour() and not holder.is_dead()
+        if lives or not (break_lock or (holder is not None and holder.is_dead())) or lock.is_dir():
             if not lock.exists():
                 continue  # given back in the meantime
             raise in_use(path, lock, holder)
@@ -156,8 +160,13 @@ def create_plainly(lock: Path, holder: Holder) -> bool:
 def read_holder(lock: Path) -> Holder | None:
     """Who holds a lock; None if the file does not say (it is being written, or its writer was killed just then)."""
     try:
-        return Holder(**json.loads(lock.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        if not stat.S_ISREG(lock.stat().st_mode) or lock.stat().st_size > LARGEST_LOCK:
+            return None
+        values = json.loads(lock.read_text(encoding="utf-8"))
+        texts = {name: "".join(filter(str.isprintable, value)) for name, value in values.items() if name != "pid"}
+        pid = values["pid"]
+        return Holder(**texts, pid=pid) if type(pid) is int and 0 < pid < 1 << 31 else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
@@ -175,7 +184,9 @@ def take_away(lock: Path, holder: Holder | None) -> None:
 
 def in_use(path: Path, lock: Path, holder: Holder | None) -> FileInUse:
     """The error that says who holds a lock and what can be done."""
-    if holder is None:
+    if lock.is_dir():
+        found, remedy = "a folder with the name of the lock", "move it away"
+    elif holder is None:
         found = "a lock that does not say whose it is"
         remedy = "if no other frozenprobe is writing this file, add --break-lock"
     elif holder.is_neighbour():
@@ -190,6 +201,14 @@ def in_use(path: Path, lock: Path, holder: Holder | None) -> FileInUse:
             "a notebook that was restarted), add --break-lock: no row is lost"
         )
     return FileInUse(f"To be the only one who writes {path}", found=found, where=lock, remedy=remedy)
+
+
+def writer_of(path: Path) -> str:
+    """Who is writing a feature file now, for a person; empty if nobody is known to."""
+    holder = read_holder(path.with_name(path.name + ".lock"))
+    if holder is None or holder.is_dead():
+        return ""
+    return f"process {holder.pid} on {holder.host}, since {holder.since} ({holder.command})"
 
 
 def first_line(path: str) -> str:

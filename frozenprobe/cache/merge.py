@@ -121,7 +121,10 @@ def open_parts(path: Path) -> Iterator[Part]:
     features = open_features(path) if path.is_file() else None
     plan = open_plan(path)
     if plan is not None and (features is None or plan.spec == features.spec):
-        yield Part(path, plan, RowStore(path, plan, features))
+        rows = RowStore(path, plan, features)
+        yield Part(path, plan, rows)
+        if rows.there == rows.total:  # killed when everything was computed: the plan is what the file will be
+            return
     if features is not None:
         yield Part(path, features, RowStore(path, features, features, check=False))
     elif plan is None:
@@ -276,11 +279,11 @@ def block_reader(parts: Sequence[Part], merged: Contents, origins: dict[str, npt
 
     def read_block(images: slice, split: Split, views: Sequence[str]) -> Vectors:
         origin = origins["train" if split is merged.train else "test"][images]
-        hashes, usable = np.array(split.hashes[images]), split.usable[images]
+        ids, hashes, usable = np.array(split.ids[images]), np.array(split.hashes[images]), split.usable[images]
         out: Vectors = np.zeros((len(origin), len(views), merged.dim), dtype=merged.spec.storage_dtype)
         for number in np.unique(origin).tolist():
             here = np.flatnonzero(origin == number)
-            asked = Split(("",) * len(here), tuple(hashes[here].tolist()), usable[here])
+            asked = Split(tuple(ids[here].tolist()), tuple(hashes[here].tolist()), usable[here])
             out[here] = parts[number].rows.read_block(slice(None), asked, views)
         return out
 

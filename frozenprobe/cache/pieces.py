@@ -26,6 +26,7 @@ from frozenprobe.cache.sealed import (
 )
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import VERSION, Features, piece_files, pieces_folder, plan_path
+from frozenprobe.errors import FeatureFileError, some
 
 PIECE = "frozenprobe.piece"
 SMALL_PIECES = 128  # so many are joined into one, so that a folder never holds more than a few thousand files
@@ -186,6 +187,14 @@ class RowStore:
                 cells = np.nonzero(origin == number)
                 file, array = self._open(source.piece)
                 out[cells] = file.read_rows(array, 0, places[cells] & 0xFFFFFFFF)
+        broken = np.flatnonzero(~np.isfinite(out).all(axis=(1, 2)))
+        if len(broken):
+            raise FeatureFileError(
+                "Finite features",
+                found=f"NaN or infinity in those of {some(split.ids[images][row] for row in broken.tolist())}",
+                where=self.path,
+                remedy=f"frozenprobe repair {self.path}   drops them; then the extract command computes them again",
+            )
         return out
 
     def discard(self, *, keep_plan: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 from collections.abc import Sequence
@@ -138,6 +139,11 @@ def take_apart(features: Features, report: RepairReport) -> None:
     report.moved_to = free_name(path)
     os.replace(path, report.moved_to)
     sync_folder(path.parent)
+
+
+def damaged_files(path: Path) -> list[Path]:
+    """Damaged files that repairs have put aside."""
+    return sorted(path.parent.glob(f"{glob.escape(path.name)}.damaged*"))
 
 
 def free_name(path: Path) -> Path:

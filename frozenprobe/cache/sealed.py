@@ -1,11 +1,11 @@
 """Sealed files: HDF5 behind a user block with digests, so that nothing damaged is parsed and no damaged row is served.
 
-    seal | HDF5: superblock, headers, small datasets | feature arrays | the rest of HDF5 | spare metadata | seal again
+    seal | HDF5: superblock, headers, small datasets | feature arrays | spare: the metadata and the seal once more
 
-The metadata (all of the HDF5 part but the feature arrays) is digest-checked in memory before libhdf5 sees it, and
-libhdf5 sees nothing else: it reads an image of the metadata in memory, never the disk. Feature arrays are contiguous,
-read and written here with plain I/O, and every block of them has a digest of its own. docs/format.md is the
-specification.
+The metadata (all of the HDF5 part but the feature arrays and the spare) is digest-checked in memory before libhdf5
+sees it, and libhdf5 sees nothing else: it reads an image of the metadata in memory, never the disk. Feature arrays are
+contiguous, read and written here with plain I/O, and every block of them has a digest of its own. docs/format.md is
+the specification.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ FEW_ROWS = 8  # of a block that has been checked are read one by one
 BLOCK_ROWS = 64  # rows under one digest: 128 kB at D = 1024 in float16
 MAGIC = b"frozenprobe sealed file, version 2 (HDF5 behind this block)\n"
 LARGEST_METADATA = 1 << 34  # bytes; a million images need 0.2 GB
+SPARE = "spare"  # the dataset that holds the metadata and the seal once more
+FRONT, BEHIND, BACK = COPIES = ("front", "behind", "back")  # see SealedFile
 DIGESTS = "_digests"  # what is added to the name of a feature array for the dataset of its digests
 
 Vectors = npt.NDArray[np.floating[Any]]
@@ -62,28 +64,23 @@ class Seal(NamedTuple):
 
     Attributes:
         size: bytes in the file.
-        end: where the HDF5 part ends and the spare metadata begin.
         features: spans of the feature arrays.
-        metadata: SHA-256 of the HDF5 part without user block and feature arrays, hexadecimal.
+        spare: span of the dataset at the end that holds the metadata and the seal once more; None: there is none.
+        metadata: SHA-256 of everything else behind the seal, hexadecimal.
     """
 
     size: int
-    end: int
     features: tuple[Span, ...]
+    spare: Span | None
     metadata: str
 
     def spans(self) -> list[Span]:
-        """Spans of the metadata: the HDF5 part without user block and feature arrays."""
+        """Spans of the metadata: all but seal, feature arrays and spare."""
         spans, position = [], SEAL_BYTES
-        for offset, size in (*self.features, (self.end, 0)):
+        for offset, size in (*self.features, self.spare or (self.size, 0)):
             spans.append((position, offset - position))
             position = offset + size
-        return spans
-
-    @property
-    def has_spare(self) -> bool:
-        """Whether a second copy of the metadata lies behind the data."""
-        return self.size > self.end
+        return [*spans, (position, self.size - position)]
 
     def encode(self) -> bytes:
         """The seal as 1,024 bytes: a line for people, JSON, the SHA-256 of both, zeros."""
@@ -106,12 +103,14 @@ class Seal(NamedTuple):
         if not whole or hashlib.sha256(body).hexdigest().encode() != digest:
             raise Damage("a seal that has been changed")
         values = json.loads(body[len(MAGIC) :])
-        seal = cls(**values | {"features": tuple((int(offset), int(size)) for offset, size in values["features"])})
-        spans = seal.spans()
-        if any(size < 0 for _, size in (*spans, *seal.features)) or sum(size for _, size in spans) > LARGEST_METADATA:
+        features = tuple((int(offset), int(size)) for offset, size in values["features"])
+        spare = values["spare"] and (int(values["spare"][0]), int(values["spare"][1]))
+        seal = cls(**values | {"features": features, "spare": spare or None})
+        spans = [size for _, size in seal.spans()]
+        if min([*spans, *(size for _, size in seal.features)]) < 0 or sum(spans) > LARGEST_METADATA:
             raise Damage("a seal of spans that overlap")
-        if seal.size not in (seal.end, seal.end + sum(size for _, size in spans) + SEAL_BYTES):
-            raise Damage("a seal of another file size than its parts have")
+        if seal.spare and seal.spare != (seal.size - sum(spans) - SEAL_BYTES, sum(spans) + SEAL_BYTES):
+            raise Damage("a seal of a spare that is not a copy of the metadata")
         return seal
 
 
@@ -155,7 +154,8 @@ class SealedFile:
 
     Args:
         path: the file.
-        spare: read the metadata from their spare copy at the end of the file.
+        copy: which copy of seal and metadata to read: both in front; the spare metadata by the seal in front; the spare
+            ones by the seal at the end.
         lenient: a file of another size than sealed will do, as long as the metadata are whole (its blocks are checked).
 
     Raises:
@@ -163,36 +163,41 @@ class SealedFile:
         OSError: it cannot be read.
     """
 
-    def __init__(self, path: Path, *, spare: bool = False, lenient: bool = False) -> None:
+    def __init__(self, path: Path, *, copy: str = FRONT, lenient: bool = False) -> None:
         self.path = path
         self.lock = threading.Lock()
         self.whole: set[tuple[str, int, int]] = set()  # blocks that have been found to be what was sealed
         self.file: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115 - open as long as this object
         try:
-            self.seal = self.read_seal(spare, lenient)
-            self.attributes, self.arrays, placed = read_tree(self.read_image(spare), self.seal.spans())
+            self.seal = self.read_seal(copy, lenient)
+            self.attributes, self.arrays, placed = read_tree(self.read_image(copy), self.seal.spans())
+            spare = placed.pop(SPARE, None)
+            if spare is not None and (spare.offset, spare.bytes) != self.seal.spare:
+                raise Damage("a spare that is not where the seal says")
             self.features = {name: self.feature_array(name, where) for name, where in placed.items()}
         except BaseException:
             self.file.close()
             raise
 
-    def read_seal(self, spare: bool, lenient: bool) -> Seal:
+    def read_seal(self, copy: str, lenient: bool) -> Seal:
         """The seal at the start or at the end of the file; unless lenient, its size has to be the file's."""
         size = os.fstat(self.file.fileno()).st_size
         try:
-            seal = Seal.decode(self.read_at(size - SEAL_BYTES if spare else 0, SEAL_BYTES))
+            seal = Seal.decode(self.read_at(size - SEAL_BYTES if copy == BACK else 0, SEAL_BYTES))
         except (TypeError, KeyError, ValueError, OverflowError, RecursionError) as error:
             raise error if isinstance(error, Damage) else Damage("a seal of other contents") from None
         if seal.size != size and not lenient:
             raise Damage(f"{size:,} bytes, sealed with {seal.size:,}")
+        if copy != FRONT and seal.spare is None:
+            raise Damage("no spare metadata")
         return seal
 
-    def read_image(self, spare: bool) -> FileImage:
+    def read_image(self, copy: str) -> FileImage:
         """The metadata, digest-checked, where libhdf5 expects them."""
-        image, digest = FileImage(self.seal.end), hashlib.sha256()
-        position = self.seal.end
+        image, digest = FileImage(self.seal.size), hashlib.sha256()
+        position = self.seal.spare[0] if self.seal.spare else 0
         for offset, size in self.seal.spans():
-            content = self.read_at(position if spare else offset, size)
+            content = self.read_at(offset if copy == FRONT else position, size)
             position += size
             digest.update(content)
             image.put(offset, content)
@@ -297,9 +302,9 @@ def salvage(path: Path) -> SealedFile | None:
     Raises:
         Refused: it holds what no file of ours does.
     """
-    for spare in (False, True):
+    for copy in COPIES:
         try:
-            return SealedFile(path, spare=spare, lenient=True)
+            return SealedFile(path, copy=copy, lenient=True)
         except Damage:
             continue
     return None
@@ -321,7 +326,7 @@ def publish_sealed(
     *,
     spare: bool = True,
 ) -> None:
-    """Publish a sealed file; memory stays bounded by one block and the metadata.
+    """Publish a sealed file; memory stays bounded by one block and a few copies of the metadata.
 
     The HDF5 part is laid out in memory first, which tells where the blocks go; their digests, which are metadata, are
     put into it when all blocks have been written.
@@ -336,36 +341,47 @@ def publish_sealed(
     Raises:
         DiskFull: no space is left.
     """
-    shapes = {name: (array.shape, np.dtype(array.dtype).newbyteorder("<")) for name, array in features.items()}
+    shapes: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
+        name: (array.shape, np.dtype(array.dtype).newbyteorder("<")) for name, array in features.items()
+    }
     digests = {
-        name: np.zeros((shape[0], blocks_in(shape[1]), hashlib.sha256().digest_size), dtype=np.uint8)
-        for name, (shape, _) in shapes.items()
+        name: np.zeros((array.shape[0], blocks_in(array.shape[1]), hashlib.sha256().digest_size), dtype=np.uint8)
+        for name, array in features.items()
     }
     layout = {**arrays, **{name + DIGESTS: value for name, value in digests.items()}}
-    image, placed = write_tree(attributes, layout, shapes, user_block=SEAL_BYTES)
+    image, seal, placed = lay_out(attributes, layout, shapes, spare_bytes=1 if spare else 0)
+    if spare:  # laid out once more, with as much room as there are metadata; where they lie does not depend on it
+        size = sum(size for _, size in seal.spans()) + SEAL_BYTES
+        image, seal, placed = lay_out(attributes, layout, shapes, spare_bytes=size)
     with published(path) as file:
         for name, array in features.items():
             where = FeatureArray(name, placed[name].offset, array.shape, placed[name].dtype, digests[name])
             write_blocks(file, where, array.blocks)
             image.put(placed[name + DIGESTS].offset, digests[name].tobytes())
-        spans = tuple(sorted((placed[name].offset, placed[name].bytes) for name in features))
-        seal = Seal(image.size, image.size, spans, "")
-        metadata = [(offset, image.get(offset, size)) for offset, size in seal.spans()]
-        digest, total = hashlib.sha256(), 0
-        for _, content in metadata:
-            digest.update(content)
-            total += len(content)
-        size = seal.end + (total + SEAL_BYTES if spare else 0)
-        block = seal._replace(size=size, metadata=digest.hexdigest()).encode()
-        for offset, content in [(0, block), *metadata]:
+        metadata = [image.get(*span) for span in seal.spans()]
+        block = seal._replace(metadata=hashlib.sha256(b"".join(metadata)).hexdigest()).encode()
+        parts = [(0, block), *((offset, content) for (offset, _), content in zip(seal.spans(), metadata, strict=True))]
+        if seal.spare is not None:
+            parts.append((seal.spare[0], b"".join([*metadata, block])))
+        for offset, content in parts:
             file.seek(offset)
             file.write(content)
-        if spare:
-            file.seek(seal.end)
-            for _, content in metadata:
-                file.write(content)
-            file.write(block)
-        file.truncate(size)
+        file.truncate(seal.size)
+
+
+def lay_out(
+    attributes: Mapping[str, str | int],
+    arrays: Mapping[str, Any],
+    shapes: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
+    *,
+    spare_bytes: int,
+) -> tuple[FileImage, Seal, dict[str, Placed]]:
+    """Lay out the HDF5 part; the spare is a dataset, too: a program that opens the file for writing leaves it there."""
+    room = {SPARE: ((spare_bytes,), np.dtype(np.uint8))} if spare_bytes else {}
+    image, placed = write_tree(attributes, arrays, {**shapes, **room}, user_block=SEAL_BYTES)
+    spans = tuple(sorted((placed[name].offset, placed[name].bytes) for name in shapes))
+    spare = (placed[SPARE].offset, placed[SPARE].bytes) if spare_bytes else None
+    return image, Seal(image.size, spans, spare, ""), placed
 
 
 def write_blocks(file: BinaryIO, array: FeatureArray, blocks: Iterator[Vectors]) -> None:

@@ -252,7 +252,7 @@ def damaged(path: Path, error: Exception) -> FeatureFileError:
     except Refused as more:
         return refused(path, more)
     if rest is None:
-        remedy = "no row of it can be told from another; move it away and extract again"
+        remedy = "name a feature file; if this was one, nothing in it can be trusted: move it away and extract again"
     else:
         rest.close()
         remedy = (

@@ -12,8 +12,9 @@ import numpy as np
 
 from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.image import Refused
+from frozenprobe.cache.lock import writer_of
 from frozenprobe.cache.pieces import RowStore, whole_rows
-from frozenprobe.cache.sealed import Damage, SealedFile, salvage
+from frozenprobe.cache.sealed import BACK, FRONT, Damage, SealedFile, salvage
 from frozenprobe.cache.store import (
     Features,
     features_of,
@@ -113,15 +114,15 @@ def open_salvageable(path: Path) -> tuple[Features, list[str]]:
         FeatureFileError: neither copy is whole, or it is no feature file.
     """
     damages = []
-    spare_is_kept = True
+    has_spare = True
     try:
-        for spare, what in ((False, "seal or metadata"), (True, "spare copy of seal and metadata")):
+        for copy, what in ((FRONT, "seal or metadata"), (BACK, "spare copy of seal and metadata")):
             try:
-                file = SealedFile(path, spare=spare)
+                file = SealedFile(path, copy=copy)
             except Damage as error:
-                damages += [f"{what}: {error}"] if spare_is_kept else []
+                damages += [f"{what}: {error}"] if has_spare else []
             else:
-                spare_is_kept = file.seal.has_spare
+                has_spare = file.seal.spare is not None
                 file.close()
         sealed = salvage(path) if damages else None
     except Refused as error:
@@ -148,6 +149,21 @@ def damaged_rows(features: Features, progress: Progress | None = None) -> Iterat
                 progress("verifying blocks", done, total)
             if rows:
                 yield DamagedRows(name, view, rows, tuple(split.ids[row] for row in rows))
+
+
+def require_whole(features: Features, progress: Progress | None = None) -> None:
+    """Read every row of a finished file, before hours are spent on adding to it.
+
+    Raises:
+        FeatureFileError: rows are damaged.
+    """
+    for damaged in damaged_rows(features, progress):
+        raise FeatureFileError(
+            "A whole feature file to add to",
+            found=f"damaged rows: {say_damaged(damaged)}",
+            where=features.path,
+            remedy=f"frozenprobe repair {features.path}   keeps all other rows; then the same extract command again",
+        )
 
 
 def verify_pieces(path: Path, features: Features | None, report: VerifyReport) -> Contents | None:
@@ -190,7 +206,7 @@ def verify_images(contents: Contents, root: Path, problems: list[str], progress:
     changed: list[str] = []
     total = contents.images
     for name, split, _ in contents.splits:
-        finder = ImageFinder(root / name if (root / name).is_dir() else root)
+        finder = ImageFinder(folder_of(root, name))
         for image, content_hash in zip(split.ids, split.hashes, strict=True):
             path = finder.find(image)
             if path is None or path in finder.outside:
@@ -209,9 +225,18 @@ def verify_images(contents: Contents, root: Path, problems: list[str], progress:
     return checked
 
 
+def folder_of(root: Path, split: str) -> Path:
+    """Where the images of a split lie: below a folder of both, beside the training folder, or in the folder itself."""
+    candidates = (root / split, root.parent / split if root.name in ("train", "test") else root)
+    return next((folder for folder in candidates if folder.is_dir()), root)
+
+
 def render_verification(report: VerifyReport) -> str:
     """What a verification found, for a person."""
     lines = [f"features {report.path}"]
+    writer = writer_of(report.path)
+    if writer:
+        lines.append(f"being written by {writer}")
     read = f"{report.bytes / 1e6:,.1f} MB read"
     if report.finished:
         whole = report.rows - sum(len(damaged.rows) for damaged in report.damaged)
@@ -238,5 +263,7 @@ def render_verification(report: VerifyReport) -> str:
     elif report.finished:
         lines.append("sound: every byte is what was written, every number is finite")
     else:
-        lines.append("to do: run the same extract command again, it goes on from there")
+        lines.append(
+            "to do: run the same extract command again, it goes on from there" if not writer else "to do: wait"
+        )
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.pieces import RowStore
-from frozenprobe.errors import FrozenprobeError
+from frozenprobe.errors import FrozenprobeError, some
 from frozenprobe.extract.inspection import Inspected
 from frozenprobe.extract.loader import Job, augmented_name
 from frozenprobe.extract.target import Target
@@ -29,24 +29,27 @@ def plan_contents(target: Target, images: Inspected) -> Contents:
     )
 
 
-def require_same_set(images: Inspected, existing: Contents | None, out: Path) -> int:
+def require_same_set(images: Inspected, existing: Contents | None, out: Path, *, drop_missing: bool = False) -> int:
     """How many images leave the finished or begun file because they are no longer there.
 
     Raises:
-        FrozenprobeError: all of them would: this is another set of images, and the file was paid for.
+        FrozenprobeError: more than half of them would: a mistyped folder, a disk that is not mounted or another set of
+            images is more likely than that, and the file was paid for.
     """
     if existing is None:
         return 0
     there = set(images.train.hashes)
-    gone = sum(content_hash not in there for content_hash in existing.train.hashes)
-    if gone == len(existing.train):
+    gone = [name for name, code in zip(existing.train.ids, existing.train.hashes, strict=True) if code not in there]
+    if len(gone) == len(existing.train) or (len(gone) > len(existing.train) / 2 and not drop_missing):
+        every = len(gone) == len(existing.train)
         raise FrozenprobeError(
-            "The training images that the existing feature file was made of (or is being made of), or some of them",
-            found="none of them: these are other images",
+            "The training images that the existing feature file was made of (or is being made of), or most of them",
+            found="none of them: these are other images" if every else f"{len(gone)} of them missing: {some(gone)}",
             where=out,
-            remedy="name another file for them with --out FILE (or remove this one and the folder of pieces beside it)",
+            remedy="name another file for these images with --out FILE"
+            + (" (or remove this one and the folder of pieces beside it)" if every else ", or add --drop-missing"),
         )
-    return gone
+    return len(gone)
 
 
 def missing_jobs(rows: RowStore, images: Inspected) -> list[Job]:

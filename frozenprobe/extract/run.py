@@ -20,6 +20,8 @@ from frozenprobe.cache.contents import Contents, environments_of
 from frozenprobe.cache.growth import begin, finish
 from frozenprobe.cache.lock import writer_lock
 from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.repair import damaged_files
+from frozenprobe.cache.verify import require_whole
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones import ANY_VIT, BackboneInfo
 from frozenprobe.extract.compute import Embedder, choose_device
@@ -86,7 +88,8 @@ def extract_into(target: Target, request: ExtractRequest, *, device: torch.devic
     start = time.perf_counter()
     log.info("\n  ".join([f"backbone {target.info.name}", *remarks_of(target.info, target.settled)]))
     images = inspect(request, target, progress)
-    gone = require_same_set(images, target.existing or target.begun, target.out)
+    before = target.existing or target.begun
+    gone = require_same_set(images, before, target.out, drop_missing=request.drop_missing)
     if gone and target.existing:
         log.info("%d training images are no longer there and leave the feature file", gone)
     contents = plan_contents(target, images)
@@ -125,6 +128,8 @@ def compute(
     backbone = target.load()
     embedder = Embedder(backbone, device, target.dtype)
     settings = ViewSettings(backbone.preprocessing, target.settled.recipe, target.settled.seed, request.max_pixels)
+    if rows.existing is not None:
+        require_whole(rows.existing, progress)
     known, here = {*environments_of(rows.contents.about), *rows.environments}, describe_environment(device)
     if here not in known and rows.there:
         require_same_rows(rows, paths, settings, embedder, known=sorted(known), where=target.out)
@@ -198,11 +203,13 @@ def remarks_of(info: BackboneInfo, settled: Settled) -> tuple[str, ...]:
 def render_report(report: ExtractReport) -> str:
     """What an extraction did, for a person."""
     lines = [f"features {report.path}"]
+    leftovers = [f"{path}, which repair put aside, is no longer needed" for path in damaged_files(report.path)]
     if report.skipped:
         lines.append(f"bad images, skipped: {len(report.skipped)}")
         lines += [f"  {text}" for text in report.skipped]
     if not report.written:
-        return "\n".join([*lines, f"nothing left to do: all {report.reused} views of {report.images} images are there"])
+        done = f"nothing left to do: all {report.reused} views of {report.images} images are there"
+        return "\n".join([*lines, f"{done} (frozenprobe verify reads them)", *leftovers])
     spent = report.seconds
     lines.append(
         f"{report.images} images: {report.computed} views computed, {report.reused} reused, in {report.elapsed:.1f} s"
@@ -212,4 +219,4 @@ def render_report(report: ExtractReport) -> str:
         f"seconds in decoding {spent.decoding:.1f}, views {spent.views:.1f}, backbone {spent.backbone:.1f}, "
         f"writing {spent.writing:.1f}"
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, *leftovers])

@@ -77,6 +77,7 @@ class ExtractRequest:
         skip_bad: leave bad training images out, and keep bad test images without features.
         max_pixels: width x height above which an image counts as bad.
         limit: a smoke run on about this many training images and this many test images; None: all.
+        drop_missing: let more than half of the existing file's training images leave it.
         break_lock: write even if the feature file's lock says that another process does.
     """
 
@@ -89,4 +90,5 @@ class ExtractRequest:
     skip_bad: bool = False
     max_pixels: int = MAX_PIXELS
     limit: int | None = None
+    drop_missing: bool = False
     break_lock: bool = False

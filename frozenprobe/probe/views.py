@@ -78,6 +78,6 @@ def read_finite(features: Features, split: str, views: Sequence[int]) -> Floats:
             "Finite features",
             found=f"NaN or infinity in {len(broken)} {split} images: {some(ids[image] for image in broken)}",
             where=features.path,
-            remedy="extract the features again",
+            remedy=f"frozenprobe repair {features.path}   drops them; then the extract command computes them again",
         )
     return vectors

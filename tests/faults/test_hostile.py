@@ -31,7 +31,7 @@ def forge(path: Path, change: Callable[[h5py.File], None], features: tuple[tuple
     image, _ = write_tree(attributes_of(contents, store.FEATURES), arrays_of(contents), {}, user_block=SEAL_BYTES)
     with h5py.File(image, "r+") as file:
         change(file)
-    seal = Seal(image.size, image.size, features, "")
+    seal = Seal(image.size, features, None, "")
     digest = hashlib.sha256(b"".join(image.get(*span) for span in seal.spans())).hexdigest()
     path.write_bytes(seal._replace(metadata=digest).encode() + image.get(SEAL_BYTES, image.size - SEAL_BYTES))
 
@@ -231,12 +231,14 @@ def test_spans_beyond_the_file_are_refused_before_anything_is_allocated(tmp_path
     seal = Seal.decode(content[:SEAL_BYTES])
     huge = 1 << 50
     for forged in (
-        seal._replace(end=huge, size=huge),
-        seal._replace(features=((seal.features[0][0], huge),), end=huge * 2, size=huge * 2),
+        seal._replace(size=huge),
+        seal._replace(spare=None, size=huge),
+        seal._replace(spare=(seal.spare[0], huge), size=seal.spare[0] + huge),
+        seal._replace(features=((seal.features[0][0], huge),), size=huge * 2),
         seal._replace(features=((10, 20),)),
         seal._replace(features=((-5, huge),)),
         seal._replace(size=seal.size + 1),
-        seal._replace(end=1 << 33, size=1 << 33, features=()),
+        seal._replace(size=1 << 33, features=(), spare=None),
     ):
         path.write_bytes(forged.encode() + content[SEAL_BYTES:])
         with pytest.raises(FeatureFileError):
@@ -244,9 +246,9 @@ def test_spans_beyond_the_file_are_refused_before_anything_is_allocated(tmp_path
 
 
 OTHER_JSON = [
-    *(b"[]", b"{}", b"null", b'{"size": "a"}', b'{"size": 1, "end": 2, "features": [1], "metadata": 0}'),
-    b'{"features": [[1e999, 1]], "size": 1, "end": 1, "metadata": ""}',
-    b'{"features": ' + b"[" * 400 + b"]" * 400 + b', "size": 1, "end": 1, "metadata": ""}',
+    *(b"[]", b"{}", b"null", b'{"size": "a"}', b'{"size": 1, "spare": 2, "features": [1], "metadata": 0}'),
+    b'{"features": [[1e999, 1]], "size": 1, "spare": null, "metadata": ""}',
+    b'{"features": ' + b"[" * 400 + b"]" * 400 + b', "size": 1, "spare": null, "metadata": ""}',
 ]
 
 
@@ -267,7 +269,7 @@ def test_metadata_of_noise_under_a_right_seal_are_refused(tmp_path):
     whole = image.get(SEAL_BYTES, image.size - SEAL_BYTES)
     for length in (0, 8, 96, 400, 2000):
         content = rng.bytes(length) + whole[length:] if length else whole[: len(whole) // 2]
-        seal = Seal(SEAL_BYTES + len(content), SEAL_BYTES + len(content), (), hashlib.sha256(content).hexdigest())
+        seal = Seal(SEAL_BYTES + len(content), (), None, hashlib.sha256(content).hexdigest())
         (tmp_path / "f.h5").write_bytes(seal.encode() + content)
         with pytest.raises(FeatureFileError):
             open_features(tmp_path / "f.h5")
