@@ -27,7 +27,7 @@ import numpy as np
 from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.growth import begin, finish
 from frozenprobe.cache.merge import merge_features
-from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import open_features
 from frozenprobe.cache.verify import verify_features

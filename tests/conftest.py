@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from frozenprobe.cache.contents import Contents, Split
-from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.sealed import Vectors
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import Features, open_features, write_features

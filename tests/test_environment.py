@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from frozenprobe.cache.agreement import cosine
 from frozenprobe.cache.contents import environments_of
-from frozenprobe.cache.pieces import cosine
 from frozenprobe.cache.store import open_features
 from frozenprobe.errors import SpecMismatch
 from frozenprobe.extract import environment, run
@@ -99,7 +99,7 @@ def test_a_killed_run_that_goes_on_elsewhere_is_compared_too(
     request_: ExtractRequest,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from frozenprobe.cache.pieces import RowStore
+    from frozenprobe.cache.rows import RowStore
 
     with monkeypatch.context() as patch:
         kill_after(patch, RowStore, "add", 1)
@@ -137,7 +137,7 @@ def test_cosine_of_vectors() -> None:
 
 
 def test_the_rows_to_compare_are_spread_over_images_and_views(request_: ExtractRequest) -> None:  # noqa: F811
-    from frozenprobe.cache.pieces import RowStore
+    from frozenprobe.cache.rows import RowStore
 
     extract_features(request_)
     features = open_features(request_.out)

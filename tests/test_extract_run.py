@@ -23,8 +23,8 @@ from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
 from frozenprobe.cache import growth
-from frozenprobe.cache.pieces import RowStore
 from frozenprobe.cache.repair import repair_features
+from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError, ImageError, SpecMismatch
 from frozenprobe.extract import run
@@ -593,7 +593,7 @@ def test_process_killed_by_the_system_loses_the_batch_in_flight(request_: Extrac
     script = f"""
 import os, signal
 from pathlib import Path, PosixPath
-from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.rows import RowStore
 from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.settings import Choices, ExtractRequest
 from frozenprobe.extract.backbones import WeightsOptions

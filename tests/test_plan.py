@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from frozenprobe.cache.contents import Contents, Split
-from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.inspection import Inspected

@@ -12,8 +12,9 @@ import h5py
 import numpy as np
 import pytest
 
-from frozenprobe.cache.pieces import RowStore
-from frozenprobe.cache.sealed import SealedFile, publish_sealed
+from frozenprobe.cache.rows import RowStore
+from frozenprobe.cache.sealed import SealedFile
+from frozenprobe.cache.sealing import publish_sealed
 from frozenprobe.cache.store import newest_features, open_features
 from frozenprobe.errors import FeatureFileError
 from frozenprobe.tables import Table

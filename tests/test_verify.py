@@ -18,9 +18,11 @@ from frozenprobe.cache.growth import finish
 from frozenprobe.cache.info import file_facts
 from frozenprobe.cache.lock import writer_lock
 from frozenprobe.cache.merge import merge_features
-from frozenprobe.cache.pieces import RowStore
 from frozenprobe.cache.repair import render_repair, repair_features
-from frozenprobe.cache.sealed import SEAL_BYTES, FeatureArray, NewArray, Seal, SealedFile, publish_sealed
+from frozenprobe.cache.rows import RowStore
+from frozenprobe.cache.seal import SEAL_BYTES, Seal
+from frozenprobe.cache.sealed import FeatureArray, SealedFile
+from frozenprobe.cache.sealing import NewArray, publish_sealed
 from frozenprobe.cache.store import open_features
 from frozenprobe.cache.verify import render_verification, verify_features
 from frozenprobe.errors import FeatureFileError, FileInUse, FrozenprobeError

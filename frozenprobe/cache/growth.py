@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from frozenprobe.cache.contents import Contents
-from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.store import write_features, write_plan
 from frozenprobe.errors import FrozenprobeError
 

@@ -273,3 +273,9 @@ def read_attributes(root: h5g.GroupID) -> Attributes:
         attribute.read(value)
         attributes[name] = value.item().decode() if value.dtype.kind == "S" else int(value)
     return attributes
+
+
+def as_texts(texts: Sequence[str]) -> npt.NDArray[np.bytes_]:
+    """Texts as fixed-width UTF-8, padded with NUL."""
+    encoded = [text.encode() for text in texts]
+    return np.array(encoded, dtype=f"S{max([1, *map(len, encoded)])}")

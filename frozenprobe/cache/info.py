@@ -10,8 +10,9 @@ from typing import Any
 
 from frozenprobe.cache.contents import Contents, environments_of
 from frozenprobe.cache.lock import writer_of
-from frozenprobe.cache.pieces import RowStore
-from frozenprobe.cache.store import open_features, piece_files, pieces_folder, read_plan, require_file
+from frozenprobe.cache.paths import piece_files, pieces_folder
+from frozenprobe.cache.rows import RowStore
+from frozenprobe.cache.store import open_features, read_plan, require_file
 from frozenprobe.errors import FeatureFileError
 
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from frozenprobe.cache.store import pieces_folder
+from frozenprobe.cache.paths import pieces_folder
 from frozenprobe.errors import FileInUse
 from frozenprobe.publish import make_folder, remove_partials, telling_full
 

@@ -13,25 +13,17 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from frozenprobe.cache.agreement import LEAST_COSINE, cosine
 from frozenprobe.cache.contents import Contents, Split, environments_of
 from frozenprobe.cache.growth import finished_bytes, require_space, utc_now
 from frozenprobe.cache.lock import writer_lock
-from frozenprobe.cache.pieces import RowStore, cosine
+from frozenprobe.cache.paths import followed, pieces_folder
+from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.sealed import Vectors
-from frozenprobe.cache.store import (
-    Features,
-    ReadBlock,
-    followed,
-    open_features,
-    open_plan,
-    pieces_folder,
-    require_file,
-    write_features,
-)
+from frozenprobe.cache.store import Features, ReadBlock, open_features, open_plan, require_file, write_features
 from frozenprobe.errors import FeatureFileError, SpecMismatch, some
 
 COMPARED = 64  # rows that two files share, and that are compared
-LEAST_COSINE = 0.999
 
 
 @dataclass

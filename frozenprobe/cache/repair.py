@@ -15,20 +15,12 @@ from frozenprobe.cache.contents import Split, environments_of
 from frozenprobe.cache.growth import require_space
 from frozenprobe.cache.image import Refused
 from frozenprobe.cache.lock import writer_lock
-from frozenprobe.cache.pieces import RowStore, environments_in, read_piece, whole_rows, write_piece
-from frozenprobe.cache.sealed import BLOCK_ROWS, Damage, SealedFile, Vectors
-from frozenprobe.cache.store import (
-    Features,
-    followed,
-    open_plan,
-    piece_files,
-    pieces_folder,
-    plan_path,
-    read_plan,
-    require_file,
-    write_features,
-    write_plan,
-)
+from frozenprobe.cache.paths import followed, piece_files, pieces_folder, plan_path
+from frozenprobe.cache.pieces import environments_in, read_piece, whole_rows, write_piece
+from frozenprobe.cache.rows import RowStore
+from frozenprobe.cache.seal import Damage
+from frozenprobe.cache.sealed import BLOCK_ROWS, SealedFile, Vectors
+from frozenprobe.cache.store import Features, open_plan, read_plan, require_file, write_features, write_plan
 from frozenprobe.cache.verify import DamagedRows, Progress, damaged_rows, open_salvageable, say_damaged
 from frozenprobe.errors import FeatureFileError
 from frozenprobe.publish import sync_folder

@@ -12,36 +12,26 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.cache.image import FileImage, Placed, read_tree, write_tree
+from frozenprobe.cache.image import FileImage, Placed, read_tree
+from frozenprobe.cache.seal import SEAL_BYTES, Damage, Seal, Span
 from frozenprobe.errors import FeatureFileError
-from frozenprobe.publish import published
 
-SEAL_BYTES = 1024  # an HDF5 user block: libhdf5 looks for its superblock at 0, 512, 1024, 2048 ...
 FEW_ROWS = 8  # of a block that has been checked are read one by one
 BLOCK_ROWS = 64  # rows under one digest: 128 kB at D = 1024 in float16
-MAGIC = b"frozenprobe sealed file, version 2 (HDF5 behind this block)\n"
-LARGEST_METADATA = 1 << 34  # bytes; a million images need 0.2 GB
 SPARE = "spare"  # the dataset that holds the metadata and the seal once more
 FRONT, BEHIND, BACK = COPIES = ("front", "behind", "back")  # see SealedFile
 DIGESTS = "_digests"  # what is added to the name of a feature array for the dataset of its digests
 
 Vectors = npt.NDArray[np.floating[Any]]
-Span = tuple[int, int]  # (offset, bytes) in the file
-
-
-class Damage(ValueError):
-    """Bytes that are not what was sealed; says where."""
 
 
 class DamagedBlock(FeatureFileError):
@@ -57,61 +47,6 @@ class DamagedBlock(FeatureFileError):
             remedy=f"frozenprobe repair {file}   keeps all other rows; then the extract command again computes these",
         )
         self.array, self.view, self.block = array, view, block
-
-
-class Seal(NamedTuple):
-    """What the first and, if there is a spare, the last 1,024 bytes of a file say.
-
-    Attributes:
-        size: bytes in the file.
-        features: spans of the feature arrays.
-        spare: span of the dataset at the end that holds the metadata and the seal once more; None: there is none.
-        metadata: SHA-256 of everything else behind the seal, hexadecimal.
-    """
-
-    size: int
-    features: tuple[Span, ...]
-    spare: Span | None
-    metadata: str
-
-    def spans(self) -> list[Span]:
-        """Spans of the metadata: all but seal, feature arrays and spare."""
-        spans, position = [], SEAL_BYTES
-        for offset, size in (*self.features, self.spare or (self.size, 0)):
-            spans.append((position, offset - position))
-            position = offset + size
-        return [*spans, (position, self.size - position)]
-
-    def encode(self) -> bytes:
-        """The seal as 1,024 bytes: a line for people, JSON, the SHA-256 of both, zeros."""
-        text = MAGIC + json.dumps(self._asdict()).encode() + b"\n"
-        return (text + hashlib.sha256(text).hexdigest().encode() + b"\n").ljust(SEAL_BYTES, b"\0")
-
-    @classmethod
-    def decode(cls, block: bytes) -> Seal:
-        """Read a seal.
-
-        Raises:
-            Damage: it is none, or not a whole one.
-        """
-        if not block.startswith(MAGIC):
-            raise Damage("no seal")
-        text, separator, padding = block.partition(b"\n\0")
-        body, newline, digest = text.rpartition(b"\n")
-        body += newline
-        whole = len(block) == SEAL_BYTES and separator and not padding.strip(b"\0")
-        if not whole or hashlib.sha256(body).hexdigest().encode() != digest:
-            raise Damage("a seal that has been changed")
-        values = json.loads(body[len(MAGIC) :])
-        features = tuple((int(offset), int(size)) for offset, size in values["features"])
-        spare = values["spare"] and (int(values["spare"][0]), int(values["spare"][1]))
-        seal = cls(**values | {"features": features, "spare": spare or None})
-        spans = [size for _, size in seal.spans()]
-        if min([*spans, *(size for _, size in seal.features)]) < 0 or sum(spans) > LARGEST_METADATA:
-            raise Damage("a seal of spans that overlap")
-        if seal.spare and seal.spare != (seal.size - sum(spans) - SEAL_BYTES, sum(spans) + SEAL_BYTES):
-            raise Damage("a seal of a spare that is not a copy of the metadata")
-        return seal
 
 
 @dataclass(frozen=True)
@@ -310,105 +245,6 @@ def salvage(path: Path) -> SealedFile | None:
     return None
 
 
-class NewArray(NamedTuple):
-    """A feature array to write: its shape (views, rows, D), dtype, and blocks `(views, up to 64 rows, D)` in order."""
-
-    shape: tuple[int, int, int]
-    dtype: str
-    blocks: Iterator[Vectors]
-
-
-def publish_sealed(
-    path: Path,
-    attributes: Mapping[str, str | int],
-    arrays: Mapping[str, Any],
-    features: Mapping[str, NewArray],
-    *,
-    spare: bool = True,
-) -> None:
-    """Publish a sealed file; memory stays bounded by one block and a few copies of the metadata.
-
-    The HDF5 part is laid out in memory first, which tells where the blocks go; their digests, which are metadata, are
-    put into it when all blocks have been written.
-
-    Args:
-        path: the final name.
-        attributes: texts and whole numbers.
-        arrays: small arrays, and sequences of texts, by dataset name.
-        features: by dataset name.
-        spare: keep a second copy of the metadata behind the data.
-
-    Raises:
-        DiskFull: no space is left.
-    """
-    shapes: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
-        name: (array.shape, np.dtype(array.dtype).newbyteorder("<")) for name, array in features.items()
-    }
-    digests = {
-        name: np.zeros((array.shape[0], blocks_in(array.shape[1]), hashlib.sha256().digest_size), dtype=np.uint8)
-        for name, array in features.items()
-    }
-    layout = {**arrays, **{name + DIGESTS: value for name, value in digests.items()}}
-    image, seal, placed = lay_out(attributes, layout, shapes, spare_bytes=1 if spare else 0)
-    if spare:  # laid out once more, with as much room as there are metadata; where they lie does not depend on it
-        size = sum(size for _, size in seal.spans()) + SEAL_BYTES
-        image, seal, placed = lay_out(attributes, layout, shapes, spare_bytes=size)
-    with published(path) as file:
-        for name, array in features.items():
-            where = FeatureArray(name, placed[name].offset, array.shape, placed[name].dtype, digests[name])
-            write_blocks(file, where, array.blocks)
-            image.put(placed[name + DIGESTS].offset, digests[name].tobytes())
-        metadata = [image.get(*span) for span in seal.spans()]
-        block = seal._replace(metadata=hashlib.sha256(b"".join(metadata)).hexdigest()).encode()
-        parts = [(0, block), *((offset, content) for (offset, _), content in zip(seal.spans(), metadata, strict=True))]
-        if seal.spare is not None:
-            parts.append((seal.spare[0], b"".join([*metadata, block])))
-        for offset, content in parts:
-            file.seek(offset)
-            file.write(content)
-        file.truncate(seal.size)
-
-
-def lay_out(
-    attributes: Mapping[str, str | int],
-    arrays: Mapping[str, Any],
-    shapes: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
-    *,
-    spare_bytes: int,
-) -> tuple[FileImage, Seal, dict[str, Placed]]:
-    """Lay out the HDF5 part; the spare is a dataset, too: a program that opens the file for writing leaves it there."""
-    room = {SPARE: ((spare_bytes,), np.dtype(np.uint8))} if spare_bytes else {}
-    image, placed = write_tree(attributes, arrays, {**shapes, **room}, user_block=SEAL_BYTES)
-    spans = tuple(sorted((placed[name].offset, placed[name].bytes) for name in shapes))
-    spare = (placed[SPARE].offset, placed[SPARE].bytes) if spare_bytes else None
-    return image, Seal(image.size, spans, spare, ""), placed
-
-
-def write_blocks(file: BinaryIO, array: FeatureArray, blocks: Iterator[Vectors]) -> None:
-    """Write a feature array block by block, and note the digests in it."""
-    for block, vectors in enumerate(blocks):
-        for view, rows in enumerate(vectors):
-            content = np.ascontiguousarray(rows, dtype=array.dtype).tobytes()
-            offset, size = array.span(view, block)
-            if len(content) != size:
-                raise ValueError(f"a block of {len(content)} bytes where {size} belong")
-            array.digests[view, block] = np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
-            file.seek(offset)
-            file.write(content)
-
-
 def blocks_in(rows: int) -> int:
     """Blocks of up to 64 rows."""
     return -(-rows // BLOCK_ROWS)
-
-
-def one_view(vectors: Vectors) -> Iterator[Vectors]:
-    """`(rows, D)` as the blocks of an array of one view."""
-    for start in range(0, len(vectors), BLOCK_ROWS):
-        yield vectors[None, start : start + BLOCK_ROWS]
-
-
-def as_texts(texts: Sequence[str]) -> npt.NDArray[np.bytes_]:
-    """Texts as fixed-width UTF-8, padded with NUL."""
-    encoded = [text.encode() for text in texts]
-    return np.array(encoded, dtype=f"S{max([1, *map(len, encoded)])}")

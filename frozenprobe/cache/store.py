@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.cache.contents import Contents, Split, environments_of
+from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.image import Refused
-from frozenprobe.cache.sealed import (
-    BLOCK_ROWS,
-    MAGIC,
-    Damage,
-    DamagedBlock,
-    FeatureArray,
-    NewArray,
-    SealedFile,
-    Vectors,
-    as_rows,
-    as_texts,
-    publish_sealed,
-    salvage,
-)
-from frozenprobe.cache.spec import FeatureSpec
+from frozenprobe.cache.layout import FEATURES, PLAN, VERSION, arrays_of, attributes_of, contents_of, contradiction
+from frozenprobe.cache.paths import piece_files, pieces_folder, plan_path
+from frozenprobe.cache.seal import MAGIC, Damage
+from frozenprobe.cache.sealed import BLOCK_ROWS, DamagedBlock, FeatureArray, SealedFile, Vectors, as_rows, salvage
+from frozenprobe.cache.sealing import NewArray, publish_sealed
 from frozenprobe.errors import FeatureFileError, some
-from frozenprobe.tables import Table
 
-FEATURES = "frozenprobe.features"
-PLAN = "frozenprobe.plan"
-VERSION = 2
 READ_ROWS = 16 * BLOCK_ROWS  # rows of a view that are read before they become float32
 
 ReadBlock = Callable[[slice, Split, Sequence[str]], Vectors]
-PIECE_NAME = re.compile(r"\d{8}-[0-9a-f]{8}\.h5")
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -126,38 +108,6 @@ def blocks_of(split: Split, views: Sequence[str], read_block: ReadBlock) -> Iter
         yield vectors.transpose(1, 0, 2)
 
 
-def attributes_of(contents: Contents, form: str) -> dict[str, str | int]:
-    """The root's attributes."""
-    attributes: dict[str, str | int] = {
-        "format": form,
-        "version": VERSION,
-        "spec": contents.spec.canonical(),
-        "fingerprint": contents.spec.fingerprint(),
-        "about": json.dumps(contents.about, sort_keys=True),
-        "dim": contents.dim,
-        "test_views": len(contents.test_views),
-    }
-    if contents.sample is not None:
-        attributes["sample_path"] = str(contents.sample.path).encode(errors="replace").decode()
-    return attributes
-
-
-def arrays_of(contents: Contents) -> dict[str, Any]:
-    """All datasets but the feature arrays."""
-    arrays: dict[str, Any] = {"class_names": contents.class_names, "views": contents.views}
-    for name, split, _ in contents.splits:
-        columns = {"ids": split.ids, "hashes": split.hashes, "groups": split.groups, "folds": split.folds}
-        arrays |= {f"{name}/{key}": texts for key, texts in columns.items() if texts is not None}
-        arrays[f"{name}/usable"] = split.usable.astype(np.uint8)
-        if split.labels is not None:
-            arrays[f"{name}/labels"] = split.labels.astype("<i8")
-    if contents.sample is not None:
-        cells = [cell for row in contents.sample.rows for cell in row]
-        arrays["sample/columns"] = contents.sample.columns
-        arrays["sample/cells"] = as_texts(cells).reshape(len(contents.sample.rows), len(contents.sample.columns))
-    return arrays
-
-
 def open_features(path: Path) -> Features:
     """Open a feature file; reads and checks all but the feature rows, whose blocks are checked as they are read.
 
@@ -192,16 +142,6 @@ def require_file(path: Path) -> None:
         where=path,
         remedy="name a file" if path.is_dir() else "make one with: frozenprobe extract",
     )
-
-
-def pieces_folder(path: Path) -> Path:
-    """Where rows wait until the feature file `path` is whole."""
-    return path.with_name(path.name + ".pieces")
-
-
-def plan_path(path: Path) -> Path:
-    """Where it is said what the feature file `path`, which is being made, will hold."""
-    return pieces_folder(path) / "plan.h5"
 
 
 def open_sealed(path: Path) -> SealedFile:
@@ -278,12 +218,6 @@ def features_of(sealed: SealedFile) -> Features:
     return features
 
 
-def piece_files(path: Path) -> list[Path]:
-    """The pieces beside the feature file `path`, in the order they were written."""
-    found = (piece for piece in pieces_folder(path).glob("*.h5") if PIECE_NAME.fullmatch(piece.name))
-    return sorted(found, key=lambda piece: piece.name)
-
-
 def open_plan(path: Path) -> Contents | None:
     """What the feature file `path`, which is being made, will hold.
 
@@ -317,106 +251,6 @@ def read_plan(path: Path) -> Contents | None:
         )
     sealed.close()
     return contents_of(sealed, PLAN)
-
-
-def followed(path: Path) -> Path:
-    """The file that is written when `path` is: what a link leads to, not the link."""
-    return path.resolve() if path.is_symlink() else path
-
-
-def contents_of(sealed: SealedFile, form: str) -> Contents:
-    """All but the rows, if the parts agree.
-
-    Raises:
-        FeatureFileError: another format, version or specification, or parts that contradict each other.
-    """
-    found = sealed.attributes.get("format"), sealed.attributes.get("version")
-    if found != (form, VERSION):
-        raise FeatureFileError(
-            f"A file with the attributes format = {form} and version = {VERSION}",
-            found=f"format = {found[0]}, version = {found[1]}",
-            where=sealed.path,
-            remedy="name a file that this version of frozenprobe extract has written (see frozenprobe --version)",
-        )
-    try:
-        contents = parse_contents(sealed)
-        check_contents(contents)
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise contradiction(sealed.path, f"{type(error).__name__}: {error}") from None
-    return contents
-
-
-def contradiction(path: Path, found: str) -> FeatureFileError:
-    """The error for a file whose digests are right and whose parts do not fit each other: nobody's accident."""
-    return FeatureFileError(
-        "A feature file whose parts agree", found=found, where=path, remedy="do not use it; extract the features again"
-    )
-
-
-def parse_contents(sealed: SealedFile) -> Contents:
-    """Read all but the rows."""
-    attributes = sealed.attributes
-    spec = FeatureSpec.parse(str(attributes["spec"]), where=sealed.path)
-    if spec.fingerprint() != attributes["fingerprint"]:
-        raise ValueError("the fingerprint is not that of the specification")
-    views, fixed = sealed.texts("views"), int(attributes["test_views"])
-    sample = None
-    if "sample/cells" in sealed.arrays:
-        columns, cells = sealed.texts("sample/columns"), sealed.texts("sample/cells")
-        rows = tuple(cells[start : start + len(columns)] for start in range(0, len(cells), max(1, len(columns))))
-        sample = Table(Path(str(attributes["sample_path"])), columns, rows)
-    return Contents(
-        spec=spec,
-        dim=int(attributes["dim"]),
-        test_views=views[:fixed],
-        augmented_views=views[fixed:],
-        class_names=sealed.texts("class_names"),
-        train=parse_split(sealed, "train"),
-        test=parse_split(sealed, "test") if "test/ids" in sealed.arrays else None,
-        sample=sample,
-        about={str(name): str(value) for name, value in json.loads(str(attributes["about"])).items()},
-    )
-
-
-def parse_split(sealed: SealedFile, name: str) -> Split:
-    """Read one split's index."""
-    arrays = sealed.arrays
-    return Split(
-        ids=sealed.texts(f"{name}/ids"),
-        hashes=sealed.texts(f"{name}/hashes"),
-        usable=arrays[f"{name}/usable"].astype(bool),
-        labels=arrays[f"{name}/labels"].astype(np.int64) if f"{name}/labels" in arrays else None,
-        groups=sealed.texts(f"{name}/groups") if f"{name}/groups" in arrays else None,
-        folds=sealed.texts(f"{name}/folds") if f"{name}/folds" in arrays else None,
-    )
-
-
-def check_contents(contents: Contents) -> None:
-    """Hold the parts against each other.
-
-    Raises:
-        ValueError: what does not fit.
-    """
-    if contents.spec.storage_dtype not in ("float16", "float32"):
-        raise ValueError(f"features stored as {contents.spec.storage_dtype}")
-    if "name" not in dict(json.loads(contents.spec.preprocessing)):
-        raise ValueError("a preprocessing without a name")
-    environments_of(contents.about)  # raises ValueError if it is no list
-    if contents.test_views[:1] != ("clean",) or len(set(contents.views)) < len(contents.views):
-        raise ValueError(f"views {contents.views}, of which {len(contents.test_views)} are test-time views")
-    if list(contents.class_names) != sorted(set(contents.class_names)):
-        raise ValueError("class names that are not sorted, or not different")
-    if contents.train.labels is None:
-        raise ValueError("no labels")
-    labels = contents.train.labels
-    if len(labels) and not 0 <= labels.min() <= labels.max() < len(contents.class_names):
-        raise ValueError(f"labels from {labels.min()} to {labels.max()} for {len(contents.class_names)} classes")
-    for name, split, _ in contents.splits:
-        columns = (split.hashes, split.usable, split.labels, split.groups, split.folds)
-        if any(column is not None and len(column) != len(split) for column in columns):
-            raise ValueError(f"columns of different lengths in {name}")
-        if len(set(split.ids)) < len(split):
-            raise ValueError(f"ids in {name} that are not different")
 
 
 def newest_features(folder: Path) -> Path:

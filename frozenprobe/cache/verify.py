@@ -13,18 +13,12 @@ import numpy as np
 from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.image import Refused
 from frozenprobe.cache.lock import writer_of
-from frozenprobe.cache.pieces import RowStore, whole_rows
-from frozenprobe.cache.sealed import BACK, FRONT, Damage, SealedFile, salvage
-from frozenprobe.cache.store import (
-    Features,
-    features_of,
-    open_sealed,
-    piece_files,
-    pieces_folder,
-    read_plan,
-    refused,
-    require_file,
-)
+from frozenprobe.cache.paths import piece_files, pieces_folder
+from frozenprobe.cache.pieces import whole_rows
+from frozenprobe.cache.rows import RowStore
+from frozenprobe.cache.seal import Damage
+from frozenprobe.cache.sealed import BACK, FRONT, SealedFile, salvage
+from frozenprobe.cache.store import Features, features_of, open_sealed, read_plan, refused, require_file
 from frozenprobe.errors import FeatureFileError, some
 from frozenprobe.images import ImageFinder
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from frozenprobe.cache.pieces import RowStore, cosine
+from frozenprobe.cache.agreement import LEAST_COSINE, cosine
+from frozenprobe.cache.rows import RowStore
 from frozenprobe.errors import SpecMismatch
 from frozenprobe.extract.compute import Embedder
 from frozenprobe.extract.loader import Job, ViewDataset, ViewSettings
@@ -25,7 +26,6 @@ log = logging.getLogger("frozenprobe")
 
 LIBRARIES = ("torch", "torchvision", "pillow", "timm")  # those that can change what a row is
 COMPARED = 8  # stored rows that are computed again
-LEAST_COSINE = 0.999
 
 
 def describe_environment(device: torch.device) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from frozenprobe.cache.contents import Contents
-from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.rows import RowStore
 from frozenprobe.errors import FrozenprobeError, some
 from frozenprobe.extract.inspection import Inspected
 from frozenprobe.extract.loader import Job, augmented_name

@@ -19,8 +19,8 @@ from frozenprobe._version import __version__
 from frozenprobe.cache.contents import Contents, environments_of
 from frozenprobe.cache.growth import begin, finish
 from frozenprobe.cache.lock import writer_lock
-from frozenprobe.cache.pieces import RowStore
 from frozenprobe.cache.repair import damaged_files
+from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.verify import require_whole
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones import ANY_VIT, BackboneInfo

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from frozenprobe.cache.contents import Contents
+from frozenprobe.cache.paths import followed, plan_path
 from frozenprobe.cache.spec import FeatureSpec
-from frozenprobe.cache.store import Features, followed, open_features, open_plan, plan_path
+from frozenprobe.cache.store import Features, open_features, open_plan
 from frozenprobe.errors import FrozenprobeError, unknown_name
 from frozenprobe.extract.backbones import BackboneInfo, WeightsOptions, find_backbone, load_backbone
 from frozenprobe.extract.compute import choose_dtype

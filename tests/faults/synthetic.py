@@ -13,7 +13,7 @@ import numpy.typing as npt
 from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.growth import begin, finish
 from frozenprobe.cache.lock import writer_lock
-from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.store import Features, open_features
 from tests.conftest import SPEC
 

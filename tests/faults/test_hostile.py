@@ -15,9 +15,10 @@ import pytest
 from frozenprobe.cache import sealed, store
 from frozenprobe.cache.image import write_tree
 from frozenprobe.cache.info import file_facts
+from frozenprobe.cache.layout import arrays_of, attributes_of
 from frozenprobe.cache.repair import repair_features
-from frozenprobe.cache.sealed import SEAL_BYTES, Seal
-from frozenprobe.cache.store import arrays_of, attributes_of, open_features
+from frozenprobe.cache.seal import MAGIC, SEAL_BYTES, Seal
+from frozenprobe.cache.store import open_features
 from frozenprobe.cache.verify import verify_features
 from frozenprobe.errors import FeatureFileError
 from tests.faults.synthetic import DIM, extract, holds, world
@@ -254,7 +255,7 @@ OTHER_JSON = [
 
 @pytest.mark.parametrize("json", OTHER_JSON)
 def test_a_seal_of_other_contents_is_damage(tmp_path, json):
-    text = sealed.MAGIC + json + b"\n"
+    text = MAGIC + json + b"\n"
     block = (text + hashlib.sha256(text).hexdigest().encode() + b"\n").ljust(SEAL_BYTES, b"\0")
     (tmp_path / "f.h5").write_bytes(block * 3)
     with pytest.raises(FeatureFileError):

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from frozenprobe import publish
-from frozenprobe.cache import growth, pieces
+from frozenprobe.cache import growth
+from frozenprobe.cache import rows as row_store
 from frozenprobe.cache.merge import merge_features
+from frozenprobe.cache.paths import piece_files
 from frozenprobe.cache.sealed import SealedFile
-from frozenprobe.cache.store import open_features, piece_files
+from frozenprobe.cache.store import open_features
 from frozenprobe.cache.verify import verify_features
 from frozenprobe.errors import FeatureFileError
 from tests.faults.synthetic import World, extract, holds, rows_of, vector, world
@@ -43,7 +45,7 @@ class History(RuleBasedStateMachine):
         self.finished: World | None = None  # what the finished file has to hold
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(publish.os, "fsync", lambda handle: None)
-        self.patch.setattr(pieces, "SMALL_PIECES", 3)
+        self.patch.setattr(row_store, "SMALL_PIECES", 3)
 
     def teardown(self) -> None:
         self.patch.undo()
@@ -111,7 +113,7 @@ class History(RuleBasedStateMachine):
         if instant == "write_features":
             kill.setattr(growth, "write_features", stop)
         elif instant == "discard":
-            kill.setattr(pieces.RowStore, "discard", stop)
+            kill.setattr(row_store.RowStore, "discard", stop)
         try:
             extract(self.path, self.wanted, batch=batch, told=tell)
         except Killed:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frozenprobe.cache import pieces
+from frozenprobe.cache import rows as row_store
 from frozenprobe.cache.contents import Contents, Split
-from frozenprobe.cache.pieces import RowStore
+from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.sealed import SealedFile
 from frozenprobe.cache.spec import FeatureSpec
 from tests.conftest import SPEC
@@ -170,7 +170,7 @@ def test_rows_without_a_name_are_a_bug_and_not_a_piece(tmp_path):
 
 def test_many_small_pieces_become_one(tmp_path, monkeypatch, no_fsync):
     """Else an extraction of a million images would leave a folder of a hundred thousand files."""
-    monkeypatch.setattr(pieces, "SMALL_PIECES", 4)
+    monkeypatch.setattr(row_store, "SMALL_PIECES", 4)
     store = store_of(tmp_path)
     keys = [(code, view) for code in "abcdef" for view in ("clean", "hflip", "aug1")]
     for key in keys:
@@ -188,7 +188,7 @@ def test_a_damaged_block_of_a_small_piece_does_not_stop_the_joining(tmp_path, mo
     content = bytearray(piece.read_bytes())
     content[SealedFile(piece).features["features"].span(0, 1)[0]] ^= 1
     piece.write_bytes(content)
-    monkeypatch.setattr(pieces, "SMALL_PIECES", 3)
+    monkeypatch.setattr(row_store, "SMALL_PIECES", 3)
     later = store_of(tmp_path)
     for code in "abcd":
         add(later, (code, "aug1"))
@@ -200,7 +200,7 @@ def test_a_damaged_block_of_a_small_piece_does_not_stop_the_joining(tmp_path, mo
 
 def test_where_rows_come_from_stays_with_them(tmp_path, monkeypatch, no_fsync):
     """Through joining, and without the plan."""
-    monkeypatch.setattr(pieces, "SMALL_PIECES", 2)
+    monkeypatch.setattr(row_store, "SMALL_PIECES", 2)
     store = store_of(tmp_path)
     for code, name in (("a", "torch 1"), ("b", "torch 2"), ("c", "torch 2")):
         store.origin = {name}
@@ -220,7 +220,7 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path):
 
 
 def test_large_pieces_are_left_as_they_are(tmp_path, monkeypatch, no_fsync):
-    monkeypatch.setattr(pieces, "JOINED_BYTES", 10)
+    monkeypatch.setattr(row_store, "JOINED_BYTES", 10)
     store = store_of(tmp_path)
     for code in "abcdef":
         add(store, (code, "clean"))
@@ -236,7 +236,7 @@ def test_any_sequence_of_pieces_reads_like_a_dictionary(batches, again, tmp_path
     """Whether one process wrote them or many, joined three at a time."""
     folder = tmp_path_factory.mktemp("pieces")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pieces, "SMALL_PIECES", 3)
+        patch.setattr(row_store, "SMALL_PIECES", 3)
         store = store_of(folder)
         for batch in batches:
             store = store_of(folder) if again else store
