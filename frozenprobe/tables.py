@@ -47,11 +47,13 @@ def read_table(path: Path) -> Table:
     def broken(found: str, remedy: str = "save it as CSV in UTF-8, one row a line") -> FrozenprobeError:
         return FrozenprobeError("A CSV file with a header line", found=found, where=path, remedy=remedy)
 
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise broken("no regular file (a folder, a pipe or a device)", "name a file")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise broken("no such file", "check the path") from None
-    except (UnicodeDecodeError, IsADirectoryError) as error:
+    except UnicodeDecodeError as error:
         raise broken(str(error)) from None
     header = text.split("\n", 1)[0]
     try:

@@ -8,14 +8,10 @@ import numpy as np
 import pytest
 
 from frozenprobe.errors import ImageError
-from frozenprobe.images import (
-    find_sample,
-    limit_training,
-    read_class_folders,
-    read_images,
-    read_labelled_csv,
-    read_unlabelled,
-)
+from frozenprobe.folders import read_class_folders, read_unlabelled
+from frozenprobe.images import find_sample, read_images
+from frozenprobe.imagetable import limit_training
+from frozenprobe.listing import read_labelled_csv
 from frozenprobe.sources import CsvColumns, ImageSources
 
 

@@ -20,7 +20,7 @@ from frozenprobe.cache.seal import Damage
 from frozenprobe.cache.sealed import BACK, FRONT, SealedFile, salvage
 from frozenprobe.cache.store import Features, features_of, open_sealed, read_plan, refused, require_file
 from frozenprobe.errors import FeatureFileError, some
-from frozenprobe.images import ImageFinder
+from frozenprobe.listing import ImageFinder
 
 Progress = Callable[[str, int, int], None]
 

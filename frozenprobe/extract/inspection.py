@@ -19,7 +19,8 @@ from frozenprobe.extract.decode import check_image
 from frozenprobe.extract.loader import read_image
 from frozenprobe.extract.settings import ExtractRequest
 from frozenprobe.extract.target import Target
-from frozenprobe.images import ImageTable, limit_training, read_images
+from frozenprobe.images import read_images
+from frozenprobe.imagetable import ImageTable, limit_training
 from frozenprobe.tables import Table
 
 log = logging.getLogger("frozenprobe")

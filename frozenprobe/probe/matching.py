@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from frozenprobe.errors import SubmissionError, some
-from frozenprobe.images import composed
+from frozenprobe.imagetable import composed
 from frozenprobe.tables import Table
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frozenprobe.errors import FrozenprobeError, SubmissionError, some
-from frozenprobe.images import composed
+from frozenprobe.imagetable import composed
 from frozenprobe.probe.matching import find_id_column, match_ids
 from frozenprobe.probe.runs import Run
 from frozenprobe.probe.scaling import Doubles
