@@ -25,7 +25,7 @@ def read_images(sources: ImageSources) -> tuple[ImageTable, ImageTable | None, T
     else:
         train = read_class_folders(sources.train)
     if sources.test is None:
-        return train, None, None
+        return train, None, read_table(sources.sample) if sources.sample else None
     sample = sources.sample or find_sample(sources.test.absolute().parent)
     return train, read_unlabelled(sources.test), read_table(sample) if sample else None
 

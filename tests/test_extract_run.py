@@ -320,7 +320,7 @@ def test_removed_photos_leave_the_file_and_that_is_said(
     with caplog.at_level(logging.INFO, "frozenprobe"):
         report, after = extracted(request_)
     assert (report.computed, len(after.train)) == (0, 11)
-    assert "1 training images are no longer there" in caplog.text
+    assert "images that are no longer there and leave the feature file: 1" in caplog.text
 
 
 def test_other_images_under_the_files_name_are_refused(request_: ExtractRequest, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from frozenprobe.cache import growth
 from frozenprobe.cache import rows as row_store
 from frozenprobe.cache.merge import merge_features
 from frozenprobe.cache.paths import piece_files
+from frozenprobe.cache.repair import repair_features
 from frozenprobe.cache.sealed import SealedFile
 from frozenprobe.cache.store import open_features
 from frozenprobe.cache.verify import verify_features
@@ -125,6 +126,22 @@ class History(RuleBasedStateMachine):
             kill.undo()
         if instant == "discard":
             self.finished = self.wanted
+
+    @precondition(lambda self: self.finished is not None)
+    @rule(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+    def damage_and_repair(self, place: float, bit: int) -> None:
+        """A bit flips anywhere: no row but those of its block is lost, and often not even those."""
+        before = self.on_disk()
+        content = bytearray(self.path.read_bytes())
+        content[int(place * len(content))] ^= 1 << bit
+        self.path.write_bytes(content)
+        assert verify_features(self.path).problems
+        report = repair_features(self.path)
+        lost = sum(len(damaged.rows) for damaged in report.dropped)
+        assert len(before) - len(self.on_disk()) <= lost <= 64
+        if report.moved_to is not None:
+            report.moved_to.unlink()
+            self.finished = None
 
     @rule(images=st.integers(3, 6), first=st.sampled_from([50, 100]))
     def merge_another(self, images: int, first: int) -> None:

@@ -180,8 +180,8 @@ def test_half_written_files_of_killed_writers_are_removed_and_no_others(file):
     assert [(file.parent / name).exists() for name in names] == [False, True, False, False]
 
 
-def hold_if_possible(file: Path, held: multiprocessing.Value, most: multiprocessing.Value) -> None:
-    for _ in range(40):
+def hold_if_possible(file: Path, held: multiprocessing.Value, most: multiprocessing.Value, times: int = 40) -> None:
+    for _ in range(times):
         try:
             with writer_lock(file):
                 with held.get_lock():
@@ -204,6 +204,46 @@ def test_never_do_two_processes_hold_it(file):
         process.join()
     assert (held.value, most.value) == (0, 1)
     assert [each.name for each in file.parent.iterdir()] == []
+
+
+def test_of_many_that_find_a_dead_ones_lock_one_gets_it(file):
+    """Again and again: whoever takes it over must not be robbed by one who looked a moment earlier."""
+    context = multiprocessing.get_context("fork")
+    dead = ended_process()
+    for _ in range(15):
+        leave(file, pid=dead)
+        held, most, start = context.Value("i", 0), context.Value("i", 0), context.Barrier(4)
+        processes = [context.Process(target=take_over, args=(file, held, most, start)) for _ in range(4)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert most.value == 1
+        assert [each.name for each in file.parent.iterdir()] == []
+
+
+def take_over(file: Path, held: multiprocessing.Value, most: multiprocessing.Value, start: object) -> None:
+    start.wait()
+    hold_if_possible(file, held, most, times=1)
+
+
+def test_a_lock_with_strange_letters_in_the_command_is_given_back(file, monkeypatch):
+    """A no-break space, as in the names of macOS's screenshots."""
+    monkeypatch.setattr(sys, "argv", ["frozenprobe", "Screenshot 3.04\u202fPM.h5", "tab\there"])
+    with writer_lock(file):
+        pass
+    assert list(file.parent.iterdir()) == []
+
+
+def test_where_the_system_does_not_tell_when_a_process_was_started_a_lock_can_be_broken(file):
+    """Its number may belong to another process by now."""
+    leave(file, started="", pid=os.getpid())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(locks, "start_of", lambda pid: "")
+        with pytest.raises(FileInUse), writer_lock(file):
+            pass
+        with writer_lock(file, break_lock=True):
+            pass
 
 
 def test_a_living_process_of_somebody_else_counts_as_alive(file, monkeypatch):

@@ -182,6 +182,38 @@ def test_a_growth_that_was_killed_when_all_was_computed_is_folded_in(files):
     assert sorted(each.name for each in path.parent.iterdir()) == ["a.h5", "b.h5"]
 
 
+def test_a_photo_that_was_moved_to_another_class_is_in_one_class_only(files):
+    """The plan of a killed growth has it there; the finished file still has it here."""
+    path = files[0]
+    train = dict(A.train)
+    train["c1/moved.jpg"] = ("photo 0", "c1")
+    del train["c0/0.jpg"]
+    begun(path, replace(A, train=train | {"c0/new.jpg": ("new", "c0")}), 1)
+    out = path.with_name("out.h5")
+    merge_features([path], out=out)
+    merged = open_features(out)
+    assert len(set(merged.train.hashes)) == len(merged.train) == 8
+    assert merged.class_names[merged.train.labels[merged.train.ids.index("c1/moved.jpg")]] == "c1"
+
+
+def test_a_plan_of_fewer_views_than_the_file_that_was_put_beside_it_is_no_obstacle(files, tmp_path):
+    path = tmp_path / "f.h5"
+    begun(path, replace(A, views=1), 2)
+    extract(files[0], replace(A, views=4), batch=100)
+    path.write_bytes(files[0].read_bytes())
+    merge_features([path], out=tmp_path / "out.h5")
+    assert holds(tmp_path / "out.h5", replace(A, views=4))
+
+
+def test_a_replaced_photo_that_waits_keeps_the_plan(files):
+    path = files[0]
+    changed = replace(A, train=A.train | {"c0/0.jpg": ("replaced", "c0"), "c0/new.jpg": ("new", "c0")})
+    begun(path, changed, 1)
+    report = merge_features([path])
+    assert report.left_out
+    assert open_plan(path) is not None
+
+
 def test_views_of_a_killed_growth_wait_until_every_image_has_them(files):
     path = files[0]
     begun(path, replace(A, views=4), 1)

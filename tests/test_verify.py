@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from frozenprobe.cache import growth, verify
+from frozenprobe.cache.contents import environments_of
 from frozenprobe.cache.growth import finish
 from frozenprobe.cache.info import file_facts
 from frozenprobe.cache.lock import writer_lock
@@ -305,7 +306,7 @@ def test_a_damaged_plan_is_told_and_removed_and_no_row_is_lost(tmp_path):
     for call in (file_facts, open_features):
         with pytest.raises(FeatureFileError) as caught:
             call(path)
-    assert "with all the options that it had" in repair_features(path).problems[0]
+    assert "type all options of the extract command again" in repair_features(path).problems[0]
     with pytest.raises(FeatureFileError, match="only 4 pieces of one") as caught:
         file_facts(path)
     assert "run the extract command again" in caught.value.remedy
@@ -438,3 +439,66 @@ def test_who_writes_is_told_while_it_writes(path):
         assert f"process {os.getpid()}" in file_facts(path)["being written by"]
         assert f"process {os.getpid()}" in render_verification(verify_features(path))
     assert "being written by" not in file_facts(path)
+
+
+def test_pieces_are_not_thrown_away_while_the_finished_file_is_damaged(path, monkeypatch):
+    """Killed before it tidied up, then a bad sector in the finished file: the pieces are the only good copy."""
+    with monkeypatch.context() as patch:
+        patch.setattr(RowStore, "discard", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            extract(path, replace(A, views=3))
+    flip(path, place(path, "train", 4))
+    assert extract(path, replace(A, views=3)) == 0
+    assert holds(path, replace(A, views=3))
+    assert verify_features(path).sound
+
+
+def test_a_row_of_a_checked_block_is_not_taken_on_trust_when_the_file_has_changed(path):
+    """Somebody copies another file into the open one."""
+    features = open_features(path)
+    array = features.array("train")
+    features.sealed.read_rows(array, 0, np.arange(7))
+    content = bytearray(path.read_bytes())
+    content[array.offset] ^= 1
+    with open(path, "r+b") as file:
+        file.write(content)
+    os.utime(path, (1, 1))
+    with pytest.raises(FeatureFileError, match="another checksum"):
+        features.sealed.read_rows(array, 0, np.array([0]))
+
+
+def test_a_damaged_piece_is_put_aside_and_not_deleted(tmp_path):
+    path = tmp_path / "f.h5"
+    begun(path, A, 2)
+    piece = sorted(path.with_name("f.h5.pieces").glob("[0-9]*.h5"))[0]
+    content = piece.read_bytes()
+    piece.write_bytes(content[:500])
+    repair_features(path)
+    assert path.with_name(f"f.h5.damaged-{piece.name}").read_bytes() == content[:500]
+
+
+def test_an_unfinished_file_without_a_plan_is_not_called_litter(tmp_path):
+    path = tmp_path / "f.h5"
+    begun(path, A, 2)
+    (path.with_name("f.h5.pieces") / "plan.h5").unlink()
+    text = render_verification(verify_features(path))
+    assert "pieces of an unfinished file without a plan: run extract with all its options" in text
+    assert "remove" not in text
+
+
+def test_where_rows_come_from_outlives_the_plan(tmp_path):
+    path = tmp_path / "f.h5"
+    rows = RowStore(path, A.contents())
+    rows.origin = {"torch 1"}
+    for key in A.rows():
+        rows.add([key[0]], [key[1]], A.rows()[key][None])
+    finish(path, RowStore(path, A.contents()), A.contents(), computed=False)
+    assert environments_of(open_features(path).about) == ["torch 1"]
+
+
+def test_a_link_to_a_growing_file_tells_how_far_it_is(path, tmp_path):
+    begun(path, replace(A, views=4), 1)
+    link = tmp_path / "elsewhere.h5"
+    link.symlink_to(path)
+    assert verify_features(link).planned == ROWS + 14
+    assert file_facts(link)["being made"]["augmented views"] == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from frozenprobe.cache.contents import Contents
+from frozenprobe.cache.contents import Contents, environments_of
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.store import write_features, write_plan
+from frozenprobe.cache.verify import damaged_rows
 from frozenprobe.errors import FrozenprobeError
 
 BYTES_AN_IMAGE = 600  # ids, hashes, labels and checksums of an image, twice, in the finished file
@@ -81,8 +83,12 @@ def finish(path: Path, rows: RowStore, contents: Contents, *, computed: bool) ->
         whether the file was written.
     """
     changed = computed or rows.existing is None or contents.index() != rows.existing.index()
+    if not changed and rows.existing is not None and any(source.piece for source in rows.sources):
+        changed = any(damaged_rows(rows.existing))  # killed before it tidied up: the pieces may be the only good copy
     if changed:
-        contents = replace(contents, dim=rows.dim, about=contents.about | {"created": utc_now()})
+        known = sorted({*environments_of(contents.about), *rows.environments})
+        about = contents.about | {"created": utc_now(), "environments": json.dumps(known)}
+        contents = replace(contents, dim=rows.dim, about=about)
         require_space(path, finished=finished_bytes(contents))
         write_features(path, contents, rows.read_block)
     rows.discard()

@@ -10,7 +10,7 @@ from typing import Any
 
 from frozenprobe.cache.contents import Contents, environments_of
 from frozenprobe.cache.lock import writer_of
-from frozenprobe.cache.paths import piece_files, pieces_folder
+from frozenprobe.cache.paths import followed, piece_files, pieces_folder
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.store import open_features, read_plan, require_file
 from frozenprobe.errors import FeatureFileError
@@ -22,6 +22,7 @@ def file_facts(path: Path) -> dict[str, Any]:
     Raises:
         FeatureFileError: there is none, or it is damaged.
     """
+    path = followed(path)
     features = open_features(path) if path.is_file() else None
     plan = read_plan(path)
     facts: dict[str, Any] = {"file": str(path), "finished": features is not None}

@@ -134,8 +134,8 @@ def check_contents(contents: Contents) -> None:
         raise ValueError(f"views {contents.views}, of which {len(contents.test_views)} are test-time views")
     if list(contents.class_names) != sorted(set(contents.class_names)):
         raise ValueError("class names that are not sorted, or not different")
-    if contents.train.labels is None:
-        raise ValueError("no labels")
+    if contents.train.labels is None or not contents.train.usable.all():
+        raise ValueError("training images without labels or features")
     labels = contents.train.labels
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(contents.class_names):
         raise ValueError(f"labels from {labels.min()} to {labels.max()} for {len(contents.class_names)} classes")

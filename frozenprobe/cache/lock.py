@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import BinaryIO
 
 from frozenprobe.cache.paths import pieces_folder
 from frozenprobe.errors import FileInUse
@@ -53,6 +54,10 @@ class Holder:
         me = this_process()
         return (self.host, self.machine, self.boot, self.space) == (me.host, me.machine, me.boot, me.space)
 
+    def is_alive(self) -> bool:
+        """Whether the process is known to be there: where the system tells when it was started, so that it is it."""
+        return self.is_neighbour() and bool(self.started) and not self.is_dead()
+
     def is_dead(self) -> bool:
         """Whether the process is known to be gone: only of this machine's processes can that be known."""
         me = this_process()
@@ -91,7 +96,7 @@ def writer_lock(path: Path, *, break_lock: bool = False) -> Iterator[None]:
     me = this_process()
     while not create(lock, me):
         holder = read_holder(lock)
-        lives = holder is not None and holder.is_neighbour() and not holder.is_dead()
+        lives = holder is not None and holder.is_alive()
         if lives or not (break_lock or (holder is not None and holder.is_dead())) or lock.is_dir():
             if not lock.exists():
                 continue  # given back in the meantime
@@ -103,7 +108,8 @@ def writer_lock(path: Path, *, break_lock: bool = False) -> Iterator[None]:
         remove_partials(pieces_folder(path))
         yield
     finally:
-        if read_holder(lock) == me:  # else somebody has broken it, and holds it now
+        holder = read_holder(lock)
+        if holder is not None and holder.token == me.token:  # else somebody has broken it, and holds it now
             lock.unlink(missing_ok=True)
 
 
@@ -117,7 +123,7 @@ def this_process() -> Holder:
         pid=os.getpid(),
         started=start_of(os.getpid()),
         since=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        command=" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:500],
+        command=printable(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:500]),
         token=secrets.token_hex(8),
     )
 
@@ -163,7 +169,7 @@ def read_holder(lock: Path) -> Holder | None:
         if not stat.S_ISREG(lock.stat().st_mode) or lock.stat().st_size > LARGEST_LOCK:
             return None
         values = json.loads(lock.read_text(encoding="utf-8"))
-        texts = {name: "".join(filter(str.isprintable, value)) for name, value in values.items() if name != "pid"}
+        texts = {name: printable(value) for name, value in values.items() if name != "pid"}
         pid = values["pid"]
         return Holder(**texts, pid=pid) if type(pid) is int and 0 < pid < 1 << 31 else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -171,15 +177,28 @@ def read_holder(lock: Path) -> Holder | None:
 
 
 def take_away(lock: Path, holder: Holder | None) -> None:
-    """Remove a stale lock: renamed first, so that of two processes that find it stale only one gets it."""
-    aside = lock.with_name(f".{secrets.token_hex(4)}.partial.{lock.name}")
+    """Remove a stale lock, and never the new one of somebody who has found it stale, too.
+
+    Whoever removes one holds the kernel's lock on it meanwhile, and looks again whether it is still the one.
+    """
     try:
-        os.rename(lock, aside)
+        with open(lock, "rb") as file:
+            lock_exclusively(file)
+            is_same = os.path.samestat(os.fstat(file.fileno()), lock.stat())
+            if is_same and read_holder(lock) == holder:
+                lock.unlink()
     except FileNotFoundError:
         return
-    if read_holder(aside) != holder and (other := read_holder(aside)) is not None:
-        create(lock, other)  # somebody else's by now: put it back, unless a third has taken its place
-    aside.unlink(missing_ok=True)
+
+
+def lock_exclusively(file: BinaryIO) -> None:
+    """Wait for the kernel's lock on a file, where there is such a thing; it goes when the file is closed."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except (ImportError, OSError):  # Windows, or a file system without locks: two at the very same moment may collide
+        return
 
 
 def in_use(path: Path, lock: Path, holder: Holder | None) -> FileInUse:
@@ -209,6 +228,11 @@ def writer_of(path: Path) -> str:
     if holder is None or holder.is_dead():
         return ""
     return f"process {holder.pid} on {holder.host}, since {holder.since} ({holder.command})"
+
+
+def printable(text: str) -> str:
+    """A text without what could move a terminal's cursor."""
+    return "".join(filter(str.isprintable, text))
 
 
 def first_line(path: str) -> str:

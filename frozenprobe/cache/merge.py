@@ -100,7 +100,9 @@ def merge_features(inputs: Sequence[Path], *, out: Path | None = None, break_loc
         merged, origins = join(parts, test_views, augmented_views)
         report.images, report.augmented_views = merged.images, len(augmented_views)
         report.dropped_views = tuple(sorted({view for part in parts for view in part.contents.views} - {*merged.views}))
-        report.left_out = len({key for part in parts for key in keys_of(part.contents)} - {*keys_of(merged)})
+        newest = {part.path: part.contents for part in reversed(parts)}.values()
+        every = {key for contents in newest for key in contents_of_images(contents)}
+        report.left_out = len(every - {*contents_of_images(merged)})
         require_no_loss(target, merged, is_input=target.absolute() in {path.absolute() for path in inputs})
         require_space(target, finished=finished_bytes(merged))
         write_features(target, merged, block_reader(parts, merged, origins))
@@ -115,8 +117,8 @@ def open_parts(path: Path) -> Iterator[Part]:
     if plan is not None and (features is None or plan.spec == features.spec):
         rows = RowStore(path, plan, features)
         yield Part(path, plan, rows)
-        if rows.there == rows.total:  # killed when everything was computed: the plan is what the file will be
-            return
+        if rows.there == rows.total and (features is None or {*features.views} <= {*plan.views}):
+            return  # killed when everything was computed: the plan is what the file will be
     if features is not None:
         yield Part(path, features, RowStore(path, features, features, check=False))
     elif plan is None:
@@ -204,8 +206,13 @@ def collect(parts: Sequence[Part], name: str, views: tuple[str, ...]) -> list[Im
     found: dict[str, Image] = {}
     for number, part in enumerate(parts):
         split = next((split for each, split, _ in part.contents.splits if each == name), None)
-        for row in np.flatnonzero(part.rows.complete(split, views)).tolist() if split is not None else []:
+        if split is None or not part.rows.views.keys() >= {*views}:
+            continue
+        ids, hashes = listed(parts[:number], part.path, name)
+        for row in np.flatnonzero(part.rows.complete(split, views)).tolist():
             image = image_of(part.contents, split, row, number)
+            if image.id not in ids and image.content_hash in hashes:
+                continue  # the plan has it under another name, and so, perhaps, in another class
             other = found.setdefault(image.id, image)
             if other._replace(part=number) != image and parts[other.part].path != part.path:
                 raise contradiction(other, image, parts)
@@ -221,9 +228,14 @@ def collect(parts: Sequence[Part], name: str, views: tuple[str, ...]) -> list[Im
     return [found[key] for key in sorted(found)]
 
 
-def image_of(contents: Contents, split: Split | None, row: int, part: int) -> Image:
+def listed(parts: Sequence[Part], path: Path, name: str) -> tuple[set[str], set[str]]:
+    """The ids and the content hashes that the plan of a file lists, if it is among the parts."""
+    splits = [split for part in parts if part.path == path for each, split, _ in part.contents.splits if each == name]
+    return {image for split in splits for image in split.ids}, {code for split in splits for code in split.hashes}
+
+
+def image_of(contents: Contents, split: Split, row: int, part: int) -> Image:
     """One image of a split."""
-    assert split is not None
     return Image(
         id=split.ids[row],
         content_hash=split.hashes[row],
@@ -282,11 +294,6 @@ def block_reader(parts: Sequence[Part], merged: Contents, origins: dict[str, npt
     return read_block
 
 
-def keys_of(contents: Contents) -> Iterator[tuple[str, str]]:
-    """(split, id) of every image."""
-    return ((name, image) for name, split, _ in contents.splits for image in split.ids)
-
-
 def require_no_loss(target: Path, merged: Contents, *, is_input: bool) -> None:
     """Refuse to replace a file by one that has less, and to write where another file is being made.
 
@@ -300,15 +307,17 @@ def require_no_loss(target: Path, merged: Contents, *, is_input: bool) -> None:
         existing = open_features(target)
         if existing.spec != merged.spec:
             lost.append("all its features, which are of another specification")
-        images = sorted({*contents_of_images(existing)} - {*contents_of_images(merged)})
-        lost += [f"{split} image {name}" for split, name, _ in images]
+        part = slice(2 if is_input else 3)  # its own plan may have another content for an image, another file may not
+        there = {image[part] for image in contents_of_images(merged)}
+        lost += [f"{image[0]} image {image[1]}" for image in contents_of_images(existing) if image[part] not in there]
         lost += [f"view {view}" for view in sorted({*existing.views} - {*merged.views})]
     if lost:
         raise FeatureFileError(
             "To keep all that the file has",
             found=f"a merged file without {some(lost)}",
             where=target,
-            remedy="write the merged file under another name with --out FILE (or extract what the other file lacks)",
+            remedy="write the merged file under another name with --out FILE; or run the extract command again, which "
+            "finishes what was begun and computes what is missing",
         )
 
 

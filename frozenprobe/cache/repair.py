@@ -19,10 +19,9 @@ from frozenprobe.cache.paths import followed, piece_files, pieces_folder, plan_p
 from frozenprobe.cache.pieces import environments_in, read_piece, whole_rows, write_piece
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.seal import Damage
-from frozenprobe.cache.sealed import BLOCK_ROWS, SealedFile, Vectors
-from frozenprobe.cache.store import Features, open_plan, read_plan, require_file, write_features, write_plan
+from frozenprobe.cache.sealed import BLOCK_ROWS, SealedFile, Vectors, salvage
+from frozenprobe.cache.store import Features, open_plan, require_file, write_features, write_plan
 from frozenprobe.cache.verify import DamagedRows, Progress, damaged_rows, open_salvageable, say_damaged
-from frozenprobe.errors import FeatureFileError
 from frozenprobe.publish import sync_folder
 
 BLOCKS_A_PIECE = 8  # blocks of one view that become one piece: 1 MB at D = 1024 in float16
@@ -84,10 +83,8 @@ def repair_features(path: Path, *, break_lock: bool = False, progress: Progress 
                 rewrite(features, report)
             features.sealed.close()
         report.pieces_dropped = drop_damaged_pieces(path)
-        try:
-            read_plan(path)
-        except FeatureFileError as error:
-            report.problems.append(f"the plan beside it: {error.found}; {error.remedy}")
+        if plan_path(path).is_file() and salvage(plan_path(path)) is None:
+            report.problems.append("the plan beside it: type all options of the extract command again")
             plan_path(path).unlink()
     return report
 
@@ -148,13 +145,13 @@ def free_name(path: Path) -> Path:
 
 
 def drop_damaged_pieces(path: Path) -> int:
-    """Remove damaged pieces beside a file, after publishing their whole rows again; returns how many pieces."""
+    """Put damaged pieces beside a file aside, after publishing their whole rows again; returns how many pieces."""
     dropped = 0
     for piece in piece_files(path):
         try:
             file = SealedFile(piece)
         except (Damage, Refused):
-            piece.unlink()
+            put_aside(piece, path)
             dropped += 1
             continue
         for array in file.features.values():
@@ -164,12 +161,16 @@ def drop_damaged_pieces(path: Path) -> int:
                     hashes, views, vectors = read_piece(file)
                     name = f"{piece.stem.split('-')[0]}-{secrets.token_hex(4)}.h5"
                     fingerprint, environments = str(file.attributes["fingerprint"]), environments_in(file)
-                    path = piece.with_name(name)
-                    write_piece(path, fingerprint, hashes, views, vectors, environments=environments)
-                piece.unlink()
+                    write_piece(piece.with_name(name), fingerprint, hashes, views, vectors, environments=environments)
+                put_aside(piece, path)
                 dropped += 1
         file.close()
     return dropped
+
+
+def put_aside(piece: Path, path: Path) -> None:
+    """Move a damaged piece out of the way: the disk may have been wrong only for a moment."""
+    os.replace(piece, path.with_name(f"{path.name}.damaged-{piece.name}"))
 
 
 def render_repair(report: RepairReport) -> str:

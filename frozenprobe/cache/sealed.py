@@ -103,6 +103,7 @@ class SealedFile:
         self.lock = threading.Lock()
         self.whole: set[tuple[str, int, int]] = set()  # blocks that have been found to be what was sealed
         self.file: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115 - open as long as this object
+        self.opened_as = self.state()
         try:
             self.seal = self.read_seal(copy, lenient)
             self.attributes, self.arrays, placed = read_tree(self.read_image(copy), self.seal.spans())
@@ -110,6 +111,8 @@ class SealedFile:
             if spare is not None and (spare.offset, spare.bytes) != self.seal.spare:
                 raise Damage("a spare that is not where the seal says")
             self.features = {name: self.feature_array(name, where) for name, where in placed.items()}
+            if len(self.features) != len(self.seal.features):
+                raise Damage("spans in the seal that no feature array has")
         except BaseException:
             self.file.close()
             raise
@@ -204,7 +207,15 @@ class SealedFile:
     def read_some(self, array: FeatureArray, view: int, block: int, inside: npt.NDArray[np.int64]) -> Vectors:
         """A few rows of a block that has been checked: rows in another order than stored need not read it again."""
         offset, row_bytes = array.span(view, block)[0], array.shape[2] * array.dtype.itemsize
-        return as_rows(b"".join(self.read_at(offset + row * row_bytes, row_bytes) for row in inside.tolist()), array)
+        content = b"".join(self.read_at(offset + row * row_bytes, row_bytes) for row in inside.tolist())
+        if len(content) != len(inside) * row_bytes or self.state() != self.opened_as:
+            raise DamagedBlock(self.path, array, view, block)
+        return as_rows(content, array)
+
+    def state(self) -> tuple[int, int]:
+        """What changes when somebody writes into the open file."""
+        about = os.fstat(self.file.fileno())
+        return about.st_size, about.st_mtime_ns
 
     def close(self) -> None:
         """Close the file; what is in memory stays."""

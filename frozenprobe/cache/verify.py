@@ -13,7 +13,7 @@ import numpy as np
 from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.image import Refused
 from frozenprobe.cache.lock import writer_of
-from frozenprobe.cache.paths import piece_files, pieces_folder
+from frozenprobe.cache.paths import followed, piece_files, pieces_folder
 from frozenprobe.cache.pieces import whole_rows
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.seal import Damage
@@ -83,6 +83,7 @@ def verify_features(path: Path, *, images: Path | None = None, progress: Progres
     Raises:
         FeatureFileError: there is no such file, or nothing of it can be read.
     """
+    path = followed(path)
     report = VerifyReport(path, finished=path.is_file())
     features = None
     if report.finished:
@@ -241,6 +242,8 @@ def render_verification(report: VerifyReport) -> str:
         lines.append(
             f"{what}: {report.there} of {report.planned} rows are there ({share:.1%}), {report.pieces} pieces; {read}"
         )
+    elif report.pieces and not report.finished:
+        lines.append(f"{report.pieces} pieces of an unfinished file without a plan: run extract with all its options")
     elif report.pieces:
         lines.append(
             f"{report.pieces} pieces beside it that no plan needs: rows of photos that left or of views not asked for, "

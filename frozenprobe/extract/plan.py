@@ -29,27 +29,41 @@ def plan_contents(target: Target, images: Inspected) -> Contents:
     )
 
 
-def require_same_set(images: Inspected, existing: Contents | None, out: Path, *, drop_missing: bool = False) -> int:
+def require_same_set(
+    images: Inspected, existing: Contents | None, out: Path, *, drop_missing: bool = False, limited: bool = False
+) -> int:
     """How many images leave the finished or begun file because they are no longer there.
 
+    Args:
+        images: what is there.
+        existing: what the file holds or was going to hold.
+        out: the file.
+        drop_missing: let more than half of them leave.
+        limited: this is a smoke run, which must let none leave.
+
     Raises:
-        FrozenprobeError: more than half of them would: a mistyped folder, a disk that is not mounted or another set of
-            images is more likely than that, and the file was paid for.
+        FrozenprobeError: more than half of the training or of the test images would: a mistyped folder, a disk that is
+            not mounted or another set of images is more likely than that, and the file was paid for.
     """
     if existing is None:
         return 0
-    there = set(images.train.hashes)
-    gone = [name for name, code in zip(existing.train.ids, existing.train.hashes, strict=True) if code not in there]
-    if len(gone) == len(existing.train) or (len(gone) > len(existing.train) / 2 and not drop_missing):
-        every = len(gone) == len(existing.train)
-        raise FrozenprobeError(
-            "The training images that the existing feature file was made of (or is being made of), or most of them",
-            found="none of them: these are other images" if every else f"{len(gone)} of them missing: {some(gone)}",
-            where=out,
-            remedy="name another file for these images with --out FILE"
-            + (" (or remove this one and the folder of pieces beside it)" if every else ", or add --drop-missing"),
-        )
-    return len(gone)
+    lost = 0
+    for what, now, before in (("training", images.train, existing.train), ("test", images.test, existing.test)):
+        if now is None or before is None:
+            continue
+        there = set(now.hashes)
+        gone = [name for name, code in zip(before.ids, before.hashes, strict=True) if code not in there]
+        lost += len(gone)
+        others = what == "training" and len(gone) == len(before)
+        if others or (gone and limited) or (len(gone) > len(before) / 2 and not drop_missing):
+            way = " (or remove this one and the folder of pieces beside it)" if others else ", or add --drop-missing"
+            raise FrozenprobeError(
+                f"The {what} images that the existing feature file was made of (or is being made of), or most of them",
+                found="none of them: these are other images" if others else f"{len(gone)} missing: {some(gone)}",
+                where=out,
+                remedy="run without --limit" if limited else "name another file for these with --out FILE" + way,
+            )
+    return lost
 
 
 def missing_jobs(rows: RowStore, images: Inspected) -> list[Job]:

@@ -88,10 +88,11 @@ def extract_into(target: Target, request: ExtractRequest, *, device: torch.devic
     start = time.perf_counter()
     log.info("\n  ".join([f"backbone {target.info.name}", *remarks_of(target.info, target.settled)]))
     images = inspect(request, target, progress)
-    before = target.existing or target.begun
-    gone = require_same_set(images, before, target.out, drop_missing=request.drop_missing)
+    limited = request.limit is not None
+    before = target.existing or (target.begun if not limited else None)
+    gone = require_same_set(images, before, target.out, drop_missing=request.drop_missing, limited=limited)
     if gone and target.existing:
-        log.info("%d training images are no longer there and leave the feature file", gone)
+        log.info("images that are no longer there and leave the feature file: %d", gone)
     contents = plan_contents(target, images)
     rows = RowStore(target.out, contents, target.existing)
     jobs = missing_jobs(rows, images)
@@ -102,6 +103,8 @@ def extract_into(target: Target, request: ExtractRequest, *, device: torch.devic
         contents = compute(
             jobs, rows, target, request, device=device, seconds=report.seconds, paths=images.paths, progress=progress
         )
+    elif not contents.about:  # all rows are there, and the plan that knew where they come from is lost
+        contents = replace(contents, about=describe(target.load(), target.settled))
     start_writing = time.perf_counter()
     report.written = finish(target.out, rows, contents, computed=bool(jobs))
     report.seconds.writing += time.perf_counter() - start_writing

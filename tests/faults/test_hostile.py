@@ -194,17 +194,36 @@ def environments(file: h5py.File) -> None:
     file.attrs["about"] = np.bytes_('{"environments": "not a list"}')
 
 
-@pytest.mark.parametrize(
-    "attack",
-    [deep, deep_spec, environments, with_spec(storage_dtype="int8"), with_spec(storage_dtype="foo"),
-     with_spec(preprocessing="no JSON"), with_spec(preprocessing="[]")],
-)  # fmt: skip
-def test_texts_that_are_not_what_they_should_be_are_refused(attack, tmp_path):
+def unusable_training_image(file: h5py.File) -> None:
+    file["train/usable"][0] = 0
+
+
+TEXTS = [
+    (deep, "RecursionError"),
+    (deep_spec, "RecursionError|recursion"),
+    (environments, "JSONDecodeError"),
+    (with_spec(storage_dtype="int8"), "features stored as int8"),
+    (with_spec(storage_dtype="foo"), "features stored as foo"),
+    (with_spec(preprocessing="no JSON"), "JSONDecodeError"),
+    (with_spec(preprocessing="[]"), "a preprocessing without a name"),
+    (unusable_training_image, "training images without labels or features"),
+]
+
+
+@pytest.mark.parametrize(("attack", "says"), TEXTS, ids=range(len(TEXTS)))
+def test_texts_that_are_not_what_they_should_be_are_refused(attack, says, tmp_path):
     path = tmp_path / "f.h5"
     forge(path, attack)
     for call in (open_features, verify_features, repair_features, file_facts):
-        with pytest.raises(FeatureFileError):
+        with pytest.raises(FeatureFileError, match=says):
             call(path)
+
+
+def test_a_seal_with_a_span_of_nothing_is_refused(tmp_path):
+    path = tmp_path / "f.h5"
+    forge(path, no_features, features=((2_000, 10),))
+    with pytest.raises(FeatureFileError):
+        open_features(path)
 
 
 def test_a_forged_file_that_is_damaged_too_is_refused_all_the_same(tmp_path):

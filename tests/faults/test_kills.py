@@ -47,7 +47,9 @@ def killed_after(seconds: float, name: str, path: Path) -> tuple[int, bool]:
     os.close(writer)
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
-    ended = os.waitpid(child, 0)[1] == 0
+    status = os.waitpid(child, 0)[1]
+    assert status == 0 or os.WIFSIGNALED(status), "the operation failed by itself"
+    ended = status == 0
     told = b""
     while part := os.read(reader, 4096):
         told += part
