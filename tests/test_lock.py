@@ -74,6 +74,20 @@ def test_a_lock_of_a_dead_process_is_taken_over(file):
     assert list(file.parent.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux tells what became of a process")
+def test_a_killed_process_that_nobody_has_asked_about_yet_is_dead(file):
+    """A zombie: it still has its number."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    leave(file, pid=child.pid, started=locks.start_of(child.pid))
+    with pytest.raises(FileInUse), writer_lock(file):
+        pass
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    with writer_lock(file):
+        pass
+    child.wait()
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux tells when a process was started")
 def test_a_pid_that_has_been_given_to_another_process_is_no_holder(file):
     leave(file, started="1")

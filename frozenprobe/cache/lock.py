@@ -244,8 +244,12 @@ def first_line(path: str) -> str:
 
 
 def start_of(pid: int) -> str:
-    """When a process was started, in ticks since the machine was; empty where the system does not tell."""
+    """When a process was started, in ticks since the machine was; empty where the system does not tell.
+
+    A process that has been killed and that nobody has asked about yet still has a number: it was started never.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        about = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
         return ""
+    return "never" if about[0] in "ZX" else about[19]

@@ -125,7 +125,8 @@ class SealedFile:
         except (TypeError, KeyError, ValueError, OverflowError, RecursionError) as error:
             raise error if isinstance(error, Damage) else Damage("a seal of other contents") from None
         if seal.size != size and not lenient:
-            raise Damage(f"{size:,} bytes, sealed with {seal.size:,}")
+            what = "cut off" if size < seal.size else "another program has written to it"
+            raise Damage(f"{size:,} bytes, sealed with {seal.size:,}: {what}")
         if copy != FRONT and seal.spare is None:
             raise Damage("no spare metadata")
         return seal
