@@ -261,21 +261,20 @@ def info(file: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("file", type=FILE)
-@click.option(
-    "--images",
-    type=FILE,
-    help="Folder with train/ and test/ (or the training folder): hash and compare.",
-)
+@click.argument("files", type=FILE, nargs=-1, required=True)
+@click.option("--images", type=FILE, help="Folder with train/ and test/ (or the training folder): hash and compare.")
 @as_json
 @click.pass_context
-def verify(ctx: click.Context, file: Path, images: Path | None, as_json: bool) -> None:
-    """Check every byte and every number of a feature file; exit code 1 if it is damaged or unfinished."""
+def verify(ctx: click.Context, files: tuple[Path, ...], images: Path | None, as_json: bool) -> None:
+    """Check every byte and every number of feature files; exit code 1 if one is damaged or unfinished."""
     from frozenprobe.cache.verify import render_verification, verify_features
 
-    report = verify_features(file, images=images, progress=ProgressPrinter())
-    print_json({**asdict(report), "sound": report.sound}) if as_json else click.echo(render_verification(report))
-    ctx.exit(0 if report.sound else 1)
+    sound = []
+    for file in files:
+        report = verify_features(file, images=images, progress=ProgressPrinter())
+        print_json({**asdict(report), "sound": report.sound}) if as_json else click.echo(render_verification(report))
+        sound.append(report.sound)
+    ctx.exit(0 if all(sound) else 1)
 
 
 @main.command()

@@ -85,7 +85,9 @@ def contents_facts(contents: Contents) -> dict[str, Any]:
     facts["specification"] = spec
     facts["fingerprint"] = contents.spec.fingerprint()
     facts["environments"] = environments_of(contents.about)
-    shown = {name: value for name, value in sorted(contents.about.items()) if value and name not in facts}
+    if not facts["created"]:
+        del facts["created"]  # not there yet
+    shown = {name: value for name, value in sorted(contents.about.items()) if value and name not in {*facts, "created"}}
     return facts | shown
 
 
