@@ -13,6 +13,7 @@ from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.sealed import SealedFile
 from frozenprobe.cache.spec import FeatureSpec
+from frozenprobe.errors import FeatureFileError
 from tests.conftest import SPEC
 
 OTHER = replace(SPEC, seed=1)
@@ -248,6 +249,15 @@ def test_any_sequence_of_pieces_reads_like_a_dictionary(batches, again, tmp_path
                 assert ((code, view) in reader) == ((code, view) in there)
                 if (code, view) in there:
                     assert np.array_equal(reader.row(code, view), row(code, view))
+
+
+@pytest.mark.parametrize("damage", [lambda piece: piece.unlink(), lambda piece: piece.write_bytes(b"x" * 3000)])
+def test_a_piece_that_is_lost_under_the_run_is_an_error_for_people(tmp_path, damage):
+    store = store_of(tmp_path)
+    add(store, ("a", "clean"))
+    damage(next(store.folder.iterdir()))
+    with pytest.raises(FeatureFileError, match="run the same command again"):
+        store.row("a", "clean")
 
 
 def test_a_row_that_is_nowhere_is_a_key_error(tmp_path):

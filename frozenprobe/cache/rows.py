@@ -301,6 +301,14 @@ class RowStore:
         if piece not in self.opened:
             if len(self.opened) > max(OPEN_PIECES, len(self.views)):  # repaired files have a view a piece
                 self.opened.popitem(last=False)[1].close()
-            self.opened[piece] = SealedFile(piece)
+            try:
+                self.opened[piece] = SealedFile(piece)
+            except (Damage, Refused, FileNotFoundError) as error:
+                raise FeatureFileError(
+                    "A piece as it was a moment ago",
+                    found=str(error),
+                    where=piece,
+                    remedy="run the same command again: what is lost is computed again",
+                ) from None
         self.opened.move_to_end(piece)
         return self.opened[piece], self.opened[piece].features["features"]
