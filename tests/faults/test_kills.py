@@ -19,6 +19,7 @@ from tests.faults.synthetic import World, changed, extract, holds, world
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is forked to be killed")
 
+SECONDS = 30.0  # an operation that takes longer hangs
 SMALL = world(24)
 GROWN = changed(SMALL)
 OTHER = world(12, first=100)
@@ -45,7 +46,9 @@ def killed_after(seconds: float, name: str, path: Path) -> tuple[int, bool]:
         finally:
             os._exit(1)
     os.close(writer)
-    time.sleep(seconds)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        time.sleep(0.0005)
     os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     assert status == 0 or os.WIFSIGNALED(status), "the operation failed by itself"
@@ -64,16 +67,16 @@ def test_a_kill_loses_at_most_the_batch_in_flight(name, tmp_path, faults, tell):
     for file, content in (("f.h5", before), ("other.h5", OTHER if name == "merge" else None)):
         if content is not None:
             extract(kept / file, content)
+    shutil.copytree(kept, tmp_path / "timed") if kept.is_dir() else (tmp_path / "timed").mkdir()
     start = time.perf_counter()
-    shutil.copytree(kept, tmp_path / "timed") if kept.is_dir() else None
-    operate(name, tmp_path / "timed" / "f.h5", lambda rows: None)
+    killed_after(SECONDS, name, tmp_path / "timed" / "f.h5")
     whole = time.perf_counter() - start
     rng, kills, in_the_middle, reached = random.Random(name), faults(12, 80), 0, 0
     for number in range(kills):
         folder = tmp_path / str(number)
         shutil.copytree(kept, folder) if kept.is_dir() else folder.mkdir()
         path = folder / "f.h5"
-        told, ended = killed_after(rng.uniform(0, 1.5 * whole), name, path)
+        told, ended = killed_after(rng.uniform(0, 1.2 * whole), name, path)
         in_the_middle += not ended
         finished = path.is_file() and holds(path, after)
         reached += finished
