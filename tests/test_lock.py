@@ -176,6 +176,17 @@ def test_a_folder_with_the_name_of_the_lock_is_told_and_left_alone(file):
     assert [each.name for each in file.parent.iterdir()] == ["f.h5.lock"]
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, lambda lock: lock.symlink_to("nowhere")], ids=["pipe", "link"])
+def test_nobody_waits_for_a_lock_that_is_no_file(file, make):
+    lock = file.with_name("f.h5.lock")
+    make(lock)
+    for break_lock in (False, True):
+        held = pytest.raises(FileInUse, match="a pipe, a device or a broken link with the name of the lock")
+        with held, writer_lock(file, break_lock=break_lock):
+            pass
+    assert os.path.lexists(lock)
+
+
 def test_what_is_printed_of_a_lock_is_printable(file):
     leave(file, host="node\x1b[31m\n7", command="a\nb")
     with pytest.raises(FileInUse) as caught, writer_lock(file):

@@ -96,9 +96,9 @@ def writer_lock(path: Path, *, break_lock: bool = False) -> Iterator[None]:
     me = this_process()
     while not create(lock, me):
         holder = read_holder(lock)
-        lives = holder is not None and holder.is_alive()
-        if lives or not (break_lock or (holder is not None and holder.is_dead())) or lock.is_dir():
-            if not lock.exists():
+        may_go = break_lock if holder is None else holder.is_dead() or (break_lock and not holder.is_alive())
+        if not may_go or not lock.is_file():
+            if not os.path.lexists(lock):
                 continue  # given back in the meantime
             raise in_use(path, lock, holder)
         take_away(lock, holder)
@@ -203,8 +203,9 @@ def lock_exclusively(file: BinaryIO) -> None:
 
 def in_use(path: Path, lock: Path, holder: Holder | None) -> FileInUse:
     """The error that says who holds a lock and what can be done."""
-    if lock.is_dir():
-        found, remedy = "a folder with the name of the lock", "move it away"
+    if not lock.is_file():
+        found = f"{'a folder' if lock.is_dir() else 'a pipe, a device or a broken link'} with the name of the lock"
+        remedy = "move it away"
     elif holder is None:
         found = "a lock that does not say whose it is"
         remedy = "if no other frozenprobe is writing this file, add --break-lock"
