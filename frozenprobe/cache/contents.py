@@ -87,6 +87,11 @@ class Contents:
         """Training and test images."""
         return sum(len(split) for _, split, _ in self.splits)
 
+    @property
+    def stored_rows(self) -> int:
+        """Rows in the finished file: of each image, copies and unusable ones included, a row a view."""
+        return sum(len(split) * len(views) for _, split, views in self.splits)
+
     def contents(self) -> Contents:
         """These contents alone, of whatever they are part of."""
         return Contents(**{each.name: getattr(self, each.name) for each in fields(Contents)})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from frozenprobe.cache.contents import Contents, environments_of
+from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.store import write_features, write_plan
 from frozenprobe.cache.verify import damaged_rows
@@ -43,8 +43,7 @@ def row_bytes(contents: Contents) -> int:
 
 def finished_bytes(contents: Contents) -> int:
     """About how large the finished file will be."""
-    rows = sum(len(split) * len(views) for _, split, views in contents.splits)
-    return rows * row_bytes(contents) + contents.images * BYTES_AN_IMAGE
+    return contents.stored_rows * row_bytes(contents) + contents.images * BYTES_AN_IMAGE
 
 
 def require_space(path: Path, *, pieces: int = 0, finished: int = 0) -> None:
@@ -83,11 +82,10 @@ def finish(path: Path, rows: RowStore, contents: Contents, *, computed: bool) ->
         whether the file was written.
     """
     changed = computed or rows.existing is None or contents.index() != rows.existing.index()
-    if not changed and rows.existing is not None and any(source.piece for source in rows.sources):
+    if not changed and rows.existing is not None and rows.finished_pieces():
         changed = any(damaged_rows(rows.existing))  # killed before it tidied up: the pieces may be the only good copy
     if changed:
-        known = sorted({*environments_of(contents.about), *rows.environments})
-        about = contents.about | {"created": utc_now(), "environments": json.dumps(known)}
+        about = contents.about | {"created": utc_now(), "environments": json.dumps(sorted(rows.known_environments))}
         contents = replace(contents, dim=rows.dim, about=about)
         require_space(path, finished=finished_bytes(contents))
         write_features(path, contents, rows.read_block)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.cache.contents import Contents, Split, environments_of
+from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.growth import utc_now
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.errors import FeatureFileError, some
@@ -51,8 +51,7 @@ def join(
         )
     class_names = tuple(sorted({image.label for image in train}))
     first = parts[0].contents
-    environments = {each for part in parts for each in environments_of(part.contents.about)}
-    environments |= {each for part in parts for each in part.rows.environments}
+    environments = {each for part in parts for each in part.rows.known_environments}
     merged = Contents(
         spec=first.spec,
         dim=max(part.rows.dim for part in parts),

@@ -76,7 +76,7 @@ def repair_features(path: Path, *, break_lock: bool = False, progress: Progress 
             report.dropped = list(damaged_rows(features, progress))
             report.problems += map(say_damaged, report.dropped)
             lost = sum(len(damaged.rows) for damaged in report.dropped)
-            report.kept = sum(len(split) * len(views) for _, split, views in features.splits) - lost
+            report.kept = features.stored_rows - lost
             if report.dropped:
                 take_apart(features, report)
             elif report.problems:
@@ -112,11 +112,13 @@ def take_apart(features: Features, report: RepairReport) -> None:
         plan = begun
     rows = RowStore(path, features)
     rows.origin = set(environments_of(features.about))
+    dropped = {(damaged.split, damaged.view): list(damaged.rows) for damaged in report.dropped}
     for name, split, views in features.splits:
         array = features.array(name)
         hashes = np.array(split.hashes)
         for number, view in enumerate(views):
-            good = whole_rows(features.sealed, array, number) & split.usable
+            good = split.usable.copy()
+            good[dropped.get((name, view), [])] = False
             for start in range(0, len(split), BLOCKS_A_PIECE * BLOCK_ROWS):
                 images = start + np.flatnonzero(good[start : start + BLOCKS_A_PIECE * BLOCK_ROWS])
                 images = images[[(code, view) not in rows for code in hashes[images].tolist()]]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.cache.contents import Contents, Split
+from frozenprobe.cache.contents import Contents, Split, environments_of
 from frozenprobe.cache.image import Refused, as_texts
 from frozenprobe.cache.paths import piece_files, pieces_folder, plan_path
 from frozenprobe.cache.pieces import Hashes, environments_in, open_piece, read_piece, whole_rows, write_piece
@@ -198,13 +198,21 @@ class RowStore:
         self.close()
         for piece in self.broken:
             piece.unlink(missing_ok=True)
-        for source in self.sources:
-            if source.piece is not None and not source.foreign:
-                source.piece.unlink(missing_ok=True)
+        for piece in self.finished_pieces():
+            piece.unlink(missing_ok=True)
         if not keep_plan:
             plan_path(self.path).unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+    def finished_pieces(self) -> list[Path]:
+        """The pieces whose rows the planned contents want, all of them: what a finished file makes needless."""
+        return [source.piece for source in self.sources if source.piece is not None and not source.foreign]
+
+    @property
+    def known_environments(self) -> set[str]:
+        """Where the rows come from, as the contents and the pieces say."""
+        return {*environments_of(self.contents.about), *self.environments}
 
     def close(self) -> None:
         """Close the pieces."""

@@ -89,7 +89,7 @@ def verify_features(path: Path, *, images: Path | None = None, progress: Progres
     if report.finished:
         features, damages = open_salvageable(path)
         report.bytes, report.images = path.stat().st_size, features.images
-        report.rows = sum(len(split) * len(views) for _, split, views in features.splits)
+        report.rows = features.stored_rows
         report.problems += damages
         report.damaged = list(damaged_rows(features, progress))
         report.problems += map(say_damaged, report.damaged)
@@ -108,8 +108,8 @@ def open_salvageable(path: Path) -> tuple[Features, list[str]]:
     Raises:
         FeatureFileError: neither copy is whole, or it is no feature file.
     """
-    damages = []
-    has_spare = True
+    damages: list[str] = []
+    sealed, has_spare = None, True
     try:
         for copy, what in ((FRONT, "seal or metadata"), (BACK, "spare copy of seal and metadata")):
             try:
@@ -118,8 +118,11 @@ def open_salvageable(path: Path) -> tuple[Features, list[str]]:
                 damages += [f"{what}: {error}"] if has_spare else []
             else:
                 has_spare = file.seal.spare is not None
-                file.close()
-        sealed = salvage(path) if damages else None
+                if sealed is None:
+                    sealed = file
+                else:
+                    file.close()
+        sealed = sealed or salvage(path)
     except Refused as error:
         raise refused(path, error) from None
     return features_of(sealed or open_sealed(path)), damages

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from frozenprobe._version import __version__
-from frozenprobe.cache.contents import Contents, environments_of
+from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.growth import begin, finish
 from frozenprobe.cache.lock import writer_lock
 from frozenprobe.cache.repair import damaged_files
@@ -133,7 +133,7 @@ def compute(
     settings = ViewSettings(backbone.preprocessing, target.settled.recipe, target.settled.seed, request.max_pixels)
     if rows.existing is not None:
         require_whole(rows.existing, progress)
-    known, here = {*environments_of(rows.contents.about), *rows.environments}, describe_environment(device)
+    known, here = rows.known_environments, describe_environment(device)
     if here not in known and rows.there:
         require_same_rows(rows, paths, settings, embedder, known=sorted(known), where=target.out)
     about = describe(backbone, target.settled) | {"environments": json.dumps(sorted({*known, here}))}
