@@ -1,7 +1,8 @@
-"""Logistic regression: scikit-learn's own answer, with an honest word on convergence."""
+"""The logistic regression head: scikit-learn's answer by either solver, with an honest word on convergence."""
 
 from __future__ import annotations
 
+import itertools
 import warnings
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.heads import LinearModel, TrainingRows
-from frozenprobe.probe.logreg import LogisticRegressionHead, evaluate
+from frozenprobe.probe.logreg import SOLVERS, LogisticRegressionHead, evaluate
 
 Doubles = npt.NDArray[np.float64]
 
@@ -55,40 +56,82 @@ def expand(reference: LogisticRegression) -> tuple[Doubles, Doubles]:
     return np.vstack([0 * reference.coef_, reference.coef_]), np.append(0.0, reference.intercept_)
 
 
-def solve(rows: TrainingRows, c: float = 1.0) -> LinearModel:
-    return LogisticRegressionHead(c=c, tol=1e-7, max_iter=10_000).fit(rows, seed=0)
+def solve(rows: TrainingRows, c: float = 1.0, solver: str = "own") -> LinearModel:
+    return LogisticRegressionHead(c=c, tol=1e-7, max_iter=10_000, solver=solver).fit(rows, seed=0)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("classes", [2, 3, 7])
 @pytest.mark.parametrize("c", [0.03, 1.0, 30.0])
-def test_it_is_scikit_learns_logistic_regression(classes: int, c: float) -> None:
+def test_it_is_scikit_learns_logistic_regression(classes: int, c: float, solver: str) -> None:
     rows = make_rows(classes)
     rows = weighted(rows, np.random.default_rng(1).uniform(0.2, 2, len(rows.labels)))
     reference = LogisticRegression(C=c, tol=1e-8, max_iter=10_000)
     reference.fit(rows.features.astype(np.float64), rows.labels, sample_weight=rows.weight)
-    model, unseen = solve(rows, c), make_rows(classes, seed=5).features
+    model, unseen = solve(rows, c, solver), make_rows(classes, seed=5).features
     probabilities = model.probabilities(unseen)
     np.testing.assert_allclose(probabilities, reference.predict_proba(unseen.astype(np.float64)), atol=1e-2)
     best = naive_objective(rows, *expand(reference), c)
     assert naive_objective(rows, model.coefficients, model.intercepts, c) == pytest.approx(best, rel=1e-5)
 
 
-def test_two_classes_follow_the_binomial_objective() -> None:
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_two_classes_follow_the_binomial_objective(solver: str) -> None:
     rows = make_rows(2)
     reference = LogisticRegression(C=1.0, tol=1e-8, max_iter=10_000).fit(rows.features.astype(np.float64), rows.labels)
-    model = solve(rows)
+    model = solve(rows, solver=solver)
     assert model.coefficients.shape == (2, 6)
     np.testing.assert_allclose(model.coefficients[1] - model.coefficients[0], reference.coef_[0], atol=2e-3)
     assert model.intercepts[1] - model.intercepts[0] == pytest.approx(reference.intercept_[0], abs=2e-3)
 
 
-def test_the_defaults_converge_and_say_so() -> None:
-    state = LogisticRegressionHead().fit(make_rows(), seed=0).convergence
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_defaults_converge_and_say_so(solver: str) -> None:
+    state = LogisticRegressionHead(solver=solver).fit(make_rows(), seed=0).convergence
     assert state.converged is True
     assert state.iterations is not None
     assert 0 < state.iterations < 2000
     assert state.gradient_norm is not None
-    assert state.gradient_norm < 1e-3
+    assert state.gradient_norm < 1e-2
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_what_is_reported_is_what_is_measured_afterwards(classes: int) -> None:
+    rows = make_rows(classes)
+    model = LogisticRegressionHead(c=0.7).fit(rows, seed=0)
+    objective, norm, _ = evaluate(rows, model.coefficients, model.intercepts, 0.7)
+    assert model.convergence.objective == pytest.approx(objective, rel=1e-5)
+    assert model.convergence.gradient_norm == pytest.approx(norm, rel=0.02, abs=1e-6)
+    best = naive_objective(rows, *(lambda best: (best.coefficients, best.intercepts))(solve(rows, 0.7)), 0.7)
+    assert model.convergence.gap is not None
+    assert objective - best <= model.convergence.gap * objective + 1e-6
+    assert model.convergence.gap <= 1e-5
+
+
+def test_fits_side_by_side_of_scaled_features_are_those_made_alone() -> None:
+    rows = make_rows(4)
+    rng = np.random.default_rng(0)
+    weights = [rng.uniform(0.2, 2, len(rows.labels)) for _ in range(3)]
+    weights[1][rows.labels == 2] = 0
+    weights[2][rows.labels > 1] = 0  # two classes left: scikit-learn's binomial objective
+    factors = [1.0, 0.3, 4.0]
+    head = LogisticRegressionHead(c=2.0, tol=1e-7)
+    for model, weight, factor in zip(head.fit_many(rows, weights, factors), weights, factors, strict=True):
+        keep = weight > 0
+        labels = np.unique(rows.labels[keep], return_inverse=True)[1]
+        features = np.float32(factor) * rows.features[keep]
+        alone = head.fit(TrainingRows(features, labels, weight[keep], rows.images[keep]), seed=0)
+        reference = LogisticRegression(C=2.0, tol=1e-8, max_iter=10_000)
+        reference.fit(features.astype(np.float64), labels, sample_weight=weight[keep])
+        np.testing.assert_allclose(model.probabilities(features), alone.probabilities(features), atol=2e-3)
+        np.testing.assert_allclose(model.probabilities(features), reference.predict_proba(features), atol=2e-3)
+        assert model.convergence.objective == pytest.approx(alone.convergence.objective, rel=1e-5)
+        assert model.convergence.gradient_norm == pytest.approx(
+            evaluate(TrainingRows(features, labels, weight[keep], labels), model.coefficients, model.intercepts, 2.0)[
+                1
+            ],
+            abs=1e-4,
+        )
 
 
 def test_the_reported_objective_is_that_of_the_solution_and_a_minimum() -> None:
@@ -132,7 +175,8 @@ def test_evaluate_is_the_naive_objective_and_its_gradient(classes: int) -> None:
 
 def test_a_stop_far_from_the_tolerance_is_not_called_converged() -> None:
     """In float32 the solver sees no more progress long before a gradient of 1e-9 and stops without a warning."""
-    convergence = LogisticRegressionHead(c=30, tol=1e-9, max_iter=100_000).fit(make_rows(), seed=0).convergence
+    head = LogisticRegressionHead(c=30, tol=1e-9, max_iter=100_000, solver="sklearn")
+    convergence = head.fit(make_rows(), seed=0).convergence
     assert convergence.iterations is not None
     assert convergence.iterations < 100_000
     assert convergence.converged is False
@@ -140,26 +184,35 @@ def test_a_stop_far_from_the_tolerance_is_not_called_converged() -> None:
 
 def test_the_gradient_norm_falls_with_the_tolerance() -> None:
     rows = make_rows()
-    norms = [LogisticRegressionHead(tol=tol).fit(rows, seed=0).convergence.gradient_norm for tol in (1e-1, 1e-5)]
-    assert norms[1] is not None
-    assert norms[0] is not None
-    assert norms[1] < norms[0] / 100
+    for solver, loose, tight in (("own", 1e-1, 1e-7), ("sklearn", 1e-1, 1e-5)):
+        heads = [LogisticRegressionHead(tol=tol, solver=solver) for tol in (loose, tight)]
+        norms = [head.fit(rows, seed=0).convergence.gradient_norm for head in heads]
+        assert norms[1] is not None
+        assert norms[0] is not None
+        assert norms[1] < norms[0] / 50
 
 
 def test_too_few_iterations_warn_and_are_reported_as_not_converged() -> None:
     with pytest.warns(ConvergenceWarning):
-        state = LogisticRegressionHead(max_iter=2).fit(make_rows(), seed=0).convergence
+        state = LogisticRegressionHead(max_iter=2, solver="sklearn").fit(make_rows(), seed=0).convergence
     assert state.converged is False
     assert state.iterations == 2
     assert state.gradient_norm is not None
     assert state.gradient_norm > 1e-3
 
 
+def test_too_few_evaluations_are_reported_as_not_converged() -> None:
+    state = LogisticRegressionHead(c=100, tol=1e-8, max_iter=2).fit(make_rows(), seed=0).convergence
+    assert state.converged is False
+    assert state.gap is not None
+    assert state.gap > 1e-8
+
+
 def test_no_warning_of_any_kind_with_the_defaults() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for classes in (2, 3):
-            LogisticRegressionHead().fit(make_rows(classes), seed=0)
+        for classes, solver in itertools.product((2, 3), SOLVERS):
+            LogisticRegressionHead(solver=solver).fit(make_rows(classes), seed=0)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
@@ -184,7 +237,10 @@ def test_a_weight_counts_as_that_many_repetitions() -> None:
     rows = make_rows()
     times = np.random.default_rng(1).integers(1, 4, size=len(rows.labels))
     plain = TrainingRows(
-        np.repeat(rows.features, times, axis=0), np.repeat(rows.labels, times), np.ones(times.sum()), rows.images
+        np.repeat(rows.features, times, axis=0),
+        np.repeat(rows.labels, times),
+        np.ones(times.sum()),
+        np.repeat(rows.images, times),
     )
     expected = solve(plain).probabilities(rows.features)
     np.testing.assert_allclose(
@@ -215,3 +271,8 @@ def test_values_out_of_range_name_the_option(name: str, value: float) -> None:
         LogisticRegressionHead(**{name: value})
     assert caught.value.where == "--" + name.replace("_", "-")
     assert caught.value.found == str(value)
+
+
+def test_an_unknown_solver_names_the_nearest() -> None:
+    with pytest.raises(FrozenprobeError, match="did you mean sklearn"):
+        LogisticRegressionHead(solver="sklaern")

@@ -48,12 +48,16 @@ class Convergence:
         iterations: of the solver, or epochs.
         objective: mean training loss with its penalty, at the end.
         gradient_norm: Euclidean norm of the objective's gradient, at the end.
+        gap: certified upper bound of (objective - optimum) / objective; None: no certificate.
+        distance: certified upper bound of |W - W*| / |W|.
     """
 
     converged: bool | None = None
     iterations: int | None = None
     objective: float | None = None
     gradient_norm: float | None = None
+    gap: float | None = None
+    distance: float | None = None
 
 
 class FittedHead(Protocol):

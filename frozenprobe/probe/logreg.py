@@ -1,53 +1,117 @@
-"""L2-regularised multinomial logistic regression by scikit-learn, with its gradient as the measure of convergence."""
+"""The logistic regression head: our solver with its certificate, or scikit-learn's as the reference."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from frozenprobe.errors import FrozenprobeError
+from frozenprobe.errors import FrozenprobeError, unknown_name
 from frozenprobe.probe.heads import Convergence, LinearModel, TrainingRows, softmax
+from frozenprobe.probe.logistic import Solution, solve_logistic
+from frozenprobe.probe.products import LogisticProducts, Rows
 from frozenprobe.probe.scaling import Doubles
 
-ROUNDING = 1.1  # the solver's float32 gradient and ours differ by this factor at most where they are compared
+SOLVERS = ("own", "sklearn")
+OWN_TOL, SKLEARN_TOL = 1e-5, 1e-4
+ROUNDING = 1.1  # scikit-learn's float32 gradient and ours differ by this factor at most where they are compared
 
 
 @dataclass(frozen=True)
 class LogisticRegressionHead:
-    """scikit-learn's LogisticRegression (lbfgs): min over W, b of  C sum_i w_i loss_i + |W|^2 / 2.
+    """L2-regularised multinomial logistic regression: min over W, b of  C sum_i w_i loss_i + |W|^2 / 2.
 
     The rows of an image share its weight of 1, so `c` means the same at any number of views.
 
     Attributes:
         c: inverse strength of the penalty, > 0.
-        tol: largest component of the gradient of the mean objective at which the solver stops.
-        max_iter: iterations after which it gives up.
+        tol: of `own`, the bound of (F - F*) / F at which it stops (None: 1e-5); of `sklearn`, the largest component of
+            the mean objective's gradient (None: 1e-4).
+        max_iter: evaluations (own) or iterations (sklearn) after which it gives up.
+        solver: a name of `SOLVERS`.
     """
 
     c: float = 1.0
-    tol: float = 1e-4
+    tol: float | None = None
     max_iter: int = 2000
+    solver: str = "own"
 
     def __post_init__(self) -> None:
-        for name, value in (("--c", self.c), ("--tol", self.tol), ("--max-iter", self.max_iter)):
+        for name, value in (("--c", self.c), ("--tol", self.tolerance), ("--max-iter", self.max_iter)):
             if not 0 < value < float("inf"):
                 raise FrozenprobeError("A number above 0", found=str(value), where=name, remedy="give one, such as 1.0")
+        if self.solver not in SOLVERS:
+            raise unknown_name("solver", self.solver, SOLVERS, where="--solver")
+
+    @property
+    def tolerance(self) -> float:
+        """`tol`, or the solver's own."""
+        if self.tol is not None:
+            return self.tol
+        return OWN_TOL if self.solver == "own" else SKLEARN_TOL
 
     def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
         """Solve; nothing is random. scikit-learn's ConvergenceWarning is passed on, and recorded."""
+        if self.solver == "sklearn":
+            return self.fit_sklearn(rows)
+        return self.fit_many(rows, [rows.weight], [1.0])[0]
+
+    def fit_many(self, rows: TrainingRows, weights: Sequence[Doubles], factors: Sequence[float]) -> list[LinearModel]:
+        """One fit for each vector of row weights, all side by side on the same rows.
+
+        Args:
+            rows: what all fits share (their weights are not used).
+            weights: for each fit `(n,)`; a row of weight 0 and a class without weight are as if absent.
+            factors: for each fit the number its features are multiplied by.
+
+        Returns:
+            for each fit the model of `factor * features`, a row for each class that has weight.
+        """
+        products = LogisticProducts.of(Rows(rows.features, rows.labels, rows.images), weights)
+        # |W|^2 / 2 + c loss(W f x) = (|V|^2 / 2 + c f^2 loss(V x)) / f^2  with V = f W; and scikit-learn's two classes
+        # share one w = w_1 - w_0 with the penalty |w|^2 / 2, twice that of w_1 = -w_0 = w / 2
+        shares = [0.5 if len(own) == 2 else 1.0 for own in products.classes]
+        cs = [[self.c * factor**2 * share] for factor, share in zip(factors, shares, strict=True)]
+        found = solve_logistic(products, cs, tol=self.tolerance, max_evaluations=self.max_iter)
+        return [
+            model_of(solutions[0], c=self.c, factor=factor, total=float(weight.sum()))
+            for solutions, factor, weight in zip(found, factors, weights, strict=True)
+        ]
+
+    def fit_sklearn(self, rows: TrainingRows) -> LinearModel:
+        """The reference."""
         from sklearn.linear_model import LogisticRegression
 
-        model = LogisticRegression(C=self.c, tol=self.tol, max_iter=self.max_iter)
+        model = LogisticRegression(C=self.c, tol=self.tolerance, max_iter=self.max_iter)
         model.fit(rows.features, rows.labels, sample_weight=rows.weight)
         coefficients, intercepts = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
         if rows.classes == 2:  # scikit-learn has one row then: sigmoid(w x + b) = softmax((0, w x + b))_1
             coefficients, intercepts = np.vstack([0 * coefficients, coefficients]), np.append(0.0, intercepts)
         objective, gradient_norm, steepest = evaluate(rows, coefficients, intercepts, self.c)
         # the solver also stops where float32 sees no more progress: what counts is the gradient it stopped at
-        converged = steepest <= ROUNDING * self.tol
+        converged = steepest <= ROUNDING * self.tolerance
         convergence = Convergence(converged, int(model.n_iter_.max()), objective, gradient_norm)
         return LinearModel(coefficients, intercepts, convergence)
+
+
+def model_of(solution: Solution, *, c: float, factor: float, total: float) -> LinearModel:
+    """A solution as the model of features times `factor`, its objective and gradient those of the mean objective."""
+    two = len(solution.intercepts) == 2
+    coefficients, intercepts = solution.coefficients / factor, solution.intercepts
+    if two:
+        coefficients, intercepts = coefficients - coefficients[:1], intercepts - intercepts[:1]
+    scale = (2.0 if two else 1.0) / (c * factor**2 * total)
+    norm = np.linalg.norm(solution.coefficients)
+    convergence = Convergence(
+        converged=solution.converged,
+        iterations=solution.evaluations,
+        objective=solution.objective * scale,
+        gradient_norm=solution.gradient_norm * scale * factor / (2**0.5 if two else 1.0),
+        gap=solution.gap / solution.objective,
+        distance=float((2 * solution.gap) ** 0.5 / norm) if norm else None,
+    )
+    return LinearModel(coefficients, intercepts, convergence)
 
 
 def evaluate(rows: TrainingRows, coefficients: Doubles, intercepts: Doubles, c: float) -> tuple[float, float, float]:

@@ -1,0 +1,123 @@
+"""Objective, gradient and Hessian of many problems at once, against naive float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from frozenprobe.probe import products as module
+from frozenprobe.probe.products import BIAS_CURVATURE, Asked, LogisticProducts, Rows
+
+Doubles = npt.NDArray[np.float64]
+
+
+def make_rows(classes: int = 4, images: int = 6, views: int = 3, dim: int = 5, seed: int = 0) -> Rows:
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), images)
+    centres = rng.normal(size=(classes, dim))[labels] + rng.normal(size=(len(labels), dim))
+    features = np.repeat(centres, views, axis=0) + 0.2 * rng.normal(size=(len(labels) * views, dim))
+    return Rows(features.astype(np.float32), np.repeat(labels, views), np.repeat(np.arange(len(labels)), views))
+
+
+def make_weights(rows: Rows, seed: int = 0) -> list[Doubles]:
+    """All rows; some images held out; a class without any weight."""
+    rng = np.random.default_rng(seed)
+    some = np.where(rows.images % 3 == 0, 0.0, rng.uniform(0.5, 2, len(rows.labels)))
+    return [np.full(len(rows.labels), 1 / 3), some, np.where(rows.labels == 1, 0.0, 0.7)]
+
+
+def naive(features: Doubles, labels: npt.NDArray[np.int64], weight: Doubles, at: Doubles, c: float) -> float:
+    """F, row by row."""
+    total = 0.0
+    for x, label, w in zip(features, labels, weight, strict=True):
+        if w:
+            scores = at @ np.append(x, 1.0)
+            total += w * (np.log(np.exp(scores).sum()) - scores[label])
+    return c * total + float((at[:, :-1] ** 2).sum()) / 2
+
+
+def points(products: LogisticProducts, seed: int = 1) -> list[Asked]:
+    rng = np.random.default_rng(seed)
+    return [
+        Asked(number, 0.5 + number, rng.normal(size=(len(own), 6)).astype(np.float32))
+        for number, own in enumerate(products.classes)
+    ]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("size", [5, 16384])
+def test_objective_and_gradient_are_those_of_finite_differences(
+    threads: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "THREADS", threads)
+    monkeypatch.setattr(module, "BLOCK", size)
+    monkeypatch.setattr(module, "SLICE", 7)
+    rows = make_rows()
+    weights = make_weights(rows)
+    products = LogisticProducts.of(rows, weights)
+    asked = points(products)
+    for each, (objective, gradient) in zip(asked, products.evaluate(products.full, asked), strict=True):
+        own = products.classes[each.problem]
+        keep = np.isin(rows.labels, own)
+        data = rows.features[keep].astype(np.float64), np.searchsorted(own, rows.labels[keep])
+
+        def objective_at(at: Doubles, each: Asked = each, data: object = data, keep: object = keep) -> float:
+            return naive(*data, weights[each.problem][keep], at, each.c)  # type: ignore[misc, call-overload]
+
+        at = each.at.astype(np.float64)
+        assert objective == pytest.approx(objective_at(at), rel=1e-6)
+        for index in np.ndindex(at.shape):
+            step = np.zeros_like(at)
+            step[index] = 1e-5
+            slope = (objective_at(at + step) - objective_at(at - step)) / 2e-5
+            assert gradient[index] == pytest.approx(slope, rel=1e-4, abs=1e-4)
+
+
+def test_the_hessian_of_the_mean_views_is_the_change_of_their_gradient() -> None:
+    rows = make_rows()
+    products = LogisticProducts.of(rows, make_weights(rows))
+    asked = points(products)
+    curvatures = [products.bend(each) for each in asked]
+    directions = [Asked(each.problem, each.c, other.at) for each, other in zip(asked, points(products, 2), strict=True)]
+    for each, way, product, curvature in zip(asked, directions, products.multiply(directions), curvatures, strict=True):
+        step = np.float32(1e-2)
+        ends = [Asked(each.problem, each.c, each.at + sign * step * way.at) for sign in (1, -1)]
+        (_, up), (_, down) = (products.evaluate(products.mean, [end])[0] for end in ends)
+        expected = (up - down) / (2 * step)
+        expected[:, -1] += BIAS_CURVATURE * way.at[:, -1]
+        np.testing.assert_allclose(product, expected, rtol=5e-3, atol=5e-3)
+        bias = np.zeros_like(way.at)
+        bias[:, -1] = way.at[:, -1]
+        (alone,) = products.multiply([Asked(each.problem, each.c, bias)])
+        np.testing.assert_allclose(alone[:, -1], curvature @ bias[:, -1], atol=1e-4)
+
+
+def test_a_mean_view_stands_for_its_image_with_the_weight_of_all_views() -> None:
+    rows = make_rows()
+    weights = make_weights(rows)
+    products = LogisticProducts.of(rows, weights)
+    assert products.mean.features.shape == (24, 6)
+    for image in range(24):
+        own = rows.images == image
+        np.testing.assert_allclose(products.mean.features[image, :-1], rows.features[own].mean(axis=0), atol=1e-6)
+        for table, weight in zip(products.mean.weights, weights, strict=True):
+            assert table[image] == pytest.approx(weight[own].sum(), rel=1e-6)
+
+
+def test_rows_of_two_labels_under_one_image_are_kept_apart() -> None:
+    rows = make_rows()
+    everything_one_image = Rows(rows.features, rows.labels, np.zeros_like(rows.images))
+    products = LogisticProducts.of(everything_one_image, make_weights(rows))
+    assert len(products.mean.features) == 4
+    np.testing.assert_allclose(products.mean.features[2, :-1], rows.features[rows.labels == 2].mean(axis=0), atol=1e-6)
+
+
+def test_problems_side_by_side_get_the_answers_they_get_alone() -> None:
+    rows = make_rows()
+    products = LogisticProducts.of(rows, make_weights(rows))
+    asked = points(products)
+    for each, (objective, gradient) in zip(asked, products.evaluate(products.full, asked), strict=True):
+        ((alone, slope),) = products.evaluate(products.full, [each])
+        assert alone == pytest.approx(objective, rel=1e-9)
+        np.testing.assert_allclose(slope, gradient, atol=1e-5)
