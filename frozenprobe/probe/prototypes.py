@@ -16,7 +16,7 @@ UNKNOWN = 0.1  # the temperature where no class has two images to fit it on
 
 @dataclass(frozen=True)
 class PrototypeHead:
-    """One direction a class: the normalised mean of its normalised rows (SimpleShot, Wang et al. 2019, arXiv:1911.04623).
+    """One direction a class, the mean of its normalised rows (SimpleShot, Wang et al. 2019, arXiv:1911.04623).
 
     With p_c the classes' shares of the weight it is Bayes' rule for von Mises-Fisher classes of one concentration
     1 / T, of which `--class-weight balanced` leaves the plain nearest mean:
