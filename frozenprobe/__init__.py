@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from frozenprobe.extract.run import ExtractReport, extract_features
     from frozenprobe.extract.settings import Choices, ExtractRequest
     from frozenprobe.probe.crossval import ProbeResult, cross_validate
+    from frozenprobe.probe.estimators import (
+        CosineProbeClassifier,
+        KnnProbeClassifier,
+        LdaProbeClassifier,
+        LinearProbeClassifier,
+        LogregProbeClassifier,
+        ReportProbeClassifier,
+    )
     from frozenprobe.probe.options import ProbeOptions
     from frozenprobe.probe.runs import Run, load_run, newest_run, save_run
     from frozenprobe.probe.submission import write_submission
@@ -34,6 +42,14 @@ HOMES = {
     "frozenprobe.extract.run": ("ExtractReport", "extract_features"),
     "frozenprobe.extract.settings": ("Choices", "ExtractRequest"),
     "frozenprobe.probe.crossval": ("ProbeResult", "cross_validate"),
+    "frozenprobe.probe.estimators": (
+        "CosineProbeClassifier",
+        "KnnProbeClassifier",
+        "LdaProbeClassifier",
+        "LinearProbeClassifier",
+        "LogregProbeClassifier",
+        "ReportProbeClassifier",
+    ),
     "frozenprobe.probe.options": ("ProbeOptions",),
     "frozenprobe.probe.runs": ("Run", "load_run", "newest_run", "save_run"),
     "frozenprobe.probe.submission": ("write_submission",),
@@ -43,14 +59,20 @@ HOMES = {
 
 __all__ = [
     "Choices",
+    "CosineProbeClassifier",
     "CsvColumns",
     "ExtractReport",
     "ExtractRequest",
     "Features",
     "FrozenprobeError",
     "ImageSources",
+    "KnnProbeClassifier",
+    "LdaProbeClassifier",
+    "LinearProbeClassifier",
+    "LogregProbeClassifier",
     "ProbeOptions",
     "ProbeResult",
+    "ReportProbeClassifier",
     "Run",
     "__version__",
     "cross_validate",

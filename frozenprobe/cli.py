@@ -185,7 +185,7 @@ def extract(as_json: bool, **given: Any) -> None:
 @click.option("--max-iter", type=int, help="Iterations of logreg at most.")
 @click.option("--shrinkage", type=float, help="Of lda, above 0 up to 1.")
 @click.option("--k", type=int, help="Neighbours of knn.")
-@click.option("--temperature", type=float, help="Of knn's weights.")
+@click.option("--temperature", type=float, help="Of knn's weights, or of cosine.  [default: fitted in cosine]")
 @click.option("--epochs", type=int, help="Of linear; 0: 60, or as many as make 1500 steps.")
 @click.option("--lr", type=float, help="Learning rate of linear.")
 @click.option("--weight-decay", type=float, help="Of linear.")

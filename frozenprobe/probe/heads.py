@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -112,8 +112,7 @@ def make_head(name: str, settings: dict[str, float | int]) -> Head:
     Raises:
         FrozenprobeError: no such head, or a hyper-parameter that it does not have.
     """
-    module, factory = find_head(name).factory.split(":")
-    kind = getattr(import_module(module), factory)
+    kind = head_class(name)
     known = {field.name for field in fields(kind)}
     for setting in settings:
         if setting not in known:
@@ -125,6 +124,16 @@ def make_head(name: str, settings: dict[str, float | int]) -> Head:
             )
     head: Head = kind(**settings)
     return head
+
+
+def head_class(name: str) -> Any:
+    """The dataclass of the hyper-parameters of the head called `name`.
+
+    Raises:
+        FrozenprobeError: no such head.
+    """
+    module, factory = find_head(name).factory.split(":")
+    return getattr(import_module(module), factory)
 
 
 def softmax(scores: npt.NDArray[np.floating]) -> Doubles:
