@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from frozenprobe.errors import FrozenprobeError
     from frozenprobe.extract.run import ExtractReport, extract_features
     from frozenprobe.extract.settings import Choices, ExtractRequest
+    from frozenprobe.probe.compare import compare_runs
+    from frozenprobe.probe.comparison import render_comparison
     from frozenprobe.probe.crossval import ProbeResult, cross_validate
     from frozenprobe.probe.options import ProbeOptions
+    from frozenprobe.probe.predictions import load_predictions
     from frozenprobe.probe.runs import Run, load_run, newest_run, save_run
     from frozenprobe.probe.submission import write_submission
     from frozenprobe.probe.summary import render, summarise
@@ -33,8 +36,11 @@ HOMES = {
     "frozenprobe.errors": ("FrozenprobeError",),
     "frozenprobe.extract.run": ("ExtractReport", "extract_features"),
     "frozenprobe.extract.settings": ("Choices", "ExtractRequest"),
+    "frozenprobe.probe.compare": ("compare_runs",),
+    "frozenprobe.probe.comparison": ("render_comparison",),
     "frozenprobe.probe.crossval": ("ProbeResult", "cross_validate"),
     "frozenprobe.probe.options": ("ProbeOptions",),
+    "frozenprobe.probe.predictions": ("load_predictions",),
     "frozenprobe.probe.runs": ("Run", "load_run", "newest_run", "save_run"),
     "frozenprobe.probe.submission": ("write_submission",),
     "frozenprobe.probe.summary": ("render", "summarise"),
@@ -53,14 +59,17 @@ __all__ = [
     "ProbeResult",
     "Run",
     "__version__",
+    "compare_runs",
     "cross_validate",
     "extract_features",
+    "load_predictions",
     "load_run",
     "merge_features",
     "newest_features",
     "newest_run",
     "open_features",
     "render",
+    "render_comparison",
     "repair_features",
     "save_run",
     "summarise",

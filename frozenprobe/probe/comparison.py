@@ -56,7 +56,8 @@ def render_pair(pair: PairScore, images: int) -> list[str]:
         return lines
     if pair.smallest_difference > 1:
         return [*lines, f"  {images} images are too few to show any difference"]
-    enough = f"  {images} such images would show a difference of {100 * pair.smallest_difference:.1f} points or more, 4 times of 5"
+    smallest = 100 * pair.smallest_difference
+    enough = f"  {images} such images would show a difference of {smallest:.1f} points 4 times of 5"
     if pair.images_needed and pair.images_needed > images:
         found = 100 * abs(pair.difference)
         enough += f"; {found:.2g} points would need about {two_digits(pair.images_needed):,} images"

@@ -88,7 +88,7 @@ def describe_runs(configs: Sequence[dict[str, Any]]) -> list[str]:
         options = config.get("options")
         told = dict(options) if isinstance(options, dict) else {}
         settings = told.pop("settings", None)
-        told |= settings if isinstance(settings, dict) else {}
+        told = (settings if isinstance(settings, dict) else {}) | told
         everything.append(told | {key: config[key] for key in ("features", "fingerprint") if key in config})
     keys = list(dict.fromkeys(key for told in everything for key in told))
     differing = [key for key in keys if any(told.get(key) != everything[0].get(key) for told in everything)]
