@@ -42,7 +42,7 @@ def make_run(right: npt.ArrayLike, *, name: str = "a", repeats: int = 1, **chang
         clusters=np.arange(images),
         scored=np.ones(images, dtype=bool),
         oof=oof,
-        repeat_oof=np.tile(oof, (repeats, 1, 1)),
+        repeat_answers=np.tile(oof.argmax(axis=1), (repeats, 1)),
         repeat_folds=np.array([np.random.default_rng(repeat).permutation(folds) for repeat in range(repeats)]),
     )
     return replace(run, **changes)  # type: ignore[arg-type]
@@ -179,7 +179,8 @@ def test_runs_are_matched_by_image_and_class_name_whatever_their_order() -> None
 def part_of(run: OutOfFold, images: slice) -> OutOfFold:
     """The run as if it had been made on some of its images."""
     parts = {name: getattr(run, name)[images] for name in ("ids", "labels", "folds", "clusters", "scored", "oof")}
-    return replace(run, **parts, repeat_oof=run.repeat_oof[:, images], repeat_folds=run.repeat_folds[:, images])
+    repeats = {name: getattr(run, name)[:, images] for name in ("repeat_answers", "repeat_folds")}
+    return replace(run, **parts, **repeats)
 
 
 def test_only_images_that_all_runs_scored_are_compared_and_their_number_is_said() -> None:

@@ -155,12 +155,12 @@ def joint_p(p_images: float, difference: float, repeats: CorrectedT | None) -> f
 
 def compare_repeats(a: OutOfFold, b: OutOfFold, rows_a: Ints, rows_b: Ints) -> CorrectedT | None:
     """The corrected resampled t-test over the repeats that both have; None if fewer than two, or on other folds."""
-    repeats = min(len(a.repeat_oof), len(b.repeat_oof))
+    repeats = min(len(a.repeat_answers), len(b.repeat_answers))
     folds = a.repeat_folds[:repeats, rows_a]
     if repeats < 2 or not np.array_equal(folds, b.repeat_folds[:repeats, rows_b]):
         return None
-    right_a = a.repeat_oof[:repeats, rows_a].argmax(axis=2) == a.labels[rows_a]
-    right_b = b.repeat_oof[:repeats, rows_b].argmax(axis=2) == b.labels[rows_b]
+    right_a = a.repeat_answers[:repeats, rows_a] == a.labels[rows_a]
+    right_b = b.repeat_answers[:repeats, rows_b] == b.labels[rows_b]
     held = (folds + (folds.max() + 1) * np.arange(repeats)[:, None]).ravel()  # number of each repeat's fold
     sizes = np.bincount(held)
     differences = np.bincount(held, weights=right_a.ravel().astype(np.float64) - right_b.ravel())

@@ -30,7 +30,7 @@ class OutOfFold:
         clusters: `(N,)` images that belong together.
         scored: `(N,)` bool.
         oof: `(N, C)` out-of-fold probabilities, the mean over repeats.
-        repeat_oof: `(R, N, C)` of each repeat; R is 1 where the run has no repeats.
+        repeat_answers: `(R, N)` most probable class in each repeat; R is 1 where the run has no repeats.
         repeat_folds: `(R, N)` folds of each repeat.
     """
 
@@ -43,7 +43,7 @@ class OutOfFold:
     clusters: Ints
     scored: npt.NDArray[np.bool_]
     oof: Doubles
-    repeat_oof: Doubles
+    repeat_answers: Ints
     repeat_folds: Ints
 
 
@@ -68,7 +68,7 @@ def load_predictions(path: Path) -> OutOfFold:
                 clusters=arrays["clusters"].astype(np.int64),
                 scored=arrays["scored"].astype(bool),
                 oof=oof,
-                repeat_oof=arrays["repeat_oof"].astype(np.float64) if repeated else oof[None],
+                repeat_answers=(arrays["repeat_oof"] if repeated else oof[None]).argmax(axis=2),
                 repeat_folds=arrays["repeat_folds"].astype(np.int64) if repeated else folds[None],
             )
         check_shapes(read)
@@ -84,11 +84,11 @@ def load_predictions(path: Path) -> OutOfFold:
 
 def check_shapes(read: OutOfFold) -> None:
     """Raise ValueError where the arrays do not fit each other."""
-    images, classes, repeats = len(read.ids), len(read.class_names), len(read.repeat_oof)
+    images, classes, repeats = len(read.ids), len(read.class_names), len(read.repeat_answers)
     wanted = {
         **dict.fromkeys(("labels", "folds", "clusters", "scored"), (images,)),
         "oof": (images, classes),
-        "repeat_oof": (repeats, images, classes),
+        "repeat_answers": (repeats, images),
         "repeat_folds": (repeats, images),
     }
     for name, shape in wanted.items():
