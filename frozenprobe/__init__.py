@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from frozenprobe.errors import FrozenprobeError
     from frozenprobe.extract.run import ExtractReport, extract_features
     from frozenprobe.extract.settings import Choices, ExtractRequest
+    from frozenprobe.probe.compare import compare_runs
+    from frozenprobe.probe.comparison import render_comparison
     from frozenprobe.probe.crossval import ProbeResult, cross_validate
     from frozenprobe.probe.estimators import (
         CosineProbeClassifier,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         ReportProbeClassifier,
     )
     from frozenprobe.probe.options import ProbeOptions
+    from frozenprobe.probe.predictions import load_predictions
     from frozenprobe.probe.runs import Run, load_run, newest_run, save_run
     from frozenprobe.probe.submission import write_submission
     from frozenprobe.probe.summary import render, summarise
@@ -41,6 +44,8 @@ HOMES = {
     "frozenprobe.errors": ("FrozenprobeError",),
     "frozenprobe.extract.run": ("ExtractReport", "extract_features"),
     "frozenprobe.extract.settings": ("Choices", "ExtractRequest"),
+    "frozenprobe.probe.compare": ("compare_runs",),
+    "frozenprobe.probe.comparison": ("render_comparison",),
     "frozenprobe.probe.crossval": ("ProbeResult", "cross_validate"),
     "frozenprobe.probe.estimators": (
         "CosineProbeClassifier",
@@ -51,6 +56,7 @@ HOMES = {
         "ReportProbeClassifier",
     ),
     "frozenprobe.probe.options": ("ProbeOptions",),
+    "frozenprobe.probe.predictions": ("load_predictions",),
     "frozenprobe.probe.runs": ("Run", "load_run", "newest_run", "save_run"),
     "frozenprobe.probe.submission": ("write_submission",),
     "frozenprobe.probe.summary": ("render", "summarise"),
@@ -75,14 +81,17 @@ __all__ = [
     "ReportProbeClassifier",
     "Run",
     "__version__",
+    "compare_runs",
     "cross_validate",
     "extract_features",
+    "load_predictions",
     "load_run",
     "merge_features",
     "newest_features",
     "newest_run",
     "open_features",
     "render",
+    "render_comparison",
     "repair_features",
     "save_run",
     "summarise",

@@ -250,6 +250,20 @@ def submit(run: Path | None, runs: Path, sample: Path | None, as_json: bool, **g
 
 
 @main.command()
+@click.argument("folders", metavar="[RUN RUN...]", type=FILE, nargs=-1)
+@click.option("--runs", type=FILE, default=Path("runs"), show_default=True, help="Where the two newest are looked for.")
+@as_json
+def compare(folders: tuple[Path, ...], runs: Path, as_json: bool) -> None:
+    """Say which run is better, image by image, or that no difference is shown; the two newest if none is named."""
+    from frozenprobe.probe.compare import compare_runs
+    from frozenprobe.probe.comparison import render_comparison
+    from frozenprobe.probe.predictions import load_predictions, newest_runs
+
+    comparison = compare_runs([load_predictions(folder) for folder in folders or newest_runs(runs, 2)])
+    print_json(asdict(comparison)) if as_json else click.echo(render_comparison(comparison))
+
+
+@main.command()
 @click.argument("file", type=FILE)
 @as_json
 def info(file: Path, as_json: bool) -> None:

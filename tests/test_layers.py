@@ -105,6 +105,7 @@ HEAVY = ("torch", "torchvision", "sklearn", "pandas", "h5py", "numpy", "scipy", 
         (["repair", "nothing.h5"], {"h5py", "numpy"}),
         (["merge", "nothing.h5", "nothing.h5"], {"h5py", "numpy"}),
         (["submit", "--runs", "nowhere"], {"h5py", "numpy"}),
+        (["compare", "--runs", "nowhere"], {"numpy"}),
     ],
 )
 def test_a_command_loads_only_what_it_needs(arguments, allowed):

@@ -1,4 +1,4 @@
-"""Metrics: scikit-learn's numbers, and an interval that covers."""
+"""Metrics: scikit-learn's numbers."""
 
 from __future__ import annotations
 
@@ -81,73 +81,6 @@ def test_confused_pairs_add_both_ways_and_leave_out_the_diagonal_and_zeros() -> 
     assert metrics.confused_pairs(counts) == [(0, 1, 5), (1, 2, 1)]
     assert metrics.confused_pairs(counts, most=1) == [(0, 1, 5)]
     assert metrics.confused_pairs(np.diag([3, 4])) == []
-
-
-@pytest.mark.parametrize(("truth", "images"), [(0.8, 60), (0.6, 150)])
-def test_the_interval_covers_the_true_accuracy_about_as_often_as_it_says(
-    truth: float, images: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(metrics, "RESAMPLES", 200)
-    rng = np.random.default_rng(0)
-    covered = 0
-    for trial in range(300):
-        low, high = metrics.accuracy_interval(rng.random(images) < truth, np.arange(images), seed=trial)
-        covered += low <= truth <= high
-    assert 0.90 <= covered / 300 <= 0.99
-
-
-def test_images_that_belong_together_widen_the_interval_and_keep_it_honest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "RESAMPLES", 200)
-    rng = np.random.default_rng(0)
-    clusters, covered, naively_covered, ratios = np.repeat(np.arange(40), 5), 0, 0, []
-    for trial in range(200):
-        right = np.repeat(rng.random(40) < 0.7, 5)  # a patient's five images are right or wrong together
-        low, high = metrics.accuracy_interval(right, clusters, seed=trial)
-        naive_low, naive_high = metrics.accuracy_interval(right, np.arange(200), seed=trial)
-        ratios.append((high - low) / (naive_high - naive_low))
-        covered += low <= 0.7 <= high
-        naively_covered += naive_low <= 0.7 <= naive_high
-    assert np.mean(ratios) == pytest.approx(np.sqrt(5), rel=0.1)
-    assert covered / 200 >= 0.88
-    assert naively_covered / 200 < 0.75
-
-
-def test_the_interval_holds_the_accuracy_and_shrinks_with_the_root_of_the_images() -> None:
-    widths = []
-    for images in (50, 200, 800):
-        right = np.arange(images) % 5 > 0
-        low, high = metrics.accuracy_interval(right, np.arange(images))
-        assert low < 0.8 < high
-        widths.append(high - low)
-    assert widths[0] / widths[1] == pytest.approx(2, rel=0.2)
-    assert widths[1] / widths[2] == pytest.approx(2, rel=0.2)
-
-
-@pytest.mark.parametrize("images", [1, 10, 500])
-def test_all_right_or_all_wrong_still_leaves_wilsons_doubt(images: int) -> None:
-    z = 1.96  # Wilson (1927): (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)
-    expected = (1 + z**2 / (2 * images) - z * np.sqrt(z**2 / (4 * images**2))) / (1 + z**2 / images)
-    low, high = metrics.accuracy_interval(np.ones(images, dtype=bool), np.arange(images))
-    assert (low, high) == (pytest.approx(expected), 1.0)
-    assert metrics.accuracy_interval(np.zeros(images, dtype=bool), np.arange(images)) == (
-        0.0,
-        pytest.approx(1 - expected),
-    )
-
-
-def test_all_right_doubts_by_the_clusters_not_by_the_images() -> None:
-    right = np.ones(100, dtype=bool)
-    assert (
-        metrics.accuracy_interval(right, np.arange(100) // 20)[0]
-        == metrics.accuracy_interval(right[:5], np.arange(5))[0]
-    )
-
-
-def test_the_interval_is_the_same_every_time_and_does_not_depend_on_cluster_numbers() -> None:
-    right = np.arange(60) % 4 > 0
-    once = metrics.accuracy_interval(right, np.arange(60))
-    assert metrics.accuracy_interval(right, np.arange(60)) == once
-    assert metrics.accuracy_interval(right, 10 * np.arange(60) + 5) == once
 
 
 def test_no_numpy_warning_on_the_way() -> None:

@@ -1,4 +1,4 @@
-"""Numbers about predictions: accuracy with an interval, log-loss, F1, top-k, confusions."""
+"""Numbers about predictions: accuracy, log-loss, F1, top-k, confusions."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.probe.heads import Ints
+from frozenprobe.probe.intervals import accuracy_interval as accuracy_interval
 from frozenprobe.probe.scaling import Doubles
 
 SMALLEST = 1e-15  # probabilities are raised to this before the logarithm
-RESAMPLES = 2000
 
 
 def accuracy(probabilities: Doubles, labels: Ints) -> float:
@@ -19,7 +19,13 @@ def accuracy(probabilities: Doubles, labels: Ints) -> float:
 
 def log_loss(probabilities: Doubles, labels: Ints) -> float:
     """Mean negative natural logarithm of the true class's probability."""
-    return float(0.0 - np.log(np.maximum(probabilities[np.arange(len(labels)), labels], SMALLEST)).mean())
+    return float(losses(probabilities, labels).mean())
+
+
+def losses(probabilities: Doubles, labels: Ints) -> Doubles:
+    """`(n,)` negative natural logarithm of each image's probability of its true class."""
+    own: Doubles = probabilities[np.arange(len(labels)), labels]
+    return 0.0 - np.log(np.maximum(own, SMALLEST))
 
 
 def top_k(probabilities: Doubles, labels: Ints, k: int = 5) -> float:
@@ -64,26 +70,3 @@ def confused_pairs(counts: npt.NDArray[np.int64], most: int = 5) -> list[tuple[i
     order = np.argsort(-both, axis=None, kind="stable")[:most]
     pairs = [(int(a), int(b), int(both[a, b])) for a, b in zip(*np.unravel_index(order, both.shape), strict=True)]
     return [pair for pair in pairs if pair[2]]
-
-
-def accuracy_interval(right: npt.NDArray[np.bool_], clusters: Ints, *, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of an accuracy: percentile bootstrap over clusters of images that belong together.
-
-    All right or all wrong leaves the bootstrap nothing to vary; then the interval is Wilson's (1927) at 0 or 1:
-        lower = n / (n + z^2) at accuracy 1,  upper = z^2 / (n + z^2) at accuracy 0,  z = 1.96
-
-    Args:
-        right: `(n,)` whether each image was predicted rightly.
-        clusters: `(n,)` cluster of each image.
-        seed: of the resampling.
-    """
-    _, index = np.unique(clusters, return_inverse=True)
-    hits, sizes = np.bincount(index, weights=right), np.bincount(index)
-    n, z2 = len(sizes), 1.96**2
-    if right.all() or not right.any():
-        return (n / (n + z2), 1.0) if right.all() else (0.0, z2 / (n + z2))
-    rng = np.random.default_rng([seed, 3])
-    draws = [rng.integers(n, size=n) for _ in range(RESAMPLES)]
-    shares = [hits[draw].sum() / sizes[draw].sum() for draw in draws]
-    lower, upper = np.quantile(shares, [0.025, 0.975])
-    return float(lower), float(upper)
