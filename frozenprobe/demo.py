@@ -19,13 +19,14 @@ from frozenprobe.extract.run import extract_features, render_report
 from frozenprobe.extract.settings import Choices, ExtractRequest
 from frozenprobe.images import read_images
 from frozenprobe.pictograms import PhotoSet, write_photos
-from frozenprobe.probe.crossval import ProbeResult, Trainer, cross_validate
+from frozenprobe.probe.crossval import ProbeResult, cross_validate
 from frozenprobe.probe.heads import Ints, make_head
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.runs import load_run, save_run
 from frozenprobe.probe.scaling import Floats
 from frozenprobe.probe.submission import render_submission, write_submission
 from frozenprobe.probe.summary import render, summarise, title
+from frozenprobe.probe.training import Trainer
 from frozenprobe.sources import ImageSources
 from frozenprobe.tables import read_table
 
@@ -147,8 +148,7 @@ def measure_pixels(
     """Out-of-fold and test accuracy of logistic regression on raw pixels: same folds, same head, same C."""
     train, test, _ = read_images(sources)
     pixels = read_pixels(train.paths)
-    options = ProbeOptions(scale="standard")
-    trainer = Trainer(make_head("logreg", {"c": 1.0}), options, pixels, result.labels)
+    trainer = Trainer(make_head("logreg", {"c": 1.0}), pixels, result.labels, scale="standard")
     right = 0
     for fold in range(int(result.folds.max()) + 1):
         held = result.folds == fold

@@ -116,7 +116,8 @@ def test_fits_side_by_side_of_scaled_features_are_those_made_alone() -> None:
     weights[2][rows.labels > 1] = 0  # two classes left: scikit-learn's binomial objective
     factors = [1.0, 0.3, 4.0]
     head = LogisticRegressionHead(c=2.0, tol=1e-7)
-    for model, weight, factor in zip(head.fit_many(rows, weights, factors), weights, factors, strict=True):
+    found = head.fit_many(rows, weights, factors, [2.0])
+    for (model,), weight, factor in zip(found, weights, factors, strict=True):
         keep = weight > 0
         labels = np.unique(rows.labels[keep], return_inverse=True)[1]
         features = np.float32(factor) * rows.features[keep]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.options import find_head
+from frozenprobe.probe.options import AUTO, HEADS, Setting, find_head
 from frozenprobe.probe.scaling import Doubles, Floats
 
 Ints = npt.NDArray[np.int64]
@@ -106,7 +106,26 @@ class LinearModel:
         return {"coefficients": self.coefficients, "intercepts": self.intercepts}
 
 
-def make_head(name: str, settings: dict[str, float | int]) -> Head:
+def head_for(settings: dict[str, Setting]) -> str:
+    """The first head that has all these hyper-parameters; `auto` if there are none.
+
+    Raises:
+        FrozenprobeError: hyper-parameters of several heads.
+    """
+    if not settings:
+        return AUTO
+    for name in HEADS:
+        if set(settings) <= {field.name for field in fields(head_class(name))}:
+            return name
+    raise FrozenprobeError(
+        "Hyper-parameters of one head",
+        found=", ".join(f"--{name.replace('_', '-')}" for name in settings),
+        where="the options",
+        remedy="choose the head with --head, and give it its own options only",
+    )
+
+
+def make_head(name: str, settings: dict[str, Setting]) -> Head:
     """The head called `name`, with these of its hyper-parameters set.
 
     Raises:

@@ -55,27 +55,33 @@ class LogisticRegressionHead:
         """Solve; nothing is random. scikit-learn's ConvergenceWarning is passed on, and recorded."""
         if self.solver == "sklearn":
             return self.fit_sklearn(rows)
-        return self.fit_many(rows, [rows.weight], [1.0])[0]
+        return self.fit_many(rows, [rows.weight], [1.0], [self.c])[0][0]
 
-    def fit_many(self, rows: TrainingRows, weights: Sequence[Doubles], factors: Sequence[float]) -> list[LinearModel]:
-        """One fit for each vector of row weights, all side by side on the same rows.
+    def fit_many(
+        self, rows: TrainingRows, weights: Sequence[Doubles], factors: Sequence[float], cs: Sequence[float]
+    ) -> list[list[LinearModel]]:
+        """A fit for each vector of row weights and each c, all side by side on the same rows.
 
         Args:
             rows: what all fits share (their weights are not used).
             weights: for each fit `(n,)`; a row of weight 0 and a class without weight are as if absent.
             factors: for each fit the number its features are multiplied by.
+            cs: values of c, best ascending, in place of the head's own.
 
         Returns:
-            for each fit the model of `factor * features`, a row for each class that has weight.
+            for each vector of weights and each c the model of `factor * features`, a row a class that has weight.
         """
         products = LogisticProducts.of(Rows(rows.features, rows.labels, rows.images), weights)
         # |W|^2 / 2 + c loss(W f x) = (|V|^2 / 2 + c f^2 loss(V x)) / f^2  with V = f W; and scikit-learn's two classes
         # share one w = w_1 - w_0 with the penalty |w|^2 / 2, twice that of w_1 = -w_0 = w / 2
         shares = [0.5 if len(own) == 2 else 1.0 for own in products.classes]
-        cs = [[self.c * factor**2 * share] for factor, share in zip(factors, shares, strict=True)]
-        found = solve_logistic(products, cs, tol=self.tolerance, max_evaluations=self.max_iter)
+        paths = [[c * factor**2 * share for c in cs] for factor, share in zip(factors, shares, strict=True)]
+        found = solve_logistic(products, paths, tol=self.tolerance, max_evaluations=self.max_iter)
         return [
-            model_of(solutions[0], c=self.c, factor=factor, total=float(weight.sum()))
+            [
+                model_of(solution, c=c, factor=factor, total=float(weight.sum()))
+                for solution, c in zip(solutions, cs, strict=True)
+            ]
             for solutions, factor, weight in zip(found, factors, weights, strict=True)
         ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import some
 from frozenprobe.probe.heads import Ints
-from frozenprobe.probe.options import ProbeOptions, find_head
+from frozenprobe.probe.options import HEADS, ProbeOptions
 from frozenprobe.probe.views import Views
 
 
@@ -51,7 +51,7 @@ def make_notes(features: Features, options: ProbeOptions, unscored: Ints, views:
             f"the fold column splits {torn} clusters (copies of one image, or a group) between folds: held-out images "
             "were in part trained on, and the scores are too high"
         )
-    if find_head(options.head).augmented_only:
+    if options.head in HEADS and HEADS[options.head].augmented_only:
         answer = ", ".join(features.test_views[index] for index in views.answer)
         notes.append(f"trained on augmented views only; test images answered on {answer}")
     return notes

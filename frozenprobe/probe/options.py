@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from frozenprobe.errors import unknown_name
 
 SCALES = ("global", "standard", "l2", "none")
+AGGREGATES = ("rows", "logit", "mean", "clean")
+AUTO = "auto"
+Setting = float | int | str | None
 
 
 @dataclass(frozen=True)
@@ -52,24 +55,30 @@ class ProbeOptions:
     """What to train and how to score it.
 
     Attributes:
-        head: a name of `HEADS`.
+        head: a name of `HEADS`, or `auto`; None: the head that the settings belong to, `auto` without any.
         settings: hyper-parameters of the head; those left out keep its defaults.
         folds: K; None: the fold column of the feature file if it has one, else 5.
         seed: of the folds and of whatever is random in a head.
         views: use only the first so many augmented views; None: all.
         test_views: use only these of the stored test-time views; None: all.
-        scale: a name of `SCALES`; None: the head's own.
+        scale: a name of `SCALES`; None: the head's own, or chosen by `auto`.
+        aggregate: a name of `AGGREGATES`; None: `rows`, or chosen by `auto`.
+        calibrate: fit a temperature inside the training folds (`auto` always does).
+        budget: of `auto`: seconds of work on two slow cores that it may try heads for.
         class_weight: `balanced` gives every class the same total weight; None: every image.
     """
 
-    head: str = "logreg"
-    settings: dict[str, float | int] = field(default_factory=dict)
+    head: str | None = None
+    settings: dict[str, Setting] = field(default_factory=dict)
     folds: int | None = None
     seed: int = 0
     views: int | None = None
     test_views: tuple[str, ...] | None = None
     scale: str | None = None
     class_weight: str | None = None
+    aggregate: str | None = None
+    calibrate: bool = False
+    budget: float = 10.0
 
 
 DEFAULT_FOLDS = 5

@@ -58,12 +58,17 @@ def title(result: ProbeResult, features: Features, *, chosen: bool) -> str:
         chosen: whether the user named the head.
     """
     options = result.options
-    named = options.head + ("" if chosen else " (the default)")
-    settings = "".join(f", {name} = {value}" for name, value in options.settings.items())
+    named = str(options.head) + ("" if chosen else " (the default)")
+    settings = "".join(f", {name} = {value}" for name, value in options.settings.items() if value is not None)
+    pinned = "".join(
+        f"; {says} {value}"
+        for says, value, usual in (("scaling", options.scale, None), ("views as", options.aggregate, "rows"))
+        if value not in (None, usual)
+    )
     used = len(features.augmented_views) if options.views is None else options.views
     fixed = ", ".join(options.test_views or features.test_views)
     return (
-        f"head {named}{settings}; scaling {options.scale}; {options.folds} folds, seed {options.seed}\n"
+        f"head {named}{settings}{pinned}; {options.folds} folds, seed {options.seed}\n"
         f"backbone {features.spec.backbone}, recipe {features.spec.recipe}: {used} augmented views, and {fixed}"
     )
 
@@ -106,8 +111,11 @@ def render(summary: dict[str, Any], *, per_class: bool = False) -> str:
 
 def render_convergence(convergence: Convergence) -> str:
     """One cell of the table."""
+    word = "converged" if convergence.converged else "NOT CONVERGED"
+    if convergence.gap is not None:
+        steps = "" if convergence.iterations is None else f", {convergence.iterations} evaluations"
+        return f"{word}{steps}, within {convergence.gap:.1e} of the optimum"
     if convergence.gradient_norm is not None:
-        word = "converged" if convergence.converged else "NOT CONVERGED"
         return f"{word}, {convergence.iterations} iterations, |gradient| {convergence.gradient_norm:.1e}"
     if convergence.iterations is not None:
         return f"{convergence.iterations} epochs, training loss {convergence.objective:.3f}"

@@ -1,0 +1,116 @@
+"""Feature files -> the arrays that heads are fitted, scored and asked on; ways to make one row of an image's views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from frozenprobe.cache.store import Features
+from frozenprobe.errors import FrozenprobeError, some, unknown_name
+from frozenprobe.probe.heads import Ints
+from frozenprobe.probe.options import AGGREGATES
+from frozenprobe.probe.scaling import Floats, normalise
+from frozenprobe.probe.views import Views, read_finite
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Features of one source: a feature file, or several side by side.
+
+    Attributes:
+        name: what it is called in tables; empty for the only one.
+        train: `(N, v, D)` views that heads are fitted on.
+        shown: `(N, t, D)` views that a held-out image is scored on.
+        asked: `(M, t', D)` views that a test image is answered on; M = 0 without test images.
+    """
+
+    name: str
+    train: Floats
+    shown: Floats
+    asked: Floats
+
+    def aggregated(self, how: str) -> Inputs:
+        """The same with one way of treating views.
+
+        `rows`, `logit`: a row a view, answers averaged over an image's views (as probabilities, as their logarithms).
+        `mean`: one row an image, the mean of its views. `clean`: the clean view alone.
+
+        Raises:
+            FrozenprobeError: no such way.
+        """
+        if how not in AGGREGATES:
+            raise unknown_name("way to treat views", how, AGGREGATES, where="--aggregate")
+        if how in ("rows", "logit"):
+            return self
+        arrays = (self.train, self.shown, self.asked)
+        if how == "clean":
+            train, shown, asked = (array[:, :1] for array in arrays)
+        else:
+            train, shown, asked = (array.mean(axis=1, keepdims=True) for array in arrays)
+        return replace(self, train=train, shown=shown, asked=asked)
+
+
+def read_inputs(files: Sequence[Features], views: Sequence[Views]) -> list[Inputs]:
+    """One source a file; with several, also all of them side by side, each L2-normalised so that they weigh the same.
+
+    Raises:
+        FrozenprobeError: files of other images than the first's.
+    """
+    sources = [read_source(features, chosen) for features, chosen in zip(files, views, strict=True)]
+    if len(files) == 1:
+        return [replace(sources[0], name="")]
+    for number, features in enumerate(files[1:], start=1):
+        train, test = (match_images(files[0], features, split) for split in ("train", "test"))
+        source = sources[number]
+        sources[number] = replace(
+            source, train=source.train[train], shown=source.shown[train], asked=source.asked[test]
+        )
+    joined = [side_by_side([getattr(source, of) for source in sources]) for of in ("train", "shown", "asked")]
+    return [*sources, Inputs("side by side", *joined)]
+
+
+def read_source(features: Features, views: Views) -> Inputs:
+    """Read one file."""
+    asked = np.zeros((0, len(views.answer), features.dim), dtype=np.float32)
+    return Inputs(
+        name=features.path.stem,
+        train=read_finite(features, "train", views.train),
+        shown=read_finite(features, "train", views.score),
+        asked=asked if features.test is None else read_finite(features, "test", views.answer),
+    )
+
+
+def side_by_side(arrays: Sequence[Floats]) -> Floats:
+    """`(n, v, D1)`, `(n, w, D2)` ... -> `(n, fewest views, D1 + D2 + ...)`."""
+    fewest = min(array.shape[1] for array in arrays)
+    return np.concatenate([normalise(array[:, :fewest]) for array in arrays], axis=2)
+
+
+def match_images(first: Features, other: Features, split: str) -> Ints:
+    """Where the images of the first file stand in the other.
+
+    Raises:
+        FrozenprobeError: other images (by id and content), or other labels.
+    """
+    wanted, there = facts_of(first, split), facts_of(other, split)
+    odd = [name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name)]
+    if odd:
+        raise FrozenprobeError(
+            f"The same {split} images, by id, content and label, in all feature files",
+            found=f"{len(odd)} that are not: {some(sorted(odd))}",
+            where=f"{first.path}, {other.path}",
+            remedy="extract the same images with each backbone",
+        )
+    place = {name: row for row, name in enumerate(there)}
+    return np.array([place[name] for name in wanted], dtype=np.int64)
+
+
+def facts_of(features: Features, split: str) -> dict[str, tuple[str, str]]:
+    """Content hash and class name (empty for test images) of each image by id."""
+    images = features.train if split == "train" else features.test
+    if images is None:
+        return {}
+    labels = [""] * len(images) if images.labels is None else [features.class_names[label] for label in images.labels]
+    return dict(zip(images.ids, zip(images.hashes, labels, strict=True), strict=True))

@@ -1,0 +1,294 @@
+"""Inputs + labels + folds -> out-of-fold and test answers, of one head or of a blend chosen inside the folds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from frozenprobe.probe import metrics
+from frozenprobe.probe.fitting import balance
+from frozenprobe.probe.heads import Arrays, Convergence, Ints
+from frozenprobe.probe.inputs import Inputs
+from frozenprobe.probe.nested import (
+    Answers,
+    Candidate,
+    Member,
+    Plan,
+    answer_all,
+    answer_blend,
+    calibrated,
+    choose,
+    logits_of,
+    trainer_of,
+)
+from frozenprobe.probe.options import AUTO, ProbeOptions
+from frozenprobe.probe.portfolio import make_portfolio
+from frozenprobe.probe.scaling import Doubles, Floats
+from frozenprobe.probe.training import FittedProbe
+
+Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
+
+
+@dataclass(frozen=True)
+class FoldScore:
+    """One fold's numbers on its scored images.
+
+    Attributes:
+        says: what answered, where it was chosen inside the training folds.
+    """
+
+    fold: int
+    images: int
+    accuracy: float
+    log_loss: float
+    macro_f1: float
+    seconds: float
+    convergence: Convergence
+    says: str = ""
+
+
+@dataclass(frozen=True)
+class CandidateScore:
+    """What a candidate scored out of fold, at the temperature that suits it there, and its share of the final blend."""
+
+    says: str
+    accuracy: float
+    log_loss: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be fitted, scored and answered.
+
+    Attributes:
+        options: with every question answered.
+        sources: of features.
+        labels: `(N,)`.
+        folds: `(N,)`.
+        scored: `(N,)` bool.
+        classes: C.
+        usable: `(M,)` bool, which test images could be decoded.
+    """
+
+    options: ProbeOptions
+    sources: list[Inputs]
+    labels: Ints
+    folds: Ints
+    scored: npt.NDArray[np.bool_]
+    classes: int
+    usable: npt.NDArray[np.bool_]
+
+    @property
+    def count(self) -> int:
+        """K."""
+        return int(self.folds.max()) + 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The part of a `ProbeResult` that heads decide; see there."""
+
+    oof: Doubles
+    test: Doubles
+    fold_scores: tuple[FoldScore, ...]
+    refit: Convergence
+    optimistic: float | None
+    model: Arrays
+    chosen: str = ""
+    candidates: tuple[CandidateScore, ...] = ()
+    skipped: tuple[str, ...] = ()
+    uncalibrated: Doubles | None = None
+
+
+def run_task(task: Task, progress: Progress) -> Outcome:
+    """One head as it is, if nothing is left to choose; else the choice."""
+    options = task.options
+    if options.head == AUTO:
+        portfolio = make_portfolio(
+            task.sources,
+            task.folds,
+            task.labels,
+            seconds=options.budget,
+            scale=options.scale,
+            aggregate=options.aggregate,
+        )
+        return run_choice(task, portfolio.candidates, portfolio.plan, portfolio.skipped, progress)
+    candidates = [
+        Candidate(str(options.head), str(options.scale), str(options.aggregate), options.settings, number)
+        for number in range(len(task.sources))
+    ]
+    if len(candidates) == 1 and not options.calibrate:
+        return run_head(task, candidates[0], progress)
+    return run_choice(task, candidates, Plan.of(task.folds, task.labels), [], progress)
+
+
+def run_head(task: Task, candidate: Candidate, progress: Progress) -> Outcome:
+    """Fit one head on all folds but one, K times, and on everything."""
+    inputs = task.sources[0].aggregated(candidate.aggregate)
+    trainer = trainer_of(candidate, inputs, task.labels, options=task.options, total=task.classes)
+    subsets = [np.flatnonzero(task.folds != fold) for fold in range(task.count)] + [np.arange(len(task.labels))]
+    start = time.perf_counter()
+    fits = trainer.fit_all(subsets, lambda done: progress("fitting", done, len(subsets)))
+    seconds = (time.perf_counter() - start) / len(subsets)
+    oof = np.zeros((len(task.labels), task.classes))
+    best_right = 0
+    rows: list[FoldScore] = []
+    for fold, fitted in enumerate(fits[:-1]):
+        held = task.folds == fold
+        oof[held] = fitted.predict(inputs.shown[held])
+        seen = held & task.scored
+        best_right += best_epoch(fitted, inputs.shown[seen], task.labels[seen])
+        rows.append(score_fold(task, fold, oof, seconds=seconds, convergence=fitted.head.convergence))
+    final = fits[-1]
+    return Outcome(
+        oof=oof,
+        test=answer_test(task, final.predict(inputs.asked)),
+        fold_scores=tuple(rows),
+        refit=final.head.convergence,
+        optimistic=best_right / int(task.scored.sum()) if getattr(final.head, "snapshots", ()) else None,
+        model=final.head.arrays() | final.scaling.arrays(),
+    )
+
+
+def run_choice(
+    task: Task, candidates: Sequence[Candidate], plan: Plan, skipped: Sequence[str], progress: Progress
+) -> Outcome:
+    """Let every fold's training part choose a blend of the candidates, and all images the final one."""
+    start = time.perf_counter()
+    answers = answer_all(
+        candidates,
+        task.sources,
+        task.labels,
+        plan,
+        options=task.options,
+        total=task.classes,
+        progress=lambda done, total: progress("trying heads", done, total),
+    )
+    oof = np.zeros((len(task.labels), task.classes))
+    blends = []
+    for fold in range(task.count):
+        held = np.flatnonzero(task.folds == fold)
+        inner = [answer.inner[fold] for answer in answers]
+        members = choose(candidates, inner, task.labels[plan.chosen_on[fold]])
+        oof[held] = answer_blend(members, [answers[member.number].oof[held] for member in members])
+        blends.append(members)
+    final = choose(candidates, [answer.oof[task.scored] for answer in answers], task.labels[task.scored])
+    seconds = (time.perf_counter() - start) / task.count
+    fits, logits = zip(*(refit(task, candidates[member.number]) for member in final), strict=True)
+    return Outcome(
+        oof=oof,
+        test=answer_test(task, answer_blend(final, logits)),
+        fold_scores=tuple(
+            score_fold(
+                task,
+                fold,
+                oof,
+                seconds=seconds,
+                convergence=combined([answers[member.number].convergence[fold] for member in members]),
+                says=say_blend(members, candidates, task.sources),
+            )
+            for fold, members in enumerate(blends)
+        ),
+        refit=combined([fitted.head.convergence for fitted in fits]),
+        optimistic=None,
+        model=blend_arrays(final, fits),
+        chosen=say_blend(final, candidates, task.sources),
+        candidates=tuple(score_candidates(task, candidates, answers, final)),
+        skipped=tuple(skipped),
+        uncalibrated=np.exp(answers[0].oof.astype(np.float64)) if len(candidates) == 1 else None,
+    )
+
+
+def refit(task: Task, candidate: Candidate) -> tuple[FittedProbe, Floats]:
+    """A candidate fitted on all training images, to its head's own tolerance, and its answers to the test images."""
+    inputs = task.sources[candidate.source].aggregated(candidate.aggregate)
+    trainer = trainer_of(candidate.final(), inputs, task.labels, options=task.options, total=task.classes)
+    fitted = trainer.fit(np.arange(len(task.labels)))
+    return fitted, logits_of(fitted.predict(inputs.asked))
+
+
+def answer_test(task: Task, probabilities: Doubles) -> Doubles:
+    """`(M, C)` answers in which images that could not be decoded get the shares of the classes."""
+    if not task.usable.all():
+        weight = np.ones(len(task.labels))
+        weight = weight if task.options.class_weight is None else balance(task.labels, weight)
+        probabilities[~task.usable] = np.bincount(task.labels, weights=weight, minlength=task.classes) / weight.sum()
+    return probabilities
+
+
+def score_fold(
+    task: Task, fold: int, oof: Doubles, *, seconds: float, convergence: Convergence, says: str = ""
+) -> FoldScore:
+    """The numbers of one fold's scored images; NaN where there are none."""
+    seen = (task.folds == fold) & task.scored
+    answers, labels = oof[seen], task.labels[seen]
+    if not len(labels):
+        return FoldScore(fold, 0, float("nan"), float("nan"), float("nan"), seconds, convergence, says)
+    counts = metrics.confusion(answers.argmax(axis=1), labels, task.classes)
+    return FoldScore(
+        fold,
+        len(labels),
+        metrics.accuracy(answers, labels),
+        metrics.log_loss(answers, labels),
+        metrics.macro_f1(counts),
+        seconds,
+        convergence,
+        says,
+    )
+
+
+def best_epoch(fitted: FittedProbe, vectors: Floats, labels: Ints) -> int:
+    """Images right with the epoch that is best on these very images: the report's protocol, selected on itself."""
+    snapshots = getattr(fitted.head, "snapshots", ())
+    right = [int((fitted.predict(vectors, epoch).argmax(axis=1) == labels).sum()) for epoch in snapshots]
+    return max(right, default=0)
+
+
+def combined(states: Sequence[Convergence]) -> Convergence:
+    """One word for several fits: converged if all are that say so, and the loosest of their certificates."""
+    if len(states) == 1:
+        return states[0]
+    told = [state.converged for state in states if state.converged is not None]
+    gaps = [state.gap for state in states if state.gap is not None]
+    return Convergence(converged=all(told) if told else None, gap=max(gaps, default=None))
+
+
+def say_blend(members: Sequence[Member], candidates: Sequence[Candidate], sources: Sequence[Inputs]) -> str:
+    """The members with their shares of the weight, largest first."""
+    total = sum(member.weight for member in members) or 1.0
+    ranked = sorted(members, key=lambda member: -member.weight)
+    return " + ".join(f"{member.weight / total:.0%} {candidates[member.number].says(sources)}" for member in ranked)
+
+
+def blend_arrays(members: Sequence[Member], fits: Sequence[FittedProbe]) -> Arrays:
+    """The final blend as plain arrays: `weights`, and each member's own under `member0_...`."""
+    arrays: Arrays = {"weights": np.array([member.weight for member in members])}
+    for number, fitted in enumerate(fits):
+        own = fitted.head.arrays() | fitted.scaling.arrays()
+        arrays |= {f"member{number}_{name}": array for name, array in own.items()}
+    return arrays
+
+
+def score_candidates(
+    task: Task, candidates: Sequence[Candidate], answers: Sequence[Answers], final: Sequence[Member]
+) -> list[CandidateScore]:
+    """What each candidate scored, lowest log-loss first."""
+    total = sum(member.weight for member in final) or 1.0
+    share = {member.number: member.weight / total for member in final}
+    labels, scores = task.labels[task.scored], []
+    for number, (candidate, answer) in enumerate(zip(candidates, answers, strict=True)):
+        probabilities = calibrated(answer.oof[task.scored], labels)
+        scores.append(
+            CandidateScore(
+                candidate.says(task.sources),
+                metrics.accuracy(probabilities, labels),
+                metrics.log_loss(probabilities, labels),
+                share.get(number, 0.0),
+            )
+        )
+    return sorted(scores, key=lambda score: score.log_loss)

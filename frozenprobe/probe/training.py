@@ -1,0 +1,164 @@
+"""Views of images -> heads fitted on some of the images, one by one or all side by side, and their answers by image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from frozenprobe.probe.fitting import balance, fit_scaled
+from frozenprobe.probe.heads import FittedHead, Head, Ints, LinearModel, TrainingRows
+from frozenprobe.probe.logreg import LogisticRegressionHead
+from frozenprobe.probe.scaling import Doubles, Floats, Scaling, fit_scaling, normalise
+
+LEAST = 1e-30  # probabilities are raised to this before the logarithm
+
+
+@dataclass(frozen=True)
+class FittedProbe:
+    """A head with the scaling it was trained on.
+
+    Attributes:
+        classes: `(c,)` the classes it has seen, in the order of its columns.
+        total: C, the classes there are.
+        geometric: views of an image are averaged as logarithms of probabilities, else as probabilities.
+    """
+
+    head: FittedHead
+    scaling: Scaling
+    classes: Ints
+    total: int
+    geometric: bool = False
+
+    def predict(self, vectors: Floats, head: FittedHead | None = None) -> Doubles:
+        """Probabilities of images, averaged over their views: `(n, views, D)` -> `(n, C)`; 0 for classes never seen."""
+        images, views, dim = vectors.shape
+        rows = self.scaling.apply(vectors.reshape(images * views, dim))
+        seen = (head or self.head).probabilities(rows).reshape(images, views, len(self.classes))
+        result = np.zeros((images, self.total))
+        result[:, self.classes] = average_logs(seen) if self.geometric else seen.mean(axis=1)
+        return result
+
+
+def average_logs(probabilities: Doubles) -> Doubles:
+    """`(n, views, C)` -> `(n, C)`: the geometric mean over the views, made to sum to 1."""
+    mean = np.exp(np.log(np.maximum(probabilities, LEAST)).mean(axis=1))
+    result: Doubles = mean / mean.sum(axis=1, keepdims=True)
+    return result
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Fits a head on some of the training images, with everything that is fitted fitted on those alone.
+
+    Attributes:
+        head: hyper-parameters.
+        vectors: `(N, views, D)` of all training images.
+        labels: `(N,)`.
+        scale: a name of `SCALES`.
+        class_weight: `balanced` gives every class the same total weight; None: every image.
+        seed: of whatever is random in the head.
+        total: C; None: as many as the labels tell.
+        geometric: see FittedProbe.
+    """
+
+    head: Head
+    vectors: Floats
+    labels: Ints
+    scale: str = "global"
+    class_weight: str | None = None
+    seed: int = 0
+    total: int | None = None
+    geometric: bool = False
+
+    def fit(self, images: Ints) -> FittedProbe:
+        """Fit on these images. The rows of an image share its weight, so the number of views changes no trade-off."""
+        _, views, dim = self.vectors.shape
+        classes, labels = np.unique(self.labels[images], return_inverse=True)
+        rows = TrainingRows(
+            features=self.vectors[images].reshape(len(images) * views, dim),
+            labels=np.repeat(labels, views).astype(np.int64),
+            weight=np.repeat(self.image_weights(labels) / views, views),
+            images=np.repeat(np.arange(len(images)), views),
+        )
+        scaled = fit_scaled(self.head, rows, scale=self.scale, seed=self.seed)
+        return self.fitted(scaled.head, scaled.scaling, classes)
+
+    def fit_all(self, subsets: Sequence[Ints], done: Callable[[int], None] = lambda count: None) -> list[FittedProbe]:
+        """Fit on each of these sets of images; `done` is told how many are."""
+        if self.side_by_side([self.head]):
+            (fits,) = self.fit_grid([self.head], subsets)
+            done(len(fits))
+            return fits
+        fits = []
+        for images in subsets:
+            fits.append(self.fit(images))
+            done(len(fits))
+        return fits
+
+    def fit_grid(self, heads: Sequence[Head], subsets: Sequence[Ints]) -> list[list[FittedProbe]]:
+        """Each head, all of one kind, on each set of images; side by side where they can be."""
+        logreg = self.side_by_side(heads)
+        if logreg:
+            return self.fit_side_by_side(logreg, subsets)
+        return [[replace(self, head=head).fit(images) for images in subsets] for head in heads]
+
+    def side_by_side(self, heads: Sequence[Head]) -> list[LogisticRegressionHead]:
+        """The heads if all of them can be solved on one matrix, else none."""
+        able = [head for head in heads if isinstance(head, LogisticRegressionHead) and head.solver == "own"]
+        return able if len(able) == len(heads) and self.scale != "standard" else []
+
+    def fit_side_by_side(
+        self, heads: Sequence[LogisticRegressionHead], subsets: Sequence[Ints]
+    ) -> list[list[FittedProbe]]:
+        """All fits on one matrix: they differ in row weights and in the one number that the scaling multiplies by.
+
+        A fit's scaling is (x - m) f, the shared rows are x - o; the intercepts make up for the difference:
+            W ((x - o) f) + b = W ((x - m) f) + b + f W (m - o)
+        """
+        rows, origin = self.shared_rows
+        scalings = [self.scaling_of(images) for images in subsets]
+        factors = [float(scaling.factor[0]) for scaling in scalings]
+        weights = [self.row_weights(images) for images in subsets]
+        paths = heads[0].fit_many(rows, weights, factors, [head.c for head in heads])
+        grid: list[list[FittedProbe]] = [[] for _ in heads]
+        for models, scaling, factor, images in zip(paths, scalings, factors, subsets, strict=True):
+            away = factor * (scaling.shift - origin).astype(np.float64)
+            for line, model in zip(grid, models, strict=True):
+                moved = replace(model, intercepts=model.intercepts + model.coefficients @ away)
+                line.append(self.fitted(moved, scaling, np.unique(self.labels[images])))
+        return grid
+
+    def fitted(self, head: FittedHead | LinearModel, scaling: Scaling, classes: Ints) -> FittedProbe:
+        """A fitted head with what it needs to answer."""
+        return FittedProbe(head, scaling, classes, self.total or int(self.labels.max()) + 1, self.geometric)
+
+    @cached_property
+    def shared_rows(self) -> tuple[TrainingRows, Floats]:
+        """All rows, L2-normalised if the scaling does so, less their mean; and that mean."""
+        count, views, dim = self.vectors.shape
+        rows = self.vectors.reshape(count * views, dim)
+        rows = normalise(rows) if self.scale in ("global", "l2") else rows
+        origin = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+        images = np.repeat(np.arange(count), views)
+        return TrainingRows(rows - origin, self.labels[images], np.ones(len(rows)), images), origin
+
+    def scaling_of(self, images: Ints) -> Scaling:
+        """The scaling fitted on these images."""
+        _, views, dim = self.vectors.shape
+        weight = np.repeat(self.image_weights(np.unique(self.labels[images], return_inverse=True)[1]), views)
+        return fit_scaling(self.scale, self.vectors[images].reshape(-1, dim), weight)
+
+    def row_weights(self, images: Ints) -> Doubles:
+        """`(N * views,)` weights of all rows, 0 for those of other images."""
+        count, views, _ = self.vectors.shape
+        weight = np.zeros(count)
+        weight[images] = self.image_weights(np.unique(self.labels[images], return_inverse=True)[1])
+        return np.repeat(weight / views, views)
+
+    def image_weights(self, labels: Ints) -> Doubles:
+        """`(n,)` weights that sum to n: 1 each, or the same total for every class."""
+        weight = np.ones(len(labels))
+        return weight if self.class_weight is None else balance(labels, weight)
