@@ -33,6 +33,7 @@ HEADS = {
     "logreg": HeadInfo("frozenprobe.probe.logreg:LogisticRegressionHead", "global", "L2 logistic regression (--c)"),
     "lda": HeadInfo("frozenprobe.probe.lda:ShrinkageLdaHead", "global", "shrinkage LDA, closed form (--shrinkage)"),
     "cosine": HeadInfo("frozenprobe.probe.prototypes:PrototypeHead", "global", "nearest class mean in cosine"),
+    "svm": HeadInfo("frozenprobe.probe.svm:LinearSvmHead", "global", "linear SVM, one against the rest (--c)"),
     "linear": HeadInfo("frozenprobe.probe.linear:LinearHead", "global", "linear layer, AdamW, a random view an epoch"),
     "knn": HeadInfo("frozenprobe.probe.knn:NearestNeighboursHead", "global", "weighted nearest neighbours (--k)"),
     "report": HeadInfo("frozenprobe.probe.linear:ReportHead", "none", "the project report's head and schedule", True),
