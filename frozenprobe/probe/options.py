@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from frozenprobe.errors import unknown_name
 
 SCALES = ("global", "standard", "l2", "none")
+CURVE_HEAD = "lda"  # closed form: the dozens of fits of a curve take seconds, and nothing is to be tuned at each size
 
 
 @dataclass(frozen=True)
