@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from frozenprobe.extract.run import ExtractReport, extract_features
     from frozenprobe.extract.settings import Choices, ExtractRequest
     from frozenprobe.probe.crossval import ProbeResult, cross_validate
+    from frozenprobe.probe.curveplot import save_plot
+    from frozenprobe.probe.curves import Curve, label_curve, view_curve
+    from frozenprobe.probe.curvetable import render_curve
     from frozenprobe.probe.options import ProbeOptions
     from frozenprobe.probe.runs import Run, load_run, newest_run, save_run
     from frozenprobe.probe.submission import write_submission
@@ -34,6 +37,9 @@ HOMES = {
     "frozenprobe.extract.run": ("ExtractReport", "extract_features"),
     "frozenprobe.extract.settings": ("Choices", "ExtractRequest"),
     "frozenprobe.probe.crossval": ("ProbeResult", "cross_validate"),
+    "frozenprobe.probe.curveplot": ("save_plot",),
+    "frozenprobe.probe.curves": ("Curve", "label_curve", "view_curve"),
+    "frozenprobe.probe.curvetable": ("render_curve",),
     "frozenprobe.probe.options": ("ProbeOptions",),
     "frozenprobe.probe.runs": ("Run", "load_run", "newest_run", "save_run"),
     "frozenprobe.probe.submission": ("write_submission",),
@@ -44,6 +50,7 @@ HOMES = {
 __all__ = [
     "Choices",
     "CsvColumns",
+    "Curve",
     "ExtractReport",
     "ExtractRequest",
     "Features",
@@ -55,16 +62,20 @@ __all__ = [
     "__version__",
     "cross_validate",
     "extract_features",
+    "label_curve",
     "load_run",
     "merge_features",
     "newest_features",
     "newest_run",
     "open_features",
     "render",
+    "render_curve",
     "repair_features",
+    "save_plot",
     "save_run",
     "summarise",
     "verify_features",
+    "view_curve",
     "write_submission",
 ]
 

@@ -73,5 +73,5 @@ def subset_sizes(counts: Ints) -> list[int]:
 
 
 def draws_of(size: int, counts: Ints) -> int:
-    """How often to draw `size` images a class: as often as training with all of them once pays for; 1 to 5 times."""
-    return int(np.clip(typical(counts) // size, 1, MOST_DRAWS))
+    """How often to draw `size` images a class: as often as training once with all of them pays for, at most 5 times."""
+    return min(int(counts.sum() // np.minimum(counts, size).sum()), MOST_DRAWS)

@@ -127,14 +127,14 @@ def resample(trials: Sequence[Sequence[Answers]], clusters: Ints) -> Resampled:
     many = cells.shape[2]
     rng = np.random.default_rng([0, 3])
     drawn = np.empty((metrics.RESAMPLES, 3, len(together)))
-    for totals in drawn:
-        totals[:] = cells @ np.bincount(rng.integers(many, size=many), minlength=many)
+    for sample in drawn:
+        sample[:] = cells @ np.bincount(rng.integers(many, size=many), minlength=many)
     chance = np.random.default_rng([0, 4]).random((metrics.RESAMPLES, 1, max(map(len, trials))))
     ratios, start = np.empty((2, metrics.RESAMPLES, len(trials))), 0
     for column, length in enumerate(map(len, trials)):
         pick = start + (chance[:, :, :length] * length).astype(np.int64)  # lists of one length pick alike
-        sums_of_picked = np.take_along_axis(drawn, pick, axis=2).sum(axis=2)
-        ratios[:, :, column] = (sums_of_picked[:, :2] / sums_of_picked[:, 2:]).T
+        totals = np.take_along_axis(drawn, pick, axis=2).sum(axis=2)
+        ratios[:, :, column] = (totals[:, :2] / np.maximum(totals[:, 2:], 1)).T  # a tiny resample may score no image
         start += length
     return Resampled(ratios[0], ratios[1], images=int(asked.sum()), clusters=many)
 
