@@ -29,6 +29,9 @@ if TYPE_CHECKING:
         LogregProbeClassifier,
         ReportProbeClassifier,
     )
+    from frozenprobe.probe.curveplot import save_plot
+    from frozenprobe.probe.curves import Curve, label_curve, view_curve
+    from frozenprobe.probe.curvetable import render_curve
     from frozenprobe.probe.options import ProbeOptions
     from frozenprobe.probe.predictions import load_predictions
     from frozenprobe.probe.runs import Run, load_run, newest_run, save_run
@@ -55,6 +58,9 @@ HOMES = {
         "LogregProbeClassifier",
         "ReportProbeClassifier",
     ),
+    "frozenprobe.probe.curveplot": ("save_plot",),
+    "frozenprobe.probe.curves": ("Curve", "label_curve", "view_curve"),
+    "frozenprobe.probe.curvetable": ("render_curve",),
     "frozenprobe.probe.options": ("ProbeOptions",),
     "frozenprobe.probe.predictions": ("load_predictions",),
     "frozenprobe.probe.runs": ("Run", "load_run", "newest_run", "save_run"),
@@ -67,6 +73,7 @@ __all__ = [
     "Choices",
     "CosineProbeClassifier",
     "CsvColumns",
+    "Curve",
     "ExtractReport",
     "ExtractRequest",
     "Features",
@@ -85,6 +92,7 @@ __all__ = [
     "cross_validate",
     "extract_features",
     "load_predictions",
+    "label_curve",
     "load_run",
     "merge_features",
     "newest_features",
@@ -92,10 +100,13 @@ __all__ = [
     "open_features",
     "render",
     "render_comparison",
+    "render_curve",
     "repair_features",
+    "save_plot",
     "save_run",
     "summarise",
     "verify_features",
+    "view_curve",
     "write_submission",
 ]
 

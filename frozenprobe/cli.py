@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,12 @@ from frozenprobe.extract.settings import (
     ExtractRequest,
 )
 from frozenprobe.jsontext import to_json
-from frozenprobe.probe.options import DEFAULT_FOLDS, HEADS, SCALES, ProbeOptions
+from frozenprobe.probe.options import CURVE_HEAD, DEFAULT_FOLDS, HEADS, SCALES, ProbeOptions
 from frozenprobe.publish import FULL
 from frozenprobe.sources import CsvColumns, ImageSources
 
 FILE = click.Path(path_type=Path)
+Command = Callable[..., Any]
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 break_lock = click.option("--break-lock", is_flag=True, help="Write even if a lock says that another process does.")
 plain_seconds = 10.0  # between two lines of progress where stderr is no terminal
@@ -176,26 +178,57 @@ def extract(as_json: bool, **given: Any) -> None:
     print_json(asdict(report)) if as_json else click.echo(render_report(report))
 
 
+# The hyper-parameters of the heads; `make_head` refuses one that the head does not have.
+SETTINGS = ("c", "tol", "max_iter", "shrinkage", "k", "temperature", "epochs", "lr", "weight_decay", "batch")
+
+
+def probe_command(default_head: str) -> Callable[[Command], Command]:
+    """What every command that trains heads takes: the features, the head and its hyper-parameters, the folds."""
+    heads = ", ".join(f"{name}: {info.says}" for name, info in HEADS.items())
+    taken = (
+        click.argument("features", type=FILE, required=False),
+        click.option(
+            "--features-dir", type=FILE, default=Path("features"), show_default=True, help="Where to look for it."
+        ),
+        click.option("--head", help=f"{heads}.  [default: {default_head}]"),
+        click.option("--c", type=float, help="Inverse strength of the L2 penalty of logreg.  [default: 1.0]"),
+        click.option("--tol", type=float, help="Tolerance of logreg."),
+        click.option("--max-iter", type=int, help="Iterations of logreg at most."),
+        click.option("--shrinkage", type=float, help="Of lda, above 0 up to 1."),
+        click.option("--k", type=int, help="Neighbours of knn."),
+        click.option("--temperature", type=float, help="Of knn's weights."),
+        click.option("--epochs", type=int, help="Of linear; 0: 60, or as many as make 1500 steps."),
+        click.option("--lr", type=float, help="Learning rate of linear."),
+        click.option("--weight-decay", type=float, help="Of linear."),
+        click.option("--batch", type=int, help="Images in a step of linear."),
+        click.option("--folds", type=int, help=f"Number of folds.  [default: the fold column, else {DEFAULT_FOLDS}]"),
+        click.option("--seed", type=int, default=ProbeOptions.seed, show_default=True, help="Of folds and head."),
+        click.option("--views", type=int, help="Use only the first so many augmented views.  [default: all stored]"),
+        click.option("--test-views", help="Use only these of the stored test-time views, comma-separated."),
+        click.option("--scale", help=f"Feature scaling: {', '.join(SCALES)}.  [default: global; none for report]"),
+        click.option("--class-weight", type=click.Choice(["balanced"]), help="Give every class the same total weight."),
+    )
+
+    def decorate(command: Command) -> Command:
+        for each in reversed(taken):
+            command = each(command)
+        return command
+
+    return decorate
+
+
+def probe_options(given: dict[str, Any], default_head: str) -> ProbeOptions:
+    """The options that `probe_command` took."""
+    return ProbeOptions(
+        head=given["head"] or default_head,
+        settings={name: given[name] for name in SETTINGS if given[name] is not None},
+        test_views=names_of(given["test_views"]),
+        **{name: given[name] for name in ("folds", "seed", "views", "scale", "class_weight")},
+    )
+
+
 @main.command()
-@click.argument("features", type=FILE, required=False)
-@click.option("--features-dir", type=FILE, default=Path("features"), show_default=True, help="Where to look for it.")
-@click.option("--head", help=f"{', '.join(f'{name}: {info.says}' for name, info in HEADS.items())}.  [default: logreg]")
-@click.option("--c", type=float, help="Inverse strength of the L2 penalty of logreg.  [default: 1.0]")
-@click.option("--tol", type=float, help="Tolerance of logreg.")
-@click.option("--max-iter", type=int, help="Iterations of logreg at most.")
-@click.option("--shrinkage", type=float, help="Of lda, above 0 up to 1.")
-@click.option("--k", type=int, help="Neighbours of knn.")
-@click.option("--temperature", type=float, help="Of knn's weights, or of cosine.  [default: fitted in cosine]")
-@click.option("--epochs", type=int, help="Of linear; 0: 60, or as many as make 1500 steps.")
-@click.option("--lr", type=float, help="Learning rate of linear.")
-@click.option("--weight-decay", type=float, help="Of linear.")
-@click.option("--batch", type=int, help="Images in a step of linear.")
-@click.option("--folds", type=int, help=f"Number of folds.  [default: the fold column, else {DEFAULT_FOLDS}]")
-@click.option("--seed", type=int, default=ProbeOptions.seed, show_default=True, help="Of folds and head.")
-@click.option("--views", type=int, help="Use only the first so many augmented views.  [default: all stored]")
-@click.option("--test-views", help="Use only these of the stored test-time views, comma-separated.")
-@click.option("--scale", help=f"Feature scaling: {', '.join(SCALES)}.  [default: global; none for report]")
-@click.option("--class-weight", type=click.Choice(["balanced"]), help="Give every class the same total weight.")
+@probe_command(ProbeOptions.head)
 @click.option("--per-class", is_flag=True, help="Print the table of classes, too.")
 @click.option("--runs", type=FILE, default=Path("runs"), show_default=True, help="Folder for the run.")
 @as_json
@@ -207,13 +240,7 @@ def probe(features: Path | None, features_dir: Path, as_json: bool, per_class: b
     from frozenprobe.probe.summary import render, summarise, title
 
     path = features or newest_features(features_dir)
-    names = ("c", "tol", "max_iter", "shrinkage", "k", "temperature", "epochs", "lr", "weight_decay", "batch")
-    options = ProbeOptions(
-        head=given["head"] or ProbeOptions.head,
-        settings={name: given[name] for name in names if given[name] is not None},
-        test_views=names_of(given["test_views"]),
-        **{name: given[name] for name in ("folds", "seed", "views", "scale", "class_weight")},
-    )
+    options = probe_options(given, ProbeOptions.head)
     if not as_json:
         click.echo(f"features {path}")
     opened = open_features(path)
@@ -226,6 +253,62 @@ def probe(features: Path | None, features_dir: Path, as_json: bool, per_class: b
     click.echo(title(result, opened, chosen=given["head"] is not None))
     click.echo("\n" + render(summary, per_class=per_class))
     click.echo(f"\nrun {run}")
+
+
+@main.group()
+def curve() -> None:
+    """Measure accuracy by augmented views or by images a class: what more of them would give."""
+
+
+def curve_command(command: Command) -> Command:
+    """What both curves take."""
+    for each in (
+        as_json,
+        click.option(
+            "--out", type=FILE, help="Picture to write, PNG.  [default: curves/<features>-<curve>-<head>.png]"
+        ),
+        click.option("--repeats", type=int, default=1, show_default=True, help="Times, each with folds dealt anew."),
+        probe_command(CURVE_HEAD),
+    ):
+        command = each(command)
+    return command
+
+
+@curve.command()
+@curve_command
+def views(**given: Any) -> None:
+    """Accuracy with the first 0, 1, 2, 4, 8 ... augmented views, up to --views."""
+    from frozenprobe.probe.curves import view_curve
+
+    measure_curve(view_curve, given)
+
+
+@curve.command()
+@curve_command
+def labels(**given: Any) -> None:
+    """Accuracy with 1, 2, 4, 8 ... images a class, and what twice the photos would give."""
+    from frozenprobe.probe.curves import label_curve
+
+    measure_curve(label_curve, given)
+
+
+def measure_curve(measure: Callable[..., Any], given: dict[str, Any]) -> None:
+    """Measure, save and print a curve."""
+    from frozenprobe.cache.store import newest_features, open_features
+    from frozenprobe.probe.curveplot import save_plot
+    from frozenprobe.probe.curvetable import curve_facts, curve_title, render_curve
+
+    path = given["features"] or newest_features(given["features_dir"])
+    if not given["as_json"]:
+        click.echo(f"features {path}")
+    opened = open_features(path)
+    measured = measure(opened, probe_options(given, CURVE_HEAD), repeats=given["repeats"], progress=ProgressPrinter())
+    out = given["out"] or Path("curves") / f"{path.stem}-{measured.kind}-{measured.options.head}.png"
+    save_plot(measured, opened, out)
+    if given["as_json"]:
+        print_json({"features": str(path), "plot": str(out), **curve_facts(measured)})
+        return
+    click.echo(f"{curve_title(measured, opened)}\n\n{render_curve(measured)}\n\nplot {out}")
 
 
 @main.command()

@@ -108,6 +108,8 @@ def test_backbones_lists_names_sizes_and_licences(run):
     [
         ("probe", "frozenprobe extract"),
         ("probe nothing.h5", "no such file"),
+        ("curve views", "frozenprobe extract"),
+        ("curve labels nothing.h5", "no such file"),
         ("submit", "frozenprobe probe"),
         ("submit --run nowhere", "nowhere"),
         ("info nothing.h5", "no such file"),
@@ -273,6 +275,25 @@ def test_probabilities_have_a_column_a_class_and_sum_to_one(run, make_features):
     rows = [line.split(",") for line in Path("p.csv").read_text().splitlines()]
     assert rows[0] == ["ID", "class 0", "class 1", "class 2", "class 3"]
     assert np.allclose([sum(map(float, row[1:])) for row in rows[1:]], 1, atol=1e-5)
+
+
+def test_curves_are_printed_and_drawn(run, make_features):
+    make_features(per_class=10)
+    out, _ = run("curve views")
+    assert out.splitlines()[0] == "features features/synthetic.h5"
+    assert "head lda, shrinkage = 0.3" in out
+    assert "against 3, paired" in out
+    assert out.splitlines()[-1] == "plot curves/synthetic-views-lda.png"
+    told = json.loads(run("curve labels --head knn --k 2 --views 1 --folds 2 --repeats 2 --out l.png --json")[0])
+    assert [point["at"] for point in told["points"]] == [1, 2, 5]
+    assert (
+        told["options"] | {"head": "knn", "views": 1, "folds": 2, "settings": {"k": 2, "temperature": 0.07}}
+        == (told["options"])
+    )
+    for path in ("curves/synthetic-views-lda.png", told["plot"]):
+        assert Path(path).read_bytes().startswith(b"\x89PNG")
+    _, err = run("curve labels --c 2", code=1)
+    assert "Hyper-parameters of the head lda" in err
 
 
 def test_python_dash_m_is_the_command_line(run):

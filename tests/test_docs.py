@@ -52,7 +52,8 @@ def commands_in(text: str) -> list[list[str]]:
     for block in [*blocks(text, ""), *blocks(text, "bash"), *re.findall(r"^ {4}(.*)$", text, flags=re.MULTILINE)]:
         for line in block.splitlines():
             match = re.search(
-                r"(?:^|[ /$])frozenprobe ((?:extract|probe|submit|demo|info|backbones|verify|repair|merge)\b[^|&]*)",
+                r"(?:^|[ /$])frozenprobe ((?:extract|probe|curve|submit|demo|info|backbones|verify|repair|merge)"
+                r"\b[^|&]*)",
                 line,
             )
             if match and "<" not in line:
@@ -64,6 +65,7 @@ def commands_in(text: str) -> list[list[str]]:
 def test_every_command_in_the_documents_exists_with_its_options(path):
     for words in commands_in(path.read_text(encoding="utf-8")):
         command = main.commands[words[0]]
+        command = command.commands[words[1]] if isinstance(command, click.Group) else command
         known = {name for parameter in command.params for name in parameter.opts}
         options = [word.split("=")[0] for word in words if word.startswith("--")]
         assert set(options) <= known | {"--help"}, words
@@ -74,7 +76,7 @@ def test_there_are_commands_in_the_readme_to_check():
 
 
 def test_every_option_has_help():
-    for command in main.commands.values():
+    for command in [*main.commands.values(), *main.commands["curve"].commands.values()]:
         assert command.help
         for parameter in command.params:
             assert not isinstance(parameter, click.Option) or parameter.help, (command.name, parameter.name)
@@ -109,6 +111,17 @@ def test_the_metadata_names_every_import_of_the_package():
     config.read(ROOT / "setup.cfg")
     required = {re.split("[>=<]", line)[0] for line in config["options"]["install_requires"].split()}
     assert required == {
-        *("click", "h5py", "numpy", "pillow", "safetensors", "scikit-learn", "torch", "torchvision", "tqdm"),
+        *(
+            "click",
+            "h5py",
+            "matplotlib",
+            "numpy",
+            "pillow",
+            "safetensors",
+            "scikit-learn",
+            "torch",
+            "torchvision",
+            "tqdm",
+        ),
     }
     assert set(config["options.extras_require"]) == {"demo", "test", "timm"}

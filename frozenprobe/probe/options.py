@@ -10,6 +10,7 @@ SCALES = ("global", "standard", "l2", "none")
 AGGREGATES = ("rows", "logit", "mean", "clean")
 AUTO = "auto"
 Setting = float | int | str | None
+CURVE_HEAD = "lda"  # closed form: the dozens of fits of a curve take seconds, and nothing is to be tuned at each size
 
 
 @dataclass(frozen=True)
