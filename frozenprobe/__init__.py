@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from frozenprobe.probe.compare import compare_runs
     from frozenprobe.probe.comparison import render_comparison
     from frozenprobe.probe.crossval import ProbeResult, cross_validate
+    from frozenprobe.probe.curveplot import save_plot
+    from frozenprobe.probe.curves import Curve, label_curve, view_curve
+    from frozenprobe.probe.curvetable import render_curve
     from frozenprobe.probe.estimators import (
         CosineProbeClassifier,
         KnnProbeClassifier,
@@ -29,9 +32,6 @@ if TYPE_CHECKING:
         LogregProbeClassifier,
         ReportProbeClassifier,
     )
-    from frozenprobe.probe.curveplot import save_plot
-    from frozenprobe.probe.curves import Curve, label_curve, view_curve
-    from frozenprobe.probe.curvetable import render_curve
     from frozenprobe.probe.options import ProbeOptions
     from frozenprobe.probe.predictions import load_predictions
     from frozenprobe.probe.runs import Run, load_run, newest_run, save_run
@@ -91,8 +91,8 @@ __all__ = [
     "compare_runs",
     "cross_validate",
     "extract_features",
-    "load_predictions",
     "label_curve",
+    "load_predictions",
     "load_run",
     "merge_features",
     "newest_features",

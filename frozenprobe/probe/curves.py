@@ -10,13 +10,17 @@ import numpy as np
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.crossval import ProbeResult, Progress, Trainer, cross_validate
-from frozenprobe.probe.heads import Ints, make_head
-from frozenprobe.probe.options import CURVE_HEAD, ProbeOptions, find_head
+from frozenprobe.probe.crossval import ProbeResult, cross_validate
+from frozenprobe.probe.heads import Ints
+from frozenprobe.probe.inputs import read_inputs
+from frozenprobe.probe.nested import trainer_of
+from frozenprobe.probe.options import AUTO, CURVE_HEAD, HEADS, ProbeOptions
 from frozenprobe.probe.scaling import Floats
 from frozenprobe.probe.subsets import draw_order, draws_of, first_of_each_class, subset_sizes, training_counts, typical
+from frozenprobe.probe.task import Progress, candidate_of
+from frozenprobe.probe.training import Trainer
 from frozenprobe.probe.trials import Answers, Point, Resampled, judge, measure
-from frozenprobe.probe.views import choose_views, read_finite
+from frozenprobe.probe.views import choose_views
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def view_curve(
     """
     check_repeats(repeats)
     most = len(features.augmented_views) if options.views is None else options.views
-    counts = view_counts(most, first=1 if find_head(options.head).augmented_only else 0)
+    counts = view_counts(most, first=1 if options.head in HEADS and HEADS[options.head].augmented_only else 0)
     if len(counts) < 2:
         raise FrozenprobeError(
             "At least two numbers of augmented views to compare",
@@ -103,6 +107,13 @@ def label_curve(
         FrozenprobeError: classes too small to leave anything out, or what `cross_validate` refuses.
     """
     check_repeats(repeats)
+    if options.head == AUTO:
+        raise FrozenprobeError(
+            "One head, whose curve is drawn",
+            found="--head auto, another blend at every size",
+            where="--head",
+            remedy=f"name one, such as --head {CURVE_HEAD}",
+        )
     full = cross_validate(features, options)
     counts = training_counts(full.labels, full.clusters, full.folds)
     sizes = subset_sizes(counts)
@@ -142,18 +153,15 @@ def view_counts(most: int, *, first: int) -> list[int]:
 
 
 def open_trainer(features: Features, options: ProbeOptions) -> tuple[Trainer, Floats]:
-    """What `cross_validate` fits with these answered options, and the `(N, views, D)` vectors that it scores."""
-    views = choose_views(features, options, augmented_only=find_head(options.head).augmented_only)
+    """What `cross_validate` fits with these answered options, and the `(N, t, D)` vectors that it scores."""
     if features.train.labels is None:
         raise ValueError("cross_validate has refused training images without labels")
-    trainer = Trainer(
-        make_head(options.head, options.settings),
-        options,
-        read_finite(features, "train", views.train),
-        features.train.labels,
-        len(features.class_names),
-    )
-    return trainer, read_finite(features, "train", views.score)
+    candidate = candidate_of(options)
+    only = HEADS[candidate.head].augmented_only
+    (source,) = read_inputs([features], [choose_views(features, options, augmented_only=only)])
+    inputs = source.aggregated(candidate.aggregate)
+    total = len(features.class_names)
+    return trainer_of(candidate, inputs, features.train.labels, options=options, total=total), inputs.shown
 
 
 def train_on_some(trainer: Trainer, shown: Floats, result: ProbeResult, *, order: Ints, size: int) -> Answers:

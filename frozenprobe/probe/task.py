@@ -118,13 +118,15 @@ def run_task(task: Task, progress: Progress) -> Outcome:
             aggregate=options.aggregate,
         )
         return run_choice(task, portfolio.candidates, portfolio.plan, portfolio.skipped, progress)
-    candidates = [
-        Candidate(str(options.head), str(options.scale), str(options.aggregate), options.settings, number)
-        for number in range(len(task.sources))
-    ]
+    candidates = [candidate_of(options, number) for number in range(len(task.sources))]
     if len(candidates) == 1 and not options.calibrate:
         return run_head(task, candidates[0], progress)
     return run_choice(task, candidates, Plan.of(task.folds, task.labels), [], progress)
+
+
+def candidate_of(options: ProbeOptions, source: int = 0) -> Candidate:
+    """The one head that answered options name."""
+    return Candidate(str(options.head), str(options.scale), str(options.aggregate), options.settings, source)
 
 
 def run_head(task: Task, candidate: Candidate, progress: Progress) -> Outcome:

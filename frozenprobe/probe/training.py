@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 
+from frozenprobe.probe import lda, ridge
 from frozenprobe.probe.fitting import balance, fit_scaled
 from frozenprobe.probe.heads import FittedHead, Head, Ints, LinearModel, TrainingRows
+from frozenprobe.probe.lda import ShrinkageLdaHead
 from frozenprobe.probe.logreg import LogisticRegressionHead
+from frozenprobe.probe.moments import Moments
+from frozenprobe.probe.ridge import RidgeHead
 from frozenprobe.probe.scaling import Doubles, Floats, Scaling, fit_scaling, normalise
 
+MomentFit = Callable[[Moments, Sequence[float]], list[LinearModel]]
+MOMENT_HEADS: tuple[tuple[type, str, MomentFit], ...] = (
+    (ShrinkageLdaHead, "shrinkage", lda.fit_moments),
+    (RidgeHead, "alpha", ridge.fit_moments),
+)
 LEAST = 1e-30  # probabilities are raised to this before the logarithm
 
 
@@ -103,6 +112,9 @@ class Trainer:
         logreg = self.side_by_side(heads)
         if logreg:
             return self.fit_side_by_side(logreg, subsets)
+        path = self.moment_path(heads)
+        if path:
+            return self.fit_from_moments(*path, subsets)
         return [[replace(self, head=head).fit(images) for images in subsets] for head in heads]
 
     def side_by_side(self, heads: Sequence[Head]) -> list[LogisticRegressionHead]:
@@ -129,6 +141,46 @@ class Trainer:
             for line, model in zip(grid, models, strict=True):
                 moved = replace(model, intercepts=model.intercepts + model.coefficients @ away)
                 line.append(self.fitted(moved, scaling, np.unique(self.labels[images])))
+        return grid
+
+    def moment_path(self, heads: Sequence[Head]) -> tuple[MomentFit, list[float]] | None:
+        """How to fit these heads from moments, and the value of each; None: they need the rows."""
+        for kind, name, fit in MOMENT_HEADS:
+            values = [getattr(head, name) for head in heads if isinstance(head, kind)]
+            if len(values) == len(heads) and None not in values and self.class_weight is None:
+                return fit, values
+        return None
+
+    def fit_from_moments(self, fit: MomentFit, values: list[float], subsets: Sequence[Ints]) -> list[list[FittedProbe]]:
+        """All fits from the moments of the parts that the sets of images are made of: one pass over the rows."""
+        rows, origin = self.shared_rows
+        member = np.zeros((len(self.labels), len(subsets)), dtype=bool)
+        for number, images in enumerate(subsets):
+            member[images, number] = True
+        patterns, part = np.unique(member, axis=0, return_inverse=True)
+        part_of_row = part.ravel()[rows.images]
+        views = self.vectors.shape[1]
+        parts = []
+        for number in range(len(patterns)):
+            chosen = part_of_row == number
+            weight = np.full(int(chosen.sum()), 1 / views)
+            parts.append(
+                Moments.of(
+                    rows.features[chosen],
+                    rows.labels[chosen],
+                    weight,
+                    classes=int(self.labels.max()) + 1,
+                    origin=np.zeros(len(origin)),
+                )
+            )
+        grid: list[list[FittedProbe]] = [[] for _ in values]
+        for number in range(len(subsets)):
+            moments = reduce(Moments.__add__, [own for own, of in zip(parts, patterns, strict=True) if of[number]])
+            moments = replace(moments, origin=moments.origin + origin)
+            classes = moments.present()
+            scaling = moments.scaling(self.scale)
+            for line, model in zip(grid, fit(moments.scaled(scaling).restricted(classes), values), strict=True):
+                line.append(self.fitted(model, scaling, classes))
         return grid
 
     def fitted(self, head: FittedHead | LinearModel, scaling: Scaling, classes: Ints) -> FittedProbe:
