@@ -25,7 +25,9 @@ if TYPE_CHECKING:
         LdaProbeClassifier,
         LinearProbeClassifier,
         LogregProbeClassifier,
+        MlpProbeClassifier,
         ReportProbeClassifier,
+        SvmProbeClassifier,
     )
     from frozenprobe.probe.options import ProbeOptions
     from frozenprobe.probe.runs import Run, load_run, newest_run, save_run
@@ -48,7 +50,9 @@ HOMES = {
         "LdaProbeClassifier",
         "LinearProbeClassifier",
         "LogregProbeClassifier",
+        "MlpProbeClassifier",
         "ReportProbeClassifier",
+        "SvmProbeClassifier",
     ),
     "frozenprobe.probe.options": ("ProbeOptions",),
     "frozenprobe.probe.runs": ("Run", "load_run", "newest_run", "save_run"),
@@ -70,10 +74,12 @@ __all__ = [
     "LdaProbeClassifier",
     "LinearProbeClassifier",
     "LogregProbeClassifier",
+    "MlpProbeClassifier",
     "ProbeOptions",
     "ProbeResult",
     "ReportProbeClassifier",
     "Run",
+    "SvmProbeClassifier",
     "__version__",
     "cross_validate",
     "extract_features",

@@ -180,16 +180,18 @@ def extract(as_json: bool, **given: Any) -> None:
 @click.argument("features", type=FILE, required=False)
 @click.option("--features-dir", type=FILE, default=Path("features"), show_default=True, help="Where to look for it.")
 @click.option("--head", help=f"{', '.join(f'{name}: {info.says}' for name, info in HEADS.items())}.  [default: logreg]")
-@click.option("--c", type=float, help="Inverse strength of the L2 penalty of logreg.  [default: 1.0]")
-@click.option("--tol", type=float, help="Tolerance of logreg.")
-@click.option("--max-iter", type=int, help="Iterations of logreg at most.")
+@click.option("--c", type=float, help="Inverse strength of the L2 penalty.  [default: 1.0 in logreg, 0.01 in svm]")
+@click.option("--tol", type=float, help="Tolerance of logreg and svm.")
+@click.option("--max-iter", type=int, help="Iterations of logreg and svm at most.")
 @click.option("--shrinkage", type=float, help="Of lda, above 0 up to 1.")
 @click.option("--k", type=int, help="Neighbours of knn.")
 @click.option("--temperature", type=float, help="Of knn's weights, or of cosine.  [default: fitted in cosine]")
-@click.option("--epochs", type=int, help="Of linear; 0: 60, or as many as make 1500 steps.")
-@click.option("--lr", type=float, help="Learning rate of linear.")
-@click.option("--weight-decay", type=float, help="Of linear.")
-@click.option("--batch", type=int, help="Images in a step of linear.")
+@click.option("--epochs", type=int, help="Of linear and mlp; 0: 60, or as many as make 1500 steps.")
+@click.option("--lr", type=float, help="Learning rate of linear and mlp.")
+@click.option("--weight-decay", type=float, help="Of linear and mlp.")
+@click.option("--batch", type=int, help="Images in a step of linear and mlp.")
+@click.option("--hidden", type=int, help="Width of the hidden layer of mlp.")
+@click.option("--dropout", type=float, help="Share of values dropped in training mlp.")
 @click.option("--folds", type=int, help=f"Number of folds.  [default: the fold column, else {DEFAULT_FOLDS}]")
 @click.option("--seed", type=int, default=ProbeOptions.seed, show_default=True, help="Of folds and head.")
 @click.option("--views", type=int, help="Use only the first so many augmented views.  [default: all stored]")
@@ -207,7 +209,10 @@ def probe(features: Path | None, features_dir: Path, as_json: bool, per_class: b
     from frozenprobe.probe.summary import render, summarise, title
 
     path = features or newest_features(features_dir)
-    names = ("c", "tol", "max_iter", "shrinkage", "k", "temperature", "epochs", "lr", "weight_decay", "batch")
+    names = (
+        *("c", "tol", "max_iter", "shrinkage", "k", "temperature"),
+        *("epochs", "lr", "weight_decay", "batch", "hidden", "dropout"),
+    )
     options = ProbeOptions(
         head=given["head"] or ProbeOptions.head,
         settings={name: given[name] for name in names if given[name] is not None},
