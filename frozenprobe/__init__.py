@@ -30,7 +30,9 @@ if TYPE_CHECKING:
         LdaProbeClassifier,
         LinearProbeClassifier,
         LogregProbeClassifier,
+        MlpProbeClassifier,
         ReportProbeClassifier,
+        SvmProbeClassifier,
     )
     from frozenprobe.probe.options import ProbeOptions
     from frozenprobe.probe.predictions import load_predictions
@@ -56,7 +58,9 @@ HOMES = {
         "LdaProbeClassifier",
         "LinearProbeClassifier",
         "LogregProbeClassifier",
+        "MlpProbeClassifier",
         "ReportProbeClassifier",
+        "SvmProbeClassifier",
     ),
     "frozenprobe.probe.curveplot": ("save_plot",),
     "frozenprobe.probe.curves": ("Curve", "label_curve", "view_curve"),
@@ -83,10 +87,12 @@ __all__ = [
     "LdaProbeClassifier",
     "LinearProbeClassifier",
     "LogregProbeClassifier",
+    "MlpProbeClassifier",
     "ProbeOptions",
     "ProbeResult",
     "ReportProbeClassifier",
     "Run",
+    "SvmProbeClassifier",
     "__version__",
     "compare_runs",
     "cross_validate",

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -178,77 +178,107 @@ def extract(as_json: bool, **given: Any) -> None:
     print_json(asdict(report)) if as_json else click.echo(render_report(report))
 
 
-# The hyper-parameters of the heads; `make_head` refuses one that the head does not have.
-SETTINGS = ("c", "tol", "max_iter", "shrinkage", "k", "temperature", "epochs", "lr", "weight_decay", "batch")
+# The hyper-parameters of the heads: type and help. `make_head` refuses one that the head does not have.
+SETTINGS: dict[str, tuple[Any, str]] = {
+    "c": (float, "Inverse strength of the L2 penalty.  [default: 1.0 in logreg, 0.01 in svm]"),
+    "solver": (str, "Of logreg: own, or sklearn as the reference.  [default: own]"),
+    "tol": (float, "Tolerance of logreg (how far above the optimum its objective may end, relatively) and svm."),
+    "max_iter": (int, "Evaluations or iterations of logreg and svm at most."),
+    "shrinkage": (float, "Of lda, above 0 up to 1.  [default: chosen on inner folds]"),
+    "alpha": (float, "Penalty of ridge and kernel.  [default: chosen by leaving every image out]"),
+    "kernel": (str, "Of kernel: rbf or arccos."),
+    "k": (int, "Neighbours of knn."),
+    "temperature": (float, "Of knn's weights, or of cosine.  [default: fitted]"),
+    "epochs": (int, "Of linear and mlp; 0: 60, or as many as make 1500 steps."),
+    "lr": (float, "Learning rate of linear and mlp."),
+    "weight_decay": (float, "Of linear and mlp."),
+    "batch": (int, "Images in a step of linear and mlp."),
+    "hidden": (int, "Width of the hidden layer of mlp."),
+    "dropout": (float, "Share of values dropped in training mlp."),
+}
 
 
-def probe_command(default_head: str) -> Callable[[Command], Command]:
-    """What every command that trains heads takes: the features, the head and its hyper-parameters, the folds."""
-    heads = ", ".join(f"{name}: {info.says}" for name, info in HEADS.items())
-    taken = (
-        click.argument("features", type=FILE, required=False),
-        click.option(
-            "--features-dir", type=FILE, default=Path("features"), show_default=True, help="Where to look for it."
-        ),
-        click.option("--head", help=f"{heads}.  [default: {default_head}]"),
-        click.option("--c", type=float, help="Inverse strength of the L2 penalty of logreg.  [default: 1.0]"),
-        click.option("--tol", type=float, help="Tolerance of logreg."),
-        click.option("--max-iter", type=int, help="Iterations of logreg at most."),
-        click.option("--shrinkage", type=float, help="Of lda, above 0 up to 1."),
-        click.option("--k", type=int, help="Neighbours of knn."),
-        click.option("--temperature", type=float, help="Of knn's weights."),
-        click.option("--epochs", type=int, help="Of linear; 0: 60, or as many as make 1500 steps."),
-        click.option("--lr", type=float, help="Learning rate of linear."),
-        click.option("--weight-decay", type=float, help="Of linear."),
-        click.option("--batch", type=int, help="Images in a step of linear."),
-        click.option("--folds", type=int, help=f"Number of folds.  [default: the fold column, else {DEFAULT_FOLDS}]"),
-        click.option("--seed", type=int, default=ProbeOptions.seed, show_default=True, help="Of folds and head."),
-        click.option("--views", type=int, help="Use only the first so many augmented views.  [default: all stored]"),
-        click.option("--test-views", help="Use only these of the stored test-time views, comma-separated."),
-        click.option("--scale", help=f"Feature scaling: {', '.join(SCALES)}.  [default: global; none for report]"),
-        click.option("--class-weight", type=click.Choice(["balanced"]), help="Give every class the same total weight."),
-    )
+def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several decorators as one, in the order in which `--help` lists them."""
 
     def decorate(command: Command) -> Command:
-        for each in reversed(taken):
+        for each in reversed(decorators):
             command = each(command)
         return command
 
     return decorate
 
 
-def probe_options(given: dict[str, Any], default_head: str) -> ProbeOptions:
+def probe_command(default_head: str) -> Callable[[Command], Command]:
+    """What every command that trains heads takes: the head and its hyper-parameters, the folds, the views."""
+    heads = "; ".join(f"{name}: {info.says}" for name, info in HEADS.items())
+    return options(
+        click.option(
+            "--features-dir", type=FILE, default=Path("features"), show_default=True, help="Where to look for features."
+        ),
+        click.option("--head", help=f"auto: the best blend; {heads}.  [default: {default_head}]"),
+        *(click.option(f"--{name.replace('_', '-')}", type=kind, help=says) for name, (kind, says) in SETTINGS.items()),
+        click.option("--folds", type=int, help=f"Number of folds.  [default: the fold column, else {DEFAULT_FOLDS}]"),
+        click.option("--seed", type=int, default=ProbeOptions.seed, show_default=True, help="Of folds and head."),
+        click.option("--views", type=int, help="Use only the first so many augmented views.  [default: all stored]"),
+        click.option("--test-views", help="Use only these of the stored test-time views, comma-separated."),
+        click.option("--scale", help=f"Feature scaling: {', '.join(SCALES)}.  [default: global; none for report]"),
+        click.option(
+            "--aggregate",
+            help="Treat views as rows (probabilities averaged), logit (rows, logarithms averaged), mean (of an image's "
+            "features) or clean (the clean view alone).  [default: rows; chosen by auto]",
+        ),
+        click.option("--class-weight", type=click.Choice(["balanced"]), help="Give every class the same total weight."),
+    )
+
+
+def probe_options(given: dict[str, Any], **more: Any) -> ProbeOptions:
     """The options that `probe_command` took."""
     return ProbeOptions(
-        head=given["head"] or default_head,
+        head=given["head"],
         settings={name: given[name] for name in SETTINGS if given[name] is not None},
         test_views=names_of(given["test_views"]),
-        **{name: given[name] for name in ("folds", "seed", "views", "scale", "class_weight")},
+        **{name: given[name] for name in ("folds", "seed", "views", "scale", "aggregate", "class_weight")},
+        **more,
     )
 
 
 @main.command()
-@probe_command(ProbeOptions.head)
+@click.argument("features", type=FILE, nargs=-1)
+@probe_command("auto, or the one that a typed --c, --k ... belongs to")
+@click.option("--calibrate", is_flag=True, help="Fit a temperature inside the training folds (auto always does).")
+@click.option(
+    "--budget",
+    type=float,
+    default=ProbeOptions.budget,
+    show_default=True,
+    help="Of auto: seconds of work on two slow cores to try heads for.",
+)
 @click.option("--per-class", is_flag=True, help="Print the table of classes, too.")
 @click.option("--runs", type=FILE, default=Path("runs"), show_default=True, help="Folder for the run.")
 @as_json
-def probe(features: Path | None, features_dir: Path, as_json: bool, per_class: bool, runs: Path, **given: Any) -> None:
-    """Train a head over folds on cached features; the newest feature file if none is named."""
+def probe(
+    features: tuple[Path, ...], features_dir: Path, as_json: bool, per_class: bool, runs: Path, **given: Any
+) -> None:
+    """Train a head over folds on cached features; the newest feature file if none is named.
+
+    Several feature files of the same images are used side by side, or blended, whichever wins inside the folds.
+    """
     from frozenprobe.cache.store import newest_features, open_features
     from frozenprobe.probe.crossval import cross_validate
     from frozenprobe.probe.runs import save_run
     from frozenprobe.probe.summary import render, summarise, title
 
-    path = features or newest_features(features_dir)
-    options = probe_options(given, ProbeOptions.head)
+    paths = features or (newest_features(features_dir),)
+    asked = probe_options(given, **{name: given[name] for name in ("calibrate", "budget")})
     if not as_json:
-        click.echo(f"features {path}")
-    opened = open_features(path)
-    result = cross_validate(opened, options, ProgressPrinter())
+        click.echo("\n".join(f"features {path}" for path in paths))
+    opened = [open_features(path) for path in paths]
+    result = cross_validate(opened, asked, ProgressPrinter())
     summary = summarise(result)
     run = save_run(result, summary, opened, runs)
     if as_json:
-        print_json({"features": str(path), "run": str(run), **summary})
+        print_json({"features": [str(path) for path in paths], "run": str(run), **summary})
         return
     click.echo(title(result, opened, chosen=given["head"] is not None))
     click.echo("\n" + render(summary, per_class=per_class))
@@ -260,18 +290,13 @@ def curve() -> None:
     """Measure accuracy by augmented views or by images a class: what more of them would give."""
 
 
-def curve_command(command: Command) -> Command:
-    """What both curves take."""
-    for each in (
-        as_json,
-        click.option(
-            "--out", type=FILE, help="Picture to write, PNG.  [default: curves/<features>-<curve>-<head>.png]"
-        ),
-        click.option("--repeats", type=int, default=1, show_default=True, help="Times, each with folds dealt anew."),
-        probe_command(CURVE_HEAD),
-    ):
-        command = each(command)
-    return command
+curve_command = options(
+    click.argument("features", type=FILE, required=False),
+    probe_command(CURVE_HEAD),
+    click.option("--repeats", type=int, default=1, show_default=True, help="Times, each with folds dealt anew."),
+    click.option("--out", type=FILE, help="Picture to write, PNG.  [default: curves/<features>-<curve>-<head>.png]"),
+    as_json,
+)
 
 
 @curve.command()
@@ -292,6 +317,12 @@ def labels(**given: Any) -> None:
     measure_curve(label_curve, given)
 
 
+def curve_options(given: dict[str, Any]) -> ProbeOptions:
+    """Those of a probe; the head is `CURVE_HEAD` unless it, or a hyper-parameter, was typed."""
+    asked = probe_options(given)
+    return asked if asked.head or asked.settings else replace(asked, head=CURVE_HEAD)
+
+
 def measure_curve(measure: Callable[..., Any], given: dict[str, Any]) -> None:
     """Measure, save and print a curve."""
     from frozenprobe.cache.store import newest_features, open_features
@@ -302,7 +333,7 @@ def measure_curve(measure: Callable[..., Any], given: dict[str, Any]) -> None:
     if not given["as_json"]:
         click.echo(f"features {path}")
     opened = open_features(path)
-    measured = measure(opened, probe_options(given, CURVE_HEAD), repeats=given["repeats"], progress=ProgressPrinter())
+    measured = measure(opened, curve_options(given), repeats=given["repeats"], progress=ProgressPrinter())
     out = given["out"] or Path("curves") / f"{path.stem}-{measured.kind}-{measured.options.head}.png"
     save_plot(measured, opened, out)
     if given["as_json"]:

@@ -99,7 +99,7 @@ def run_demo(folder: Path, *, say: Say, progress: Progress) -> DemoReport:
     result = cross_validate(features, ProbeOptions(settings={"c": 1.0}), progress)
     summary = summarise(result)
     run = save_run(result, summary, features, folder / "runs")
-    say(f"features {path}\n{title(result, features, chosen=False)}\n\n{render(summary)}\n\nrun {run}")
+    say(f"features {path}\n{title(result, [features], chosen=False)}\n\n{render(summary)}\n\nrun {run}")
 
     say("\n$ frozenprobe submit")
     submitted = write_submission(load_run(run), folder / "submission.csv")

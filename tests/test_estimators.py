@@ -26,7 +26,10 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 # Trained for moments only; every other head with its defaults.
-SHORT: dict[str, dict[str, Any]] = {"linear": {"epochs": 30, "lr": 0.1}}
+SHORT: dict[str, dict[str, Any]] = {
+    "linear": {"epochs": 30, "lr": 0.1},
+    "mlp": {"epochs": 30, "lr": 0.02, "hidden": 32},
+}
 
 
 def make(head: str, **given: Any) -> ProbeClassifier:

@@ -27,7 +27,11 @@ def make_rows(classes: int = 3, images: int = 8, views: int = 2, dim: int = 5) -
 @pytest.mark.parametrize("name", HEADS)
 def test_every_head_gives_probabilities_and_plain_arrays(name: str) -> None:
     rows = make_rows()
-    settings: dict[str, dict[str, float | int]] = {"knn": {"k": 5}, "linear": {"lr": 0.1}}
+    settings: dict[str, dict[str, float | int]] = {
+        "knn": {"k": 5},
+        "linear": {"lr": 0.1, "epochs": 50},
+        "mlp": {"epochs": 50, "lr": 0.01},
+    }
     fitted = make_head(name, settings.get(name, {})).fit(rows, seed=0)
     probabilities = fitted.probabilities(rows.features)
     assert probabilities.shape == (48, 3)
@@ -40,7 +44,8 @@ def test_every_head_gives_probabilities_and_plain_arrays(name: str) -> None:
 
 @pytest.mark.parametrize("name", HEADS)
 def test_no_row_is_answered_too(name: str) -> None:
-    fitted = make_head(name, {}).fit(make_rows(), seed=0)
+    settings: dict[str, float | int] = {"epochs": 2} if name in ("linear", "mlp") else {}
+    fitted = make_head(name, settings).fit(make_rows(), seed=0)
     assert fitted.probabilities(np.empty((0, 5), dtype=np.float32)).shape == (0, 3)
 
 

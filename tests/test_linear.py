@@ -163,7 +163,7 @@ def test_image_starts_finds_the_rows_of_images_with_different_numbers_of_views()
 
 
 def test_the_initial_layer_is_as_wide_as_torchs() -> None:
-    layer = new_layer(make_rows(classes=30, dim=400, images=1, views=1), np.random.default_rng(0), bound=1 / 20)
+    layer = new_layer(400, 30, np.random.default_rng(0), bound=1 / 20)
     reference = torch.nn.Linear(400, 30)
     for ours, theirs in ((layer.weight, reference.weight), (layer.bias, reference.bias)):
         assert ours.shape == theirs.shape

@@ -1,4 +1,4 @@
-"""A linear layer trained by AdamW on one view an image and epoch: a sensible schedule, and the project report's own."""
+"""Networks trained by AdamW on one view an image and epoch: a linear layer, and the project report's own."""
 
 from __future__ import annotations
 
@@ -57,19 +57,14 @@ class LinearHead:
     batch: int = 32
 
     def __post_init__(self) -> None:
-        for name, value in (("--lr", self.lr), ("--batch", self.batch)):
-            if not 0 < value < float("inf"):
-                raise FrozenprobeError("A number above 0", found=str(value), where=name, remedy="give one")
-        for name, value in (("--epochs", self.epochs), ("--weight-decay", self.weight_decay)):
-            if not 0 <= value < float("inf"):
-                raise FrozenprobeError("A number from 0 on", found=str(value), where=name, remedy="give one")
+        check_training(self.epochs, self.lr, self.weight_decay, self.batch)
 
     def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
         """Train; order and views are drawn from the seed."""
-        steps = math.ceil(len(np.unique(rows.images)) / self.batch)
-        epochs = self.epochs or max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps))
-        schedule = Schedule(epochs, self.lr, self.weight_decay, self.batch, epochs)
-        return train(rows, schedule, seed=seed, view_of_epoch=None, zero_start=True)
+        schedule = falling_schedule(rows, self.epochs, self.lr, self.weight_decay, self.batch)
+        rng = np.random.default_rng([seed, 2])
+        layer = new_layer(rows.features.shape[1], rows.classes, rng, bound=0.0)
+        return model_of(layer, train(rows, layer, schedule, rng))
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,39 @@ class ReportHead:
     def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
         """Train; initial weights and order are drawn from the seed."""
         schedule = Schedule(epochs=9, lr=5e-4, weight_decay=1e-4, batch=32, t_max=6)
-        return train(rows, schedule, seed=seed, view_of_epoch=lambda epoch, views: epoch % views, zero_start=False)
+        rng, dim = np.random.default_rng([seed, 2]), rows.features.shape[1]
+        layer = new_layer(dim, rows.classes, rng, bound=1 / math.sqrt(dim))
+        snapshots: list[LinearModel] = []
+        convergence = train(
+            rows,
+            layer,
+            schedule,
+            rng,
+            view_of_epoch=lambda epoch, views: epoch % views,
+            after_epoch=lambda: snapshots.append(model_of(layer)),
+        )
+        return model_of(layer, convergence, tuple(snapshots))
+
+
+def check_training(epochs: int, lr: float, weight_decay: float, batch: int) -> None:
+    """Refuse hyper-parameters out of range.
+
+    Raises:
+        FrozenprobeError: names the option.
+    """
+    for name, value in (("--lr", lr), ("--batch", batch)):
+        if not 0 < value < float("inf"):
+            raise FrozenprobeError("A number above 0", found=str(value), where=name, remedy="give one")
+    for name, value in (("--epochs", epochs), ("--weight-decay", weight_decay)):
+        if not 0 <= value < float("inf"):
+            raise FrozenprobeError("A number from 0 on", found=str(value), where=name, remedy="give one")
+
+
+def falling_schedule(rows: TrainingRows, epochs: int, lr: float, weight_decay: float, batch: int) -> Schedule:
+    """A learning rate that falls to 0 over the epochs; 0 epochs: 60, or as many as make 1500 steps."""
+    steps = math.ceil(len(np.unique(rows.images)) / batch)
+    epochs = epochs or max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps))
+    return Schedule(epochs, lr, weight_decay, batch, epochs)
 
 
 ViewOfEpoch = Callable[[int, int], int]  # (epoch, views of an image) -> view
@@ -103,34 +130,38 @@ def one_thread() -> Iterator[None]:
 
 @one_thread()
 def train(
-    rows: TrainingRows, schedule: Schedule, *, seed: int, view_of_epoch: ViewOfEpoch | None, zero_start: bool
-) -> LinearModel:
-    """Train a linear layer.
+    rows: TrainingRows,
+    network: nn.Module,
+    schedule: Schedule,
+    rng: np.random.Generator,
+    *,
+    view_of_epoch: ViewOfEpoch | None = None,
+    after_epoch: Callable[[], None] | None = None,
+) -> Convergence:
+    """Train a network in place.
 
     Args:
         rows: an image's rows are adjacent.
+        network: `(B, D)` rows -> `(B, C)` scores.
         schedule: see there.
-        seed: of initial weights, order and drawn views.
+        rng: order and drawn views come from it.
         view_of_epoch: which view every image shows in an epoch; None: one drawn for each image.
-        zero_start: start at zero; else at torch's default initialisation, drawn from the seed.
+        after_epoch: called when an epoch is done.
 
     Raises:
         FrozenprobeError: the loss is not finite any more.
     """
-    rng = np.random.default_rng([seed, 2])
     first, views, labels, weight = image_starts(rows)
     features = torch.from_numpy(rows.features)
-    layer = new_layer(rows, rng, bound=0.0 if zero_start else 1 / np.sqrt(rows.features.shape[1]))
-    optimiser = torch.optim.AdamW(layer.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=schedule.t_max)
-    snapshots: list[LinearModel] = []
     mean_loss = 0.0
     for epoch in range(schedule.epochs):
         drawn = rng.integers(views) if view_of_epoch is None else np.array([view_of_epoch(epoch, n) for n in views])
         chosen = torch.from_numpy(first + drawn)
         losses = []
         for batch in torch.split(torch.from_numpy(rng.permutation(len(first))), schedule.batch):
-            loss = nn.functional.cross_entropy(layer(features[chosen[batch]]), labels[batch], reduction="none")
+            loss = nn.functional.cross_entropy(network(features[chosen[batch]]), labels[batch], reduction="none")
             step_loss = (loss * weight[batch]).mean()
             optimiser.zero_grad()
             step_loss.backward()  # type: ignore[no-untyped-call]
@@ -142,32 +173,30 @@ def train(
             raise FrozenprobeError(
                 "A finite training loss",
                 found=f"{mean_loss} in epoch {epoch + 1}",
-                where="--head linear",
+                where="the training of the head",
                 remedy="lower --lr, or scale the features (--scale global)",
             )
-        if view_of_epoch is not None:
-            snapshots.append(model_of(layer))
-    convergence = Convergence(iterations=schedule.epochs, objective=mean_loss)
-    return model_of(layer, convergence, tuple(snapshots))
+        if after_epoch is not None:
+            after_epoch()
+    return Convergence(iterations=schedule.epochs, objective=mean_loss)
 
 
 def image_starts(rows: TrainingRows) -> tuple[Ints, Ints, torch.Tensor, torch.Tensor]:
     """For every image its first row, its number of rows, its label and its weight (mean 1 over images)."""
     _, first, views = np.unique(rows.images, return_index=True, return_counts=True)
-    weight = rows.weight[first] * views
+    weight = np.add.reduceat(rows.weight, first)
     labels = torch.from_numpy(rows.labels[first])
     return first, views, labels, torch.from_numpy((weight / weight.mean()).astype(np.float32))
 
 
-def new_layer(rows: TrainingRows, rng: np.random.Generator, *, bound: float) -> nn.Linear:
-    """All values uniform in +-bound, drawn from `rng`; torch's default for nn.Linear is 1 / sqrt(D)."""
-    dim = rows.features.shape[1]
+def new_layer(inputs: int, outputs: int, rng: np.random.Generator, *, bound: float) -> nn.Linear:
+    """All values uniform in +-bound, drawn from `rng`; torch's default for nn.Linear is 1 / sqrt(inputs)."""
     with torch.device("meta"):  # torch's own initialisation would draw from its global generator
-        layer = nn.Linear(dim, rows.classes)
+        layer = nn.Linear(inputs, outputs)
     layer.to_empty(device="cpu")
     with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(rng.uniform(-bound, bound, (rows.classes, dim)).astype(np.float32)))
-        layer.bias.copy_(torch.from_numpy(rng.uniform(-bound, bound, rows.classes).astype(np.float32)))
+        layer.weight.copy_(torch.from_numpy(rng.uniform(-bound, bound, (outputs, inputs)).astype(np.float32)))
+        layer.bias.copy_(torch.from_numpy(rng.uniform(-bound, bound, outputs).astype(np.float32)))
     return layer
 
 

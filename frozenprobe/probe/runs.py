@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -49,7 +49,7 @@ class Run:
     sample: Table | None
 
 
-def save_run(result: ProbeResult, summary: dict[str, Any], features: Features, folder: Path) -> Path:
+def save_run(result: ProbeResult, summary: dict[str, Any], files: Features | Sequence[Features], folder: Path) -> Path:
     """Write a run into a new folder `folder/<timestamp>-<head>`, aside first, then renamed.
 
     config.json has the options and the features' origin, metrics.json the numbers, oof.csv a row an image,
@@ -58,6 +58,8 @@ def save_run(result: ProbeResult, summary: dict[str, Any], features: Features, f
     Returns:
         the folder.
     """
+    files = [files] if isinstance(files, Features) else list(files)
+    features = files[0]
     created = datetime.now(timezone.utc)
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".{secrets.token_hex(4)}.partial"
@@ -70,6 +72,9 @@ def save_run(result: ProbeResult, summary: dict[str, Any], features: Features, f
             "fingerprint": features.spec.fingerprint(),
             "spec": asdict(features.spec),
             "licence": features.about.get("licence", ""),
+            "more_features": [
+                {"features": str(each.path.absolute()), "fingerprint": each.spec.fingerprint()} for each in files[1:]
+            ],
             "options": asdict(result.options),
         }
         (aside / "config.json").write_text(to_json(config), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -49,12 +50,12 @@ def converged(result: ProbeResult) -> bool | None:
     return None if None in states else all(states)
 
 
-def title(result: ProbeResult, features: Features, *, chosen: bool) -> str:
+def title(result: ProbeResult, files: Sequence[Features], *, chosen: bool) -> str:
     """What was run, in a line or two.
 
     Args:
         result: of the probe.
-        features: the opened file.
+        files: the opened feature files.
         chosen: whether the user named the head.
     """
     options = result.options
@@ -65,12 +66,13 @@ def title(result: ProbeResult, features: Features, *, chosen: bool) -> str:
         for says, value, usual in (("scaling", options.scale, None), ("views as", options.aggregate, "rows"))
         if value not in (None, usual)
     )
-    used = len(features.augmented_views) if options.views is None else options.views
-    fixed = ", ".join(options.test_views or features.test_views)
-    return (
-        f"head {named}{settings}{pinned}; {options.folds} folds, seed {options.seed}\n"
-        f"backbone {features.spec.backbone}, recipe {features.spec.recipe}: {used} augmented views, and {fixed}"
-    )
+    lines = [f"head {named}{settings}{pinned}; {options.folds} folds, seed {options.seed}"]
+    for features in files:
+        used = len(features.augmented_views) if options.views is None else options.views
+        fixed = ", ".join(options.test_views or features.test_views)
+        spec = features.spec
+        lines.append(f"backbone {spec.backbone}, recipe {spec.recipe}: {used} augmented views, and {fixed}")
+    return "\n".join(lines)
 
 
 def render(summary: dict[str, Any], *, per_class: bool = False) -> str:
