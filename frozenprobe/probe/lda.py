@@ -8,6 +8,7 @@ import numpy as np
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.heads import LinearModel, TrainingRows
+from frozenprobe.probe.scaling import Doubles
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,23 @@ class ShrinkageLdaHead:
             S = sum_i w_i (x_i - m_y) (x_i - m_y)^T / sum w      Sigma = (1 - s) S + s tr(S)/D I
             W_c = Sigma^-1 m_c                                    b_c = log p_c - m_c^T Sigma^-1 m_c / 2
         """
-        weight = rows.weight.astype(np.float32)
-        dim = rows.features.shape[1]
-        class_weight = np.bincount(rows.labels, weights=rows.weight)
-        means = np.zeros((rows.classes, dim), dtype=np.float32)
-        np.add.at(means, rows.labels, rows.features * weight[:, None])
-        means /= class_weight[:, None].astype(np.float32)
-        centred = (rows.features - means[rows.labels]) * np.sqrt(weight / weight.sum())[:, None]
-        scatter = (centred.T @ centred).astype(np.float64)
-        variance = np.trace(scatter) / dim or 1.0
-        scatter *= 1 - self.shrinkage
-        scatter.flat[:: dim + 1] += self.shrinkage * variance
-        coefficients = np.linalg.solve(scatter, means.astype(np.float64).T).T
+        class_weight, means, covariance = pool_classes(rows, self.shrinkage)
+        coefficients = np.linalg.solve(covariance, means.T).T.astype(np.float64, copy=False)
         intercepts = np.log(class_weight / class_weight.sum()) - (coefficients * means).sum(axis=1) / 2
         return LinearModel(coefficients, intercepts.astype(np.float64))
+
+
+def pool_classes(rows: TrainingRows, shrinkage: float) -> tuple[Doubles, Doubles, Doubles]:
+    """`(C,)` weight and `(C, D)` mean of the classes, and Sigma, their shrunk common covariance, `(D, D)`."""
+    weight = rows.weight.astype(np.float32)
+    dim = rows.features.shape[1]
+    class_weight = np.bincount(rows.labels, weights=rows.weight)
+    means = np.zeros((rows.classes, dim), dtype=np.float32)
+    np.add.at(means, rows.labels, rows.features * weight[:, None])
+    means /= class_weight[:, None].astype(np.float32)
+    centred = (rows.features - means[rows.labels]) * np.sqrt(weight / weight.sum())[:, None]
+    covariance = (centred.T @ centred).astype(np.float64)
+    variance = np.trace(covariance) / dim or 1.0
+    covariance *= 1 - shrinkage
+    covariance.flat[:: dim + 1] += shrinkage * variance
+    return class_weight.astype(np.float64), means.astype(np.float64), covariance
