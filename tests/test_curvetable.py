@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 from frozenprobe.jsontext import to_json
-from frozenprobe.probe.curves import label_curve, view_curve
+from frozenprobe.probe.curves import label_curve, size_text, view_curve
 from frozenprobe.probe.curvetable import (
     BAR,
     curve_facts,
@@ -53,11 +53,12 @@ def test_enough_is_said_with_what_could_not_be_seen() -> None:
     assert render_verdict(VIEWS).startswith(said + "points, 95 % interval +0.0 to +0.5)")
     found = Enough(2, 2, 0, (0, 0), loss_worse=True, best_loss=4)
     assert render_enough(found) == (
-        "2 augmented views are best here, and every smaller number is shown to be worse\n"
-        "for probabilities they are not: log-loss is shown to be lower with 4"
+        "2 augmented views are best here, and the next smaller number is shown to be worse\n"
+        "for probabilities it is another matter: log-loss is shown to be lower with 4"
     )
     none = replace(found, views=0, best=0, loss_worse=False)
     assert render_enough(none) == "no augmented views are needed: no number of them has a higher accuracy"
+    assert render_enough(replace(none, best=2)).startswith("no augmented views are needed, as far as these images tell")
     assert render_enough(replace(none, views=1, best=2)).startswith("1 augmented view is enough, as far as")
 
 
@@ -83,6 +84,12 @@ def test_the_title_says_what_was_measured(make_features: MakeFeatures) -> None:
     assert "backbone synthetic, recipe mild: 2 augmented views beside clean and hflip; 20 images, 4 classes" in title
     title = curve_title(view_curve(features, replace(LDA, test_views=("clean",))), features)
     assert "the augmented views beside clean;" in title
+    title = curve_title(view_curve(features, ProbeOptions(head="report", folds=2)), features)
+    assert "recipe mild: the augmented views; 20 images" in title  # it trains on nothing else
+
+
+def test_sizes_are_written_as_people_do() -> None:
+    assert [size_text(at) for at in (0, 1, 3.6999, 16, 99.96, 1250.4)] == ["0", "1", "3.7", "16", "100", "1,250"]
 
 
 def test_the_facts_are_json_of_the_whole_curve(make_features: MakeFeatures) -> None:

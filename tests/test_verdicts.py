@@ -41,6 +41,16 @@ def test_the_best_is_enough_where_all_smaller_numbers_are_worse() -> None:
     assert (found.views, found.best, found.deficit, found.deficit_interval) == (2, 2, 0, (0, 0))
 
 
+def test_a_number_below_one_that_is_shown_to_be_worse_is_not_enough() -> None:
+    hard = np.random.default_rng(0).permutation(IMAGES)
+    unsure = (hard < 690) | ((hard >= 800) & (hard < 900))  # 110 images of the best are wrong, 100 others right
+    trials = [[Answers(right * 1.0, hard * 1.0, True)] for right in (unsure, hard < 770, hard < 798, hard < 800)]
+    points, resampled = measure([0, 1, 2, 4], trials, np.arange(IMAGES))
+    found = enough_views(Curve("views", "augmented views", ProbeOptions(), points, resampled, ()))
+    assert points[0].difference_interval[1] > 0 > points[1].difference_interval[1]
+    assert found.views == 2
+
+
 def test_of_equal_points_the_smaller_is_the_best() -> None:
     found = enough_views(nested_curve([0.8, 0.8, 0.8], at=[0, 1, 2]))
     assert (found.views, found.best) == (0, 0)

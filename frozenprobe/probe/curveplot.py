@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from frozenprobe.cache.store import Features
-from frozenprobe.probe.curves import Curve
+from frozenprobe.probe.curves import Curve, size_text
 from frozenprobe.probe.trials import Point
 from frozenprobe.probe.verdicts import Forecast, forecast
 from frozenprobe.publish import publish_bytes
@@ -71,10 +71,10 @@ def set_axes(axes: Any, curve: Curve, *, twice: bool) -> None:
         axes.set_xscale("symlog", base=2, linthresh=1, linscale=0.5)
     else:
         axes.set_xscale("log", base=2)
-    axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    axes.set_xticks(ticks, [size_text(tick) for tick in ticks])
     axes.minorticks_off()
     axes.margins(x=0.1)
-    axes.set_xlabel(curve.unit + " to train on" + (", beside the clean ones" if curve.kind == "views" else ""))
+    axes.set_xlabel(curve.unit + " to train on")
     axes.set_ylabel("accuracy, %")
     axes.grid(axis="y", color="#e5e5e5", lw=0.8)
     axes.set_axisbelow(True)

@@ -189,6 +189,11 @@ def note_small_classes(counts: Ints, size: int) -> tuple[str, ...]:
     return (f"{small:.0%} of the classes have fewer than {size} images to train on and contribute all they have",)
 
 
+def size_text(at: float) -> str:
+    """Views or images a class, as a person writes them: 4, 3.7, 1,250."""
+    return f"{at:.3g}" if at < 100 else f"{at:,.0f}"
+
+
 def check_repeats(repeats: int) -> None:
     """Refuse less than one."""
     if repeats < 1:

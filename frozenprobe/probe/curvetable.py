@@ -6,11 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from frozenprobe.cache.store import Features
-from frozenprobe.probe.curves import Curve
+from frozenprobe.probe.curves import Curve, size_text
+from frozenprobe.probe.options import find_head
 from frozenprobe.probe.trials import Interval, Point
 from frozenprobe.probe.verdicts import Enough, Forecast, NoForecast, enough_views, forecast
 
-BAR = 40  # characters
+BAR = 39  # characters
 
 
 def curve_facts(curve: Curve) -> dict[str, Any]:
@@ -36,11 +37,12 @@ def curve_title(curve: Curve, features: Features) -> str:
     """What was measured, in two lines."""
     options = curve.options
     settings = "".join(f", {name} = {value}" for name, value in options.settings.items())
-    fixed = " and ".join(options.test_views or features.test_views)
+    fixed = " beside " + " and ".join(options.test_views or features.test_views)
+    beside = "" if find_head(options.head).augmented_only else fixed
     used = "the augmented views" if curve.kind == "views" else f"{views_used(curve, features)} augmented views"
     return (
         f"head {options.head}{settings}; scaling {options.scale}; {options.folds} folds, seed {options.seed}\n"
-        f"backbone {features.spec.backbone}, recipe {features.spec.recipe}: {used} beside {fixed}; "
+        f"backbone {features.spec.backbone}, recipe {features.spec.recipe}: {used}{beside}; "
         f"{curve.resampled.images} images, {len(features.class_names)} classes"
     )
 
@@ -55,17 +57,17 @@ def render_curve(curve: Curve) -> str:
     last = curve.points[-1]
     low = min(point.interval[0] for point in curve.points)
     high = max(point.interval[1] for point in curve.points)
-    against = f"against {last.at:.3g}, paired"
+    against = f"against {size_text(last.at)}, paired"
     scale = f"{low:.0%}".ljust(BAR - 4) + f"{high:.0%}".rjust(4)
     lines = [f"{curve.unit:>15}  accuracy  95 % interval   log-loss  {against:<26}  {scale}"]
     for point in curve.points:
         difference = "" if point is last else f"{signed(point.difference)} {signed_interval(point.difference_interval)}"
         lines.append(
-            f"{point.at:>15.3g}  {point.accuracy:>8.1%}  {percents(point.interval):<14}  {point.log_loss:>8.3f}"
+            f"{size_text(point.at):>15}  {point.accuracy:>8.1%}  {percents(point.interval):<14}  {point.log_loss:>8.3f}"
             f"  {difference:<26}  {draw_interval(point, low, high)}".rstrip()
         )
     lines += ["", render_verdict(curve)]
-    stopped = [f"{point.at:.3g}" for point in curve.points if point.unconverged]
+    stopped = [size_text(point.at) for point in curve.points if point.unconverged]
     if stopped:
         lines.append(f"NOT CONVERGED at {', '.join(stopped)}: not this head's accuracy; raise --max-iter or --tol")
     return "\n".join(lines + [f"note: {note}" for note in curve.notes])
@@ -92,31 +94,29 @@ def render_verdict(curve: Curve) -> str:
 
 def render_enough(found: Enough) -> str:
     """How many views are enough."""
+    plural = "view is" if found.views == 1 else "views are"
+    gap = f"{signed(found.deficit)} points, 95 % interval {signed_interval(found.deficit_interval)[1:-1]}"
+    unseen = f"as far as these images tell: no difference shown to {found.best}, the best here ({gap})"
     if found.views == found.best == 0:
         text = "no augmented views are needed: no number of them has a higher accuracy"
+    elif found.views == 0:
+        text = f"no augmented views are needed, {unseen}"
     elif found.views == found.best:
-        text = f"{plural(found.views)} best here, and every smaller number is shown to be worse"
+        text = f"{found.views} augmented {plural} best here, and the next smaller number is shown to be worse"
     else:
-        text = (
-            f"{plural(found.views)} enough, as far as these images tell: no difference shown to {found.best}, the best "
-            f"here ({signed(found.deficit)} points, 95 % interval {signed_interval(found.deficit_interval)[1:-1]})"
-        )
+        text = f"{found.views} augmented {plural} enough, {unseen}"
     if found.loss_worse:
-        text += f"\nfor probabilities they are not: log-loss is shown to be lower with {found.best_loss}"
+        text += f"\nfor probabilities it is another matter: log-loss is shown to be lower with {found.best_loss}"
     return text
-
-
-def plural(views: int) -> str:
-    """`2 augmented views are`."""
-    return "1 augmented view is" if views == 1 else f"{views} augmented views are"
 
 
 def render_forecast(found: Forecast | NoForecast, unit: str) -> str:
     """What twice the photos would give."""
     if isinstance(found, NoForecast):
         return f"no extrapolation to twice the photos: {found.reason}"
+    sizes = f"{size_text(2 * found.at)} in place of {size_text(found.at)} {unit} to train on"
     return (
-        f"twice the photos ({2 * found.at:.3g} in place of {found.at:.3g} {unit} to train on) would give about "
+        f"twice the photos ({sizes}) would give about "
         f"{signed(found.gain)} points (95 % interval {signed_interval(found.interval)[1:-1]})\n"
         f"extrapolated, not measured: error = {found.floor:.3f} + {found.scale:.3f} n^-{found.exponent:.2f} "
         "fitted to the points above"

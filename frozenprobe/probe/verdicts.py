@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frozenprobe.probe.curves import Curve
+from frozenprobe.probe.curves import Curve, size_text
 from frozenprobe.probe.powerlaw import fit_power_law
 from frozenprobe.probe.trials import Interval, interval_of
 
@@ -16,7 +16,7 @@ TOLERATED = 0.02  # a law may miss a point by this much more than the point's ow
 
 @dataclass(frozen=True)
 class Enough:
-    """The smallest number of views that is not shown to be worse than the best.
+    """The smallest number of views from which on none is shown to be worse than the best.
 
     Attributes:
         views: that number.
@@ -64,7 +64,7 @@ class NoForecast:
 
 
 def enough_views(curve: Curve) -> Enough:
-    """Find the smallest number of views whose paired difference to the best is not shown: its interval holds 0.
+    """Find the smallest number of views from which on no paired difference to the best is shown: intervals hold 0.
 
     "Not shown" is not "none": the interval says how large a difference these images could not see.
     """
@@ -72,7 +72,7 @@ def enough_views(curve: Curve) -> Enough:
     best = int(np.argmax([point.accuracy for point in points]))
     calm = int(np.argmin([point.log_loss for point in points]))
     gaps = [interval_of(drawn.accuracy[:, best] - column) for column in drawn.accuracy.T]
-    chosen = next(index for index, (lower, _) in enumerate(gaps) if lower <= 0)
+    chosen = max((index + 1 for index, (lower, _) in enumerate(gaps[:best]) if lower > 0), default=0)
     return Enough(
         views=int(points[chosen].at),
         best=int(points[best].at),
@@ -101,7 +101,10 @@ def forecast(curve: Curve) -> Forecast | NoForecast:
     for point, error in zip(points, errors, strict=True):
         missed = abs(float(law.error(point.at)) - error)
         if missed > (point.interval[1] - point.interval[0]) / 2 + TOLERATED:
-            return NoForecast(f"no power law fits: the best one misses the accuracy at {point.at:.3g} by {missed:.1%}")
+            where = size_text(point.at)
+            return NoForecast(
+                f"no power law fits: the best one misses the accuracy at {where} by {100 * missed:.1f} points"
+            )
     at, gains = points[-1].at, []
     for start in range(len(points) - FEWEST + 1)[:2]:
         laws = fit_power_law(sizes[start:], 1 - drawn.accuracy[:, start:], weight[start:])
