@@ -91,7 +91,7 @@ def test_json_goes_to_stdout_alone(run, extract_tiny):
     assert 0 <= probed["accuracy"] <= 1
     assert Path(probed["run"], "metrics.json").is_file()
     assert json.loads(run("submit --json")[0])["rows"] == 5
-    assert json.loads(run(["info", probed["features"], "--json"])[0])["classes"] == 3
+    assert json.loads(run(["info", *probed["features"], "--json"])[0])["classes"] == 3
 
 
 def test_backbones_lists_names_sizes_and_licences(run):
@@ -292,8 +292,12 @@ def test_curves_are_printed_and_drawn(run, make_features):
     )
     for path in ("curves/synthetic-views-lda.png", told["plot"]):
         assert Path(path).read_bytes().startswith(b"\x89PNG")
-    _, err = run("curve labels --c 2", code=1)
+    out, _ = run("curve labels --c 2 --folds 2")
+    assert "head logreg, c = 2.0" in out
+    _, err = run("curve labels --head lda --c 2", code=1)
     assert "Hyper-parameters of the head lda" in err
+    _, err = run("curve labels --head auto", code=1)
+    assert "One head, whose curve is drawn" in err
 
 
 def test_python_dash_m_is_the_command_line(run):

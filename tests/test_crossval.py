@@ -13,11 +13,12 @@ from sklearn.linear_model import LogisticRegression
 
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe import crossval
-from frozenprobe.probe.crossval import FittedProbe, ProbeResult, Trainer, cross_validate
+from frozenprobe.probe.crossval import ProbeResult, cross_validate
 from frozenprobe.probe.folds import cluster_images
 from frozenprobe.probe.heads import FittedHead, TrainingRows, make_head
+from frozenprobe.probe.logreg import LogisticRegressionHead
 from frozenprobe.probe.options import HEADS, SCALES, ProbeOptions
+from frozenprobe.probe.training import FittedProbe, Trainer
 from tests.conftest import MakeFeatures, rewrite
 
 pytestmark = pytest.mark.usefixtures("no_fsync")  # durability is test_publish's matter
@@ -55,7 +56,13 @@ def test_every_image_is_predicted_once_by_a_fit_without_it(
     features = make_features(classes=3)
     trained: list[list[int]] = []
     predicted: list[int] = []
-    fit, predict = Trainer.fit, FittedProbe.predict
+    fit, side_by_side, predict = Trainer.fit, Trainer.fit_side_by_side, FittedProbe.predict
+
+    def spy_side_by_side(
+        self: Trainer, heads: list[LogisticRegressionHead], subsets: list[npt.NDArray[np.int64]]
+    ) -> list[list[FittedProbe]]:
+        trained.extend(images.tolist() for images in subsets)
+        return side_by_side(self, heads, subsets)
 
     def spy_fit(self: Trainer, images: npt.NDArray[np.int64]) -> FittedProbe:
         trained.append(images.tolist())
@@ -67,6 +74,7 @@ def test_every_image_is_predicted_once_by_a_fit_without_it(
         return predict(self, vectors, head)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Trainer, "fit", spy_fit)
+    monkeypatch.setattr(Trainer, "fit_side_by_side", spy_side_by_side)
     monkeypatch.setattr(FittedProbe, "predict", spy_predict)
     result = probe(features, head)
     for fold in range(5):
@@ -230,7 +238,7 @@ def test_a_head_is_given_adjacent_rows_by_image_that_share_its_weight() -> None:
             given.append(rows)
             return make_head("lda", {}).fit(rows, seed=seed)
 
-    Trainer(Spy(), ProbeOptions(scale="none"), vectors, np.array([0, 7, 7, 2, 0])).fit(np.array([4, 1, 3]))
+    Trainer(Spy(), vectors, np.array([0, 7, 7, 2, 0]), scale="none").fit(np.array([4, 1, 3]))
     (rows,) = given
     np.testing.assert_array_equal(rows.features, vectors[[4, 1, 3]].reshape(9, 4))
     assert rows.images.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -365,8 +373,8 @@ def test_balanced_is_oversampling_by_repetition(head: str, make_features: MakeFe
     # balanced weights sum to 16, the repetitions to 24: C times the sum has to agree
     settings = [{"c": 1.5} | TIGHT, {"c": 1.0} | TIGHT] if head == "logreg" else [{}, {}]
     heads = [make_head(head, each) for each in settings]
-    balanced = Trainer(heads[0], ProbeOptions(scale="global", class_weight="balanced"), vectors, labels)
-    plain = Trainer(heads[1], ProbeOptions(scale="global"), vectors, labels)
+    balanced = Trainer(heads[0], vectors, labels, class_weight="balanced")
+    plain = Trainer(heads[1], vectors, labels)
     one, other = balanced.fit(np.arange(16)).predict(vectors), plain.fit(oversampled).predict(vectors)
     np.testing.assert_allclose(one, other, atol=1e-3)
     assert np.abs(one - plain.fit(np.arange(16)).predict(vectors)).max() > 0.05
@@ -374,7 +382,7 @@ def test_balanced_is_oversampling_by_repetition(head: str, make_features: MakeFe
 
 def test_balanced_weights_sum_to_the_images_and_are_equal_by_class(make_features: MakeFeatures) -> None:
     features = make_features(classes=3)
-    trainer = Trainer(make_head("lda", {}), ProbeOptions(class_weight="balanced"), all_vectors(features), np.arange(3))
+    trainer = Trainer(make_head("lda", {}), all_vectors(features), np.arange(3), class_weight="balanced")
     labels = np.array([0, 0, 0, 0, 1, 1, 2])
     weight = trainer.image_weights(labels)
     np.testing.assert_allclose(np.bincount(labels, weights=weight), 7 / 3)
@@ -427,9 +435,7 @@ def test_the_reports_score_is_optimistic_and_its_last_epoch_stands_beside_it(mak
     expected = 0
     for fold in range(5):
         held = result.folds == fold
-        trainer = Trainer(
-            make_head("report", {}), replace(result.options, scale="none"), all_vectors(features)[:, 2:], result.labels
-        )
+        trainer = Trainer(make_head("report", {}), all_vectors(features)[:, 2:], result.labels, scale="none")
         fitted = trainer.fit(np.flatnonzero(~held))
         answers = [fitted.predict(clean[held], epoch).argmax(axis=1) for epoch in fitted.head.snapshots]  # type: ignore[attr-defined]
         expected += max(int((answer == result.labels[held]).sum()) for answer in answers)
@@ -469,7 +475,7 @@ def test_every_question_is_answered_in_the_options_of_the_result(make_features: 
         ({"folds": 1}, "--folds"),
         ({"folds": 25}, "--folds"),
         ({"seed": -1}, "--seed"),
-        ({"head": "svm"}, "--head"),
+        ({"head": "svn"}, "--head"),
         ({"scale": "zscore"}, "--scale"),
         ({"views": 4}, "--views"),
         ({"class_weight": "equal"}, "--class-weight"),
@@ -504,7 +510,7 @@ def test_folds_are_scored_on_their_own_images(make_features: MakeFeatures) -> No
 def test_a_class_without_rows_in_a_fit_has_its_own_column_of_zeros() -> None:
     vectors = np.random.default_rng(0).normal(size=(6, 2, 3)).astype(np.float32)
     labels = np.array([0, 0, 1, 1, 2, 2])
-    trainer = Trainer(make_head("lda", {}), ProbeOptions(scale="l2"), vectors, labels)
+    trainer = Trainer(make_head("lda", {}), vectors, labels, scale="l2")
     probabilities = trainer.fit(np.array([0, 1, 4, 5])).predict(vectors)
     assert (probabilities[:, 1] == 0).all()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
@@ -513,4 +519,4 @@ def test_a_class_without_rows_in_a_fit_has_its_own_column_of_zeros() -> None:
 def test_labels_are_needed(make_features: MakeFeatures) -> None:
     features = make_features()
     with pytest.raises(FrozenprobeError, match="Labels of the training images"):
-        crossval.cross_validate(replace(features, train=replace(features.train, labels=None)))
+        cross_validate(replace(features, train=replace(features.train, labels=None)))

@@ -86,8 +86,8 @@ def test_rows_without_weight_are_as_if_absent(seed: int, c: float) -> None:
     poisoned = Rows(np.where(keep[:, None], rows.features, np.float32(1e3)), rows.labels, rows.images)
     ((alone,),) = solve(fewer, [weight[keep]], [c], tol=1e-6)
     ((found,),) = solve(poisoned, [weight], [c], tol=1e-6)
-    assert found.objective == pytest.approx(alone.objective, rel=3e-6)
-    assert np.linalg.norm(found.coefficients - alone.coefficients) <= 2 * (2 * 2e-6 * alone.objective) ** 0.5 + 1e-4
+    assert found.objective == pytest.approx(alone.objective, rel=1e-5)
+    assert np.linalg.norm(found.coefficients - alone.coefficients) <= 2 * (2 * 1e-5 * alone.objective) ** 0.5
 
 
 def test_a_class_without_weight_has_no_row() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -98,6 +99,9 @@ def test_the_defaults_converge_and_say_so(solver: str) -> None:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_what_is_reported_is_what_is_measured_afterwards(classes: int) -> None:
     rows = make_rows(classes)
+    rows = replace(
+        rows, features=rows.features - rows.features.mean(axis=0)
+    )  # the gradient is that of centred features
     model = LogisticRegressionHead(c=0.7).fit(rows, seed=0)
     objective, norm, _ = evaluate(rows, model.coefficients, model.intercepts, 0.7)
     assert model.convergence.objective == pytest.approx(objective, rel=1e-5)

@@ -37,6 +37,13 @@ def naive(features: Doubles, labels: npt.NDArray[np.int64], weight: Doubles, at:
     return c * total + float((at[:, :-1] ** 2).sum()) / 2
 
 
+def centred(products: LogisticProducts, each: Asked) -> Doubles:
+    """The weights of a problem as they are for features that are not centred."""
+    at = each.at.astype(np.float64)
+    at[:, -1] -= at[:, :-1] @ products.centres[each.problem]
+    return at
+
+
 def points(products: LogisticProducts, seed: int = 1) -> list[Asked]:
     rng = np.random.default_rng(seed)
     return [
@@ -63,7 +70,8 @@ def test_objective_and_gradient_are_those_of_finite_differences(
         data = rows.features[keep].astype(np.float64), np.searchsorted(own, rows.labels[keep])
 
         def objective_at(at: Doubles, each: Asked = each, data: object = data, keep: object = keep) -> float:
-            return naive(*data, weights[each.problem][keep], at, each.c)  # type: ignore[misc, call-overload]
+            plain = centred(products, Asked(each.problem, each.c, at))
+            return naive(*data, weights[each.problem][keep], plain, each.c)  # type: ignore[misc, call-overload]
 
         at = each.at.astype(np.float64)
         assert objective == pytest.approx(objective_at(at), rel=1e-6)

@@ -114,16 +114,16 @@ def test_other_heads_say_nothing_of_optimism(result: ProbeResult) -> None:
 
 def test_the_title_says_what_was_run(features: Features) -> None:
     result = cross_validate(features, ProbeOptions("lda", {"shrinkage": 0.4}, folds=3, views=2, scale="l2"))
-    shown = title(result, features, chosen=True)
+    shown = title(result, [features], chosen=True)
     assert "head lda, shrinkage = 0.4; scaling l2; 3 folds, seed 0" in shown
     assert "backbone synthetic, recipe mild: 2 augmented views, and clean, hflip" in shown
     assert "default" not in shown
 
 
-def test_the_title_says_that_the_head_is_the_default_if_none_was_chosen(features: Features) -> None:
+def test_the_title_says_where_a_head_comes_from_that_was_not_named(features: Features) -> None:
     result = cross_validate(features, ProbeOptions(settings={"c": 0.5}, folds=2))
-    shown = title(result, features, chosen=False)
-    assert "head logreg (the default), c = 0.5" in shown
+    shown = title(result, [features], chosen=False)
+    assert "head logreg (from the options), c = 0.5" in shown
     assert "3 augmented views" in shown
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frozenprobe.probe import metrics
+from frozenprobe.probe import intervals
 from frozenprobe.probe.scaling import Doubles
 from frozenprobe.probe.trials import Answers, judge, measure, resample
 
@@ -32,7 +32,7 @@ def test_one_cross_validation_has_the_interval_of_a_probe() -> None:
     (point,), _ = measure([8], [[one]], clusters)
     assert point.accuracy == one.right.mean()
     assert point.log_loss == pytest.approx(one.loss.mean())
-    np.testing.assert_allclose(point.interval, metrics.accuracy_interval(one.right > 0, clusters), atol=0.01)
+    np.testing.assert_allclose(point.interval, intervals.accuracy_interval(one.right > 0, clusters), atol=0.01)
 
 
 def test_copies_are_resampled_together() -> None:

@@ -100,6 +100,8 @@ def cross_validate(
         labels=split.labels,
         folds=folds,
         scored=~np.isin(split.labels, unscored),
+        clusters=clusters,
+        hashes=split.hashes,
         classes=len(features.class_names),
         usable=features.test.usable if features.test else np.zeros(0, dtype=bool),
     )

@@ -17,7 +17,7 @@ are answered by one matrix product.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ class Solution:
         coefficients: W, `(c, D)`, a row for each class that has weight.
         intercepts: b, `(c,)`.
         objective: F.
-        gradient_norm: Euclidean norm of the gradient of F.
+        gradient_norm: Euclidean norm of the gradient of F, the features centred.
         gap: upper bound of F - F*.
         evaluations: of F on all rows.
         converged: whether the gap came down to `tol * F`.
@@ -136,7 +136,8 @@ def follow(products: LogisticProducts, problem: int, path: Sequence[float], limi
         before = mean
         mean = yield from descend_on_means(problem, c, mean)
         solution, point = yield from descend(problem, c, point + (mean - before), limits)
-        solutions.append(solution)
+        away = solution.coefficients @ products.centres[problem].astype(np.float64)
+        solutions.append(replace(solution, intercepts=solution.intercepts - away))
     return solutions
 
 

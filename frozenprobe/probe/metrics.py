@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.probe.heads import Ints
-from frozenprobe.probe.intervals import accuracy_interval as accuracy_interval
 from frozenprobe.probe.scaling import Doubles
 
 SMALLEST = 1e-15  # probabilities are raised to this before the logarithm

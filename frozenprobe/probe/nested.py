@@ -7,7 +7,7 @@ of k. A fit without {j, k} serves both. The final choice is made on the out-of-f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -69,7 +69,7 @@ class Answers:
 
     Attributes:
         oof: `(N, C)` by fits without the image's fold.
-        inner: for each fold k `(n, C)` answers to the images `Plan.chosen_on[k]` by fits without their folds and k.
+        inner: for each fold k `(n, C)` answers to the images `Plan.chosen_on[k]` by fits without them and without fold k.
         convergence: of the fits behind `oof`, by fold.
     """
 
@@ -79,40 +79,78 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Which folds are held out together.
+class Asking:
+    """Images that a fit did not see, and whom its answers to them serve.
 
     Attributes:
-        folds: `(N,)` fold of each image.
-        pairs: held out together.
-        chosen_on: for each fold the images that its choice is made on: those of the folds it is paired with.
+        images: that are asked about.
+        fold: whose choice is made on them; None: they are out of fold themselves.
     """
 
-    folds: Ints
-    pairs: list[tuple[int, int]]
+    images: Ints
+    fold: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The fits that choosing takes.
+
+    Attributes:
+        subsets: for each fit the images it is made on; the first K go without one fold each.
+        askings: for each fit.
+        chosen_on: for each fold the images that its choice is made on.
+    """
+
+    subsets: list[Ints]
+    askings: list[list[Asking]]
     chosen_on: list[Ints]
 
     @staticmethod
-    def of(folds: Ints, labels: Ints) -> Plan:
-        """Each fold with its two neighbours: all pairs would be twice the fits at 5 folds, for the same final choice.
+    def of(folds: Ints, labels: Ints, deal: Callable[[Ints], Ints]) -> Plan:
+        """From 4 folds on each is paired with its two neighbours (all pairs would be twice the fits at 5 folds, for the
+        same final choice); of fewer folds, whose pairs leave too little, the training part is dealt again.
 
-        Images of a class that the fit behind their inner answer did not see choose nothing.
+        Args:
+            folds: `(N,)`.
+            labels: `(N,)`.
+            deal: images -> the inner fold of each.
         """
         count = int(folds.max()) + 1
-        pairs = sorted({(min(k, (k + 1) % count), max(k, (k + 1) % count)) for k in range(count)})
-        chosen_on: list[Ints] = []
-        for k in range(count):
-            images: list[Ints] = []
-            for j in sorted({fold for pair in pairs if k in pair for fold in pair} - {k}):
-                seen = np.unique(labels[~np.isin(folds, (j, k))])
-                images.append(np.flatnonzero((folds == j) & np.isin(labels, seen)))
-            chosen_on.append(np.sort(np.concatenate(images)))
-        return Plan(folds, pairs, chosen_on)
+        subsets = [np.flatnonzero(folds != k) for k in range(count)]
+        askings = [[Asking(np.flatnonzero(folds == k))] for k in range(count)]
+        for held, asked in inner_parts(folds, count, deal):
+            training = np.flatnonzero(~held)
+            seen = np.unique(labels[training])
+            if len(seen) > 1:  # images of a class that a fit has not seen choose nothing
+                subsets.append(training)
+                askings.append([Asking(images[np.isin(labels[images], seen)], fold) for images, fold in asked])
+        chosen_on = [
+            np.sort(np.concatenate([np.zeros(0, np.int64), *(each.images for each in flat(askings) if each.fold == k)]))
+            for k in range(count)
+        ]
+        return Plan(subsets, askings, chosen_on)
 
-    @property
-    def held_out(self) -> list[tuple[int, ...]]:
-        """Every set of folds that a fit goes without."""
-        return [*((k,) for k in range(len(self.chosen_on))), *self.pairs]
+
+def inner_parts(
+    folds: Ints, count: int, deal: Callable[[Ints], Ints]
+) -> Iterator[tuple[npt.NDArray[np.bool_], list[tuple[Ints, int]]]]:
+    """What inner fits go without, `(N,)`, and the images that each is asked about, with the fold that they choose for."""
+    if count >= 4:
+        for j, k in sorted({(min(k, (k + 1) % count), max(k, (k + 1) % count)) for k in range(count)}):
+            yield np.isin(folds, (j, k)), [(np.flatnonzero(folds == j), k), (np.flatnonzero(folds == k), j)]
+        return
+    for k in range(count):
+        training = np.flatnonzero(folds != k)
+        inner = deal(training)
+        for part in np.unique(inner):
+            held = folds == k
+            held[training[inner == part]] = True
+            yield held, [(training[inner == part], k)]
+
+
+def flat(askings: Sequence[Sequence[Asking]]) -> Iterator[Asking]:
+    """All of them."""
+    return (each for row in askings for each in row)
 
 
 @dataclass(frozen=True)
@@ -139,7 +177,7 @@ def answer_all(
         candidates: those of a family next to each other.
         sources: of their features.
         labels: `(N,)`.
-        plan: which folds are held out together.
+        plan: the fits.
         options: class weight and seed.
         total: C.
         progress: called with (candidates done, all).
@@ -150,9 +188,8 @@ def answer_all(
         source, aggregate, _, _ = family
         inputs = sources[source].aggregated(aggregate)
         trainer = trainer_of(group[0], inputs, labels, options=options, total=total)
-        subsets = [np.flatnonzero(~np.isin(plan.folds, held)) for held in plan.held_out]
         heads = [make_head(candidate.head, candidate.settings | candidate.trial) for candidate in group]
-        for fitted in trainer.fit_grid(heads, subsets):
+        for fitted in trainer.fit_grid(heads, plan.subsets):
             answers.append(ask(fitted, inputs.shown, plan, total))
         progress(len(answers), len(candidates))
     return answers
@@ -173,19 +210,16 @@ def trainer_of(candidate: Candidate, inputs: Inputs, labels: Ints, *, options: P
 
 
 def ask(fitted: Sequence[FittedProbe], shown: Floats, plan: Plan, total: int) -> Answers:
-    """The answers of one candidate's fits, in the order of `plan.held_out`, to the images they did not see."""
+    """The answers of one candidate's fits to the images they did not see."""
     oof = np.zeros((len(shown), total), dtype=np.float32)
     inner = [np.zeros((len(images), total), dtype=np.float32) for images in plan.chosen_on]
-    for held, probe in zip(plan.held_out, fitted, strict=True):
-        for fold in held:
-            images = np.flatnonzero(plan.folds == fold)
-            logits = logits_of(probe.predict(shown[images]))
-            if len(held) == 1:
-                oof[images] = logits
+    for probe, askings in zip(fitted, plan.askings, strict=True):
+        for asking in askings:
+            logits = logits_of(probe.predict(shown[asking.images]))
+            if asking.fold is None:
+                oof[asking.images] = logits
             else:
-                (other,) = set(held) - {fold}
-                wanted = np.isin(images, plan.chosen_on[other])
-                inner[other][np.searchsorted(plan.chosen_on[other], images[wanted])] = logits[wanted]
+                inner[asking.fold][np.searchsorted(plan.chosen_on[asking.fold], asking.images)] = logits
     return Answers(oof, inner, [probe.head.convergence for probe in fitted[: len(plan.chosen_on)]])
 
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from frozenprobe.probe.heads import Ints
 from frozenprobe.probe.inputs import Inputs
-from frozenprobe.probe.nested import Candidate, Plan
+from frozenprobe.probe.nested import Candidate
 from frozenprobe.probe.options import Setting
 
 RATE = 5e10  # floating-point operations a second: two slow cores
@@ -67,20 +64,18 @@ class Portfolio:
 
     Attributes:
         candidates: families next to each other.
-        plan: folds held out together.
         skipped: families that did not fit into the budget, in words.
     """
 
     candidates: list[Candidate]
-    plan: Plan
     skipped: list[str]
 
 
 def make_portfolio(
     sources: Sequence[Inputs],
-    folds: Ints,
-    labels: Ints,
     *,
+    classes: int,
+    fits: int,
     seconds: float,
     scale: str | None = None,
     aggregate: str | None = None,
@@ -89,13 +84,12 @@ def make_portfolio(
 
     Args:
         sources: of features.
-        folds: `(N,)`.
-        labels: `(N,)`.
+        classes: C.
+        fits: of each candidate.
         seconds: the budget, on two slow cores.
         scale: only this scaling; None: those of `GROUPS`.
         aggregate: only this way to treat views; None: those of `GROUPS`.
     """
-    plan, classes = Plan.of(folds, labels), len(np.unique(labels))
     kept: list[Candidate] = []
     skipped: list[str] = []
     spent = 0.0
@@ -105,7 +99,7 @@ def make_portfolio(
                 continue  # with one view all ways are the same
             inputs = source.train.shape
             views = 1 if group.aggregate in ("mean", "clean") else inputs[1]
-            cost = work(group, (inputs[0], views, inputs[2]), classes, fits=len(plan.held_out) + 1) / RATE
+            cost = work(group, (inputs[0], views, inputs[2]), classes, fits=fits) / RATE
             trial: dict[str, Setting] = {"tol": TRIAL_TOL} if group.head == "logreg" else {}
             members = [
                 Candidate(group.head, group.scale, group.aggregate, dict(one), number, trial) for one in group.grid
@@ -115,7 +109,7 @@ def make_portfolio(
                 continue
             spent += cost
             kept += members
-    return Portfolio(kept, plan, skipped)
+    return Portfolio(kept, skipped)
 
 
 def narrowed(scale: str | None, aggregate: str | None) -> list[Group]:

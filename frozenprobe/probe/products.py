@@ -24,7 +24,7 @@ class Rows:
     """What all problems share.
 
     Attributes:
-        features: `(n, D)` float32; best centred (a shift changes no W).
+        features: `(n, D)` float32.
         labels: `(n,)` class of each row, 0 to C - 1.
         images: `(n,)` which image a row is a view of.
     """
@@ -41,7 +41,7 @@ class Asked:
     Attributes:
         problem: its number.
         c: multiplies its weights.
-        at: `(C, D + 1)` weights or direction, the intercepts last.
+        at: `(C, D + 1)` weights or direction, the intercepts (of centred features) last.
     """
 
     problem: int
@@ -75,14 +75,19 @@ class Table:
 class LogisticProducts:
     """Answers in float32 on the CPU; losses are summed in float64.
 
+    Every problem sees the features x less the mean m of its own rows, which makes the Hessian far better conditioned:
+        z = W (x - m) + b = W x + (b - W m)        dF/dW = sum_i r_i (x_i - m)^T = sum_i r_i x_i^T - (sum_i r_i) m^T
+
     Attributes:
         classes: for each problem the classes that have weight.
+        centres: for each problem m, `(D,)`.
         full: all rows.
         mean: a row for each image (and label, should it have several): its mean view, with the weight of all its views.
         curvature: for each problem the probabilities on mean views at the point last given to `bend`, and the weights.
     """
 
     classes: list[Ints]
+    centres: list[Floats]
     full: Table
     mean: Table
     curvature: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
@@ -97,8 +102,10 @@ class LogisticProducts:
         np.add.at(mean, image, rows.features)
         mean /= count[:, None].astype(np.float32)
         sums: list[Doubles] = [np.bincount(image, weights=weight).astype(np.float64) for weight in weights]
+        centres = [weight @ rows.features / weight.sum() for weight in map(np.float32, weights)]
         return LogisticProducts(
             classes,
+            centres,
             Table.of(rows.features, rows.labels, weights, classes),
             Table.of(mean, rows.labels[first], sums, classes),
         )
@@ -111,21 +118,35 @@ class LogisticProducts:
         """
         losses = np.zeros(len(asked))
         gradient = np.zeros((sum(len(each.at) for each in asked), table.features.shape[1]), dtype=np.float32)
-        stacked = np.concatenate([each.at for each in asked]).T
+        stacked = self.stacked(asked).T
         for block in slices(len(table.features), BLOCK):
             scores = table.features[block] @ stacked
             losses += in_threads(lambda *part, block=block: to_residuals(table, block, asked, *part), scores, asked)
             gradient += scores.T @ table.features[block]
         answers = []
-        for each, loss, slope in zip(asked, losses, np.split(gradient, ends(asked)), strict=True):
+        for each, loss, slope in zip(asked, losses, self.split(gradient, asked), strict=True):
             weights = each.at[:, :-1]
             slope[:, :-1] += weights
             answers.append((float(loss) + dot(weights, weights) / 2, slope))
         return answers
 
+    def stacked(self, asked: Sequence[Asked]) -> Floats:
+        """The weights of all, for features that are not centred."""
+        stacked = np.concatenate([each.at for each in asked])
+        for each, part in zip(asked, np.split(stacked, ends(asked)), strict=True):
+            part[:, -1] -= part[:, :-1] @ self.centres[each.problem]
+        return stacked
+
+    def split(self, sums: Floats, asked: Sequence[Asked]) -> list[Floats]:
+        """Sums of r x^T over features that are not centred -> each problem's, over centred ones."""
+        parts = np.split(sums, ends(asked))
+        for each, part in zip(asked, parts, strict=True):
+            part[:, :-1] -= np.outer(part[:, -1], self.centres[each.problem])
+        return parts
+
     def bend(self, asked: Asked) -> Floats:
         """Take the mean-view problem's Hessian at this point for `multiply`; its part of the intercepts, `(C, C)`."""
-        scores = self.mean.features @ asked.at.T
+        scores = self.mean.features @ self.stacked([asked]).T
         scores -= scores.max(axis=1, keepdims=True)
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=1, keepdims=True)
@@ -141,7 +162,7 @@ class LogisticProducts:
         With S = X V^T:  H V = (a * (P * S - P (P . S)))^T X + V
         """
         features = self.mean.features
-        scores = features @ np.concatenate([each.at for each in asked]).T
+        scores = features @ self.stacked(asked).T
 
         def bend(rows: slice, number: int, part: Floats) -> float:
             probabilities, weight = (array[rows] for array in self.curvature[asked[number].problem])
@@ -151,7 +172,7 @@ class LogisticProducts:
             return 0.0
 
         in_threads(bend, scores, asked)
-        products = np.split(scores.T @ features, ends(asked))
+        products = self.split(scores.T @ features, asked)
         for each, product in zip(asked, products, strict=True):
             product[:, :-1] += each.at[:, :-1]
             product[:, -1] += np.float32(BIAS_CURVATURE) * each.at[:, -1]

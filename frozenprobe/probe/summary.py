@@ -7,9 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from frozenprobe.cache.store import Features
-from frozenprobe.probe import metrics
+from frozenprobe.probe import intervals, metrics
 from frozenprobe.probe.crossval import ProbeResult
 from frozenprobe.probe.heads import Convergence
+from frozenprobe.probe.options import AUTO
 
 
 def summarise(result: ProbeResult) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def summarise(result: ProbeResult) -> dict[str, Any]:
     predicted = oof.argmax(axis=1)
     counts = metrics.confusion(predicted, labels, len(names))
     per_class = metrics.class_table(counts)
-    lower, upper = metrics.accuracy_interval(predicted == labels, result.clusters[scored])
+    lower, upper = intervals.accuracy_interval(predicted == labels, result.clusters[scored])
     return {
         "accuracy": metrics.accuracy(oof, labels),
         "accuracy_low": lower,
@@ -59,7 +60,8 @@ def title(result: ProbeResult, files: Sequence[Features], *, chosen: bool) -> st
         chosen: whether the user named the head.
     """
     options = result.options
-    named = str(options.head) + ("" if chosen else " (the default)")
+    how = "" if chosen else " (the default)" if options.head == AUTO else " (from the options)"
+    named = f"{options.head}{how}"
     settings = "".join(f", {name} = {value}" for name, value in options.settings.items() if value is not None)
     pinned = "".join(
         f"; {says} {value}"

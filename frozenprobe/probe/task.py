@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from frozenprobe.probe import metrics
 from frozenprobe.probe.fitting import balance
+from frozenprobe.probe.folds import assign_folds
 from frozenprobe.probe.heads import Arrays, Convergence, Ints
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.nested import (
@@ -29,6 +30,8 @@ from frozenprobe.probe.options import AUTO, ProbeOptions
 from frozenprobe.probe.portfolio import make_portfolio
 from frozenprobe.probe.scaling import Doubles, Floats
 from frozenprobe.probe.training import FittedProbe
+
+INNER_FOLDS = 3  # of a training part that is dealt again
 
 Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 
@@ -71,6 +74,8 @@ class Task:
         labels: `(N,)`.
         folds: `(N,)`.
         scored: `(N,)` bool.
+        clusters: `(N,)` images that belong together.
+        hashes: content hash of each image.
         classes: C.
         usable: `(M,)` bool, which test images could be decoded.
     """
@@ -80,6 +85,8 @@ class Task:
     labels: Ints
     folds: Ints
     scored: npt.NDArray[np.bool_]
+    clusters: Ints
+    hashes: tuple[str, ...]
     classes: int
     usable: npt.NDArray[np.bool_]
 
@@ -87,6 +94,20 @@ class Task:
     def count(self) -> int:
         """K."""
         return int(self.folds.max()) + 1
+
+    def plan(self) -> Plan:
+        """The fits that a choice takes."""
+        return Plan.of(self.folds, self.labels, self.deal)
+
+    def deal(self, images: Ints) -> Ints:
+        """Inner folds of some of the images, clusters kept whole."""
+        clusters = np.unique(self.clusters[images], return_inverse=True)[1]
+        _, labels = np.unique(self.labels[images], return_inverse=True)
+        hashes = [self.hashes[image] for image in images]
+        folds = min(INNER_FOLDS, int(clusters.max()) + 1)
+        if folds < 2:
+            return np.zeros(len(images), dtype=np.int64)
+        return assign_folds(labels, clusters, hashes, folds=folds, seed=self.options.seed)
 
 
 @dataclass(frozen=True)
@@ -109,19 +130,20 @@ def run_task(task: Task, progress: Progress) -> Outcome:
     """One head as it is, if nothing is left to choose; else the choice."""
     options = task.options
     if options.head == AUTO:
+        plan = task.plan()
         portfolio = make_portfolio(
             task.sources,
-            task.folds,
-            task.labels,
+            classes=task.classes,
+            fits=len(plan.subsets) + 1,
             seconds=options.budget,
             scale=options.scale,
             aggregate=options.aggregate,
         )
-        return run_choice(task, portfolio.candidates, portfolio.plan, portfolio.skipped, progress)
+        return run_choice(task, portfolio.candidates, plan, portfolio.skipped, progress)
     candidates = [candidate_of(options, number) for number in range(len(task.sources))]
     if len(candidates) == 1 and not options.calibrate:
         return run_head(task, candidates[0], progress)
-    return run_choice(task, candidates, Plan.of(task.folds, task.labels), [], progress)
+    return run_choice(task, candidates, task.plan(), [], progress)
 
 
 def candidate_of(options: ProbeOptions, source: int = 0) -> Candidate:

@@ -8,20 +8,14 @@ from functools import cached_property, reduce
 
 import numpy as np
 
-from frozenprobe.probe import lda, ridge
 from frozenprobe.probe.fitting import balance, fit_scaled
 from frozenprobe.probe.heads import FittedHead, Head, Ints, LinearModel, TrainingRows
-from frozenprobe.probe.lda import ShrinkageLdaHead
 from frozenprobe.probe.logreg import LogisticRegressionHead
-from frozenprobe.probe.moments import Moments
-from frozenprobe.probe.ridge import RidgeHead
+from frozenprobe.probe.moments import Moments, starting_point
 from frozenprobe.probe.scaling import Doubles, Floats, Scaling, fit_scaling, normalise
 
 MomentFit = Callable[[Moments, Sequence[float]], list[LinearModel]]
-MOMENT_HEADS: tuple[tuple[type, str, MomentFit], ...] = (
-    (ShrinkageLdaHead, "shrinkage", lda.fit_moments),
-    (RidgeHead, "alpha", ridge.fit_moments),
-)
+MOMENT_HEADS: tuple[tuple[type, str, MomentFit], ...] = ()
 LEAST = 1e-30  # probabilities are raised to this before the logarithm
 
 
@@ -127,17 +121,17 @@ class Trainer:
     ) -> list[list[FittedProbe]]:
         """All fits on one matrix: they differ in row weights and in the one number that the scaling multiplies by.
 
-        A fit's scaling is (x - m) f, the shared rows are x - o; the intercepts make up for the difference:
-            W ((x - o) f) + b = W ((x - m) f) + b + f W (m - o)
+        A fit's scaling is (x - m) f, the shared rows are x; the intercepts make up for the difference:
+            W (x f) + b = W ((x - m) f) + b + f W m
         """
-        rows, origin = self.shared_rows
+        rows = self.shared_rows
         scalings = [self.scaling_of(images) for images in subsets]
         factors = [float(scaling.factor[0]) for scaling in scalings]
         weights = [self.row_weights(images) for images in subsets]
         paths = heads[0].fit_many(rows, weights, factors, [head.c for head in heads])
         grid: list[list[FittedProbe]] = [[] for _ in heads]
         for models, scaling, factor, images in zip(paths, scalings, factors, subsets, strict=True):
-            away = factor * (scaling.shift - origin).astype(np.float64)
+            away = factor * scaling.shift.astype(np.float64)
             for line, model in zip(grid, models, strict=True):
                 moved = replace(model, intercepts=model.intercepts + model.coefficients @ away)
                 line.append(self.fitted(moved, scaling, np.unique(self.labels[images])))
@@ -153,7 +147,8 @@ class Trainer:
 
     def fit_from_moments(self, fit: MomentFit, values: list[float], subsets: Sequence[Ints]) -> list[list[FittedProbe]]:
         """All fits from the moments of the parts that the sets of images are made of: one pass over the rows."""
-        rows, origin = self.shared_rows
+        rows = self.shared_rows
+        origin = starting_point(rows.features)
         member = np.zeros((len(self.labels), len(subsets)), dtype=bool)
         for number, images in enumerate(subsets):
             member[images, number] = True
@@ -170,13 +165,12 @@ class Trainer:
                     rows.labels[chosen],
                     weight,
                     classes=int(self.labels.max()) + 1,
-                    origin=np.zeros(len(origin)),
+                    origin=origin,
                 )
             )
         grid: list[list[FittedProbe]] = [[] for _ in values]
         for number in range(len(subsets)):
             moments = reduce(Moments.__add__, [own for own, of in zip(parts, patterns, strict=True) if of[number]])
-            moments = replace(moments, origin=moments.origin + origin)
             classes = moments.present()
             scaling = moments.scaling(self.scale)
             for line, model in zip(grid, fit(moments.scaled(scaling).restricted(classes), values), strict=True):
@@ -188,14 +182,13 @@ class Trainer:
         return FittedProbe(head, scaling, classes, self.total or int(self.labels.max()) + 1, self.geometric)
 
     @cached_property
-    def shared_rows(self) -> tuple[TrainingRows, Floats]:
-        """All rows, L2-normalised if the scaling does so, less their mean; and that mean."""
+    def shared_rows(self) -> TrainingRows:
+        """All rows, L2-normalised if the scaling does so."""
         count, views, dim = self.vectors.shape
         rows = self.vectors.reshape(count * views, dim)
         rows = normalise(rows) if self.scale in ("global", "l2") else rows
-        origin = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
         images = np.repeat(np.arange(count), views)
-        return TrainingRows(rows - origin, self.labels[images], np.ones(len(rows)), images), origin
+        return TrainingRows(rows, self.labels[images], np.ones(len(rows)), images)
 
     def scaling_of(self, images: Ints) -> Scaling:
         """The scaling fitted on these images."""

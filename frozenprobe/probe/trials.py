@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.probe import metrics
+from frozenprobe.probe import intervals, metrics
 from frozenprobe.probe.heads import Ints
 from frozenprobe.probe.scaling import Doubles
 
@@ -126,11 +126,11 @@ def resample(trials: Sequence[Sequence[Answers]], clusters: Ints) -> Resampled:
     cells = np.array(sums)  # (right, loss, images) x cross-validations x clusters
     many = cells.shape[2]
     rng = np.random.default_rng([0, 3])
-    drawn = np.empty((metrics.RESAMPLES, 3, len(together)))
+    drawn = np.empty((intervals.RESAMPLES, 3, len(together)))
     for sample in drawn:
         sample[:] = cells @ np.bincount(rng.integers(many, size=many), minlength=many)
-    chance = np.random.default_rng([0, 4]).random((metrics.RESAMPLES, 1, max(map(len, trials))))
-    ratios, start = np.empty((2, metrics.RESAMPLES, len(trials))), 0
+    chance = np.random.default_rng([0, 4]).random((intervals.RESAMPLES, 1, max(map(len, trials))))
+    ratios, start = np.empty((2, intervals.RESAMPLES, len(trials))), 0
     for column, length in enumerate(map(len, trials)):
         pick = start + (chance[:, :, :length] * length).astype(np.int64)  # lists of one length pick alike
         totals = np.take_along_axis(drawn, pick, axis=2).sum(axis=2)
@@ -140,7 +140,7 @@ def resample(trials: Sequence[Sequence[Answers]], clusters: Ints) -> Resampled:
 
 
 def accuracy_interval(accuracy: float, drawn: Doubles, clusters: int) -> Interval:
-    """95 % percentile interval; where all is right or all is wrong, what `metrics.accuracy_interval` says then.
+    """95 % percentile interval; where all is right or all is wrong, what `intervals.accuracy_interval` says then.
 
     Args:
         accuracy: as measured.
@@ -148,7 +148,7 @@ def accuracy_interval(accuracy: float, drawn: Doubles, clusters: int) -> Interva
         clusters: of images that were scored.
     """
     if accuracy in (0, 1):
-        return metrics.accuracy_interval(np.full(clusters, accuracy == 1), np.arange(clusters))
+        return intervals.accuracy_interval(np.full(clusters, accuracy == 1), np.arange(clusters))
     return interval_of(drawn)
 
 
