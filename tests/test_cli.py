@@ -51,7 +51,7 @@ def test_the_three_commands_work_with_their_defaults(run, extract_tiny):
 
     out, _ = run("probe --c 1.0 --folds 2")
     assert out.splitlines()[0] == "features features/torchvision_VisionTransformer-mild.h5"
-    assert "logreg (the default)" in out
+    assert "head logreg (from the options), c = 1.0" in out
     assert "out-of-fold accuracy" in out
 
     out, _ = run("submit")

@@ -371,7 +371,7 @@ def test_balanced_is_oversampling_by_repetition(head: str, make_features: MakeFe
     vectors, labels = all_vectors(features), np.array([0] * 4 + [1] * 12)
     oversampled = np.concatenate([np.repeat(np.arange(4), 3), np.arange(4, 16)])
     # balanced weights sum to 16, the repetitions to 24: C times the sum has to agree
-    settings = [{"c": 1.5} | TIGHT, {"c": 1.0} | TIGHT] if head == "logreg" else [{}, {}]
+    settings = [{"c": 1.5} | TIGHT, {"c": 1.0} | TIGHT] if head == "logreg" else 2 * [{"shrinkage": 0.3}]
     heads = [make_head(head, each) for each in settings]
     balanced = Trainer(heads[0], vectors, labels, class_weight="balanced")
     plain = Trainer(heads[1], vectors, labels)

@@ -8,8 +8,11 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.calibration import apply_temperature, expected_calibration_error, fit_temperature
 from frozenprobe.probe.heads import TrainingRows
-from frozenprobe.probe.lda import ShrinkageLdaHead
+from frozenprobe.probe.inner import Images, deal_inner
+from frozenprobe.probe.lda import SHRINKAGES, ShrinkageLdaHead, fit_moments, moments_of
+from frozenprobe.probe.metrics import log_loss
 
 Doubles = npt.NDArray[np.float64]
 
@@ -60,20 +63,25 @@ def test_with_equal_weights_it_is_scikit_learns(solver: str, shrinkage: float) -
     np.testing.assert_allclose(model.probabilities(unseen), reference.predict_proba(unseen.astype(float)), atol=1e-4)
 
 
-def test_a_weight_counts_as_that_many_repetitions() -> None:
+@pytest.mark.parametrize("shrinkage", [0.3, None])
+def test_a_weight_counts_as_that_many_repetitions(shrinkage: float | None) -> None:
     rows = make_rows()
     times = np.random.default_rng(1).integers(1, 4, size=len(rows.labels))
     weighted = TrainingRows(rows.features, rows.labels, times.astype(float), rows.images)
     repeated = TrainingRows(
-        np.repeat(rows.features, times, axis=0), np.repeat(rows.labels, times), np.ones(times.sum()), rows.images
+        np.repeat(rows.features, times, axis=0),
+        np.repeat(rows.labels, times),
+        np.ones(times.sum()),
+        np.repeat(rows.images, times),
     )
-    one, other = (ShrinkageLdaHead().fit(each, seed=0) for each in (weighted, repeated))
+    one, other = (ShrinkageLdaHead(shrinkage).fit(each, seed=0) for each in (weighted, repeated))
     np.testing.assert_allclose(one.coefficients, other.coefficients, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(one.intercepts, other.intercepts, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("shrinkage", [0.3, None])
 @pytest.mark.parametrize("views", [2, 5])
-def test_equal_views_that_share_a_weight_change_nothing(views: int) -> None:
+def test_equal_views_that_share_a_weight_change_nothing(views: int, shrinkage: float | None) -> None:
     rows = make_rows()
     many = TrainingRows(
         np.repeat(rows.features, views, axis=0),
@@ -81,15 +89,16 @@ def test_equal_views_that_share_a_weight_change_nothing(views: int) -> None:
         np.repeat(rows.weight / views, views),
         np.repeat(rows.images, views),
     )
-    one, other = (ShrinkageLdaHead().fit(each, seed=0) for each in (rows, many))
+    one, other = (ShrinkageLdaHead(shrinkage).fit(each, seed=0) for each in (rows, many))
     np.testing.assert_allclose(other.coefficients, one.coefficients, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(other.intercepts, one.intercepts, rtol=1e-3, atol=1e-3)
 
 
-def test_only_ratios_of_weights_matter() -> None:
+@pytest.mark.parametrize("shrinkage", [0.3, None])
+def test_only_ratios_of_weights_matter(shrinkage: float | None) -> None:
     rows = make_rows()
     light = TrainingRows(rows.features, rows.labels, rows.weight / 8, rows.images)
-    one, other = (ShrinkageLdaHead().fit(each, seed=0) for each in (rows, light))
+    one, other = (ShrinkageLdaHead(shrinkage).fit(each, seed=0) for each in (rows, light))
     np.testing.assert_allclose(one.coefficients, other.coefficients, rtol=1e-4, atol=1e-5)
 
 
@@ -112,6 +121,69 @@ def test_more_features_than_images_and_equal_images_are_solved() -> None:
         probabilities = ShrinkageLdaHead().fit(rows, seed=0).probabilities(rows.features)
         assert np.isfinite(probabilities).all()
         np.testing.assert_array_equal(probabilities.argmax(axis=1), labels)
+
+
+def hard_rows(seed: int, *, classes: int = 8, per_class: int = 10, dim: int = 40) -> TrainingRows:
+    """Two views an image, and about half of the images are mistaken."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), per_class).astype(np.int64)
+    centres = 0.4 * np.random.default_rng(99).normal(size=(classes, dim)) * np.geomspace(1, 0.05, dim)
+    images = centres[labels] + rng.normal(size=(len(labels), dim)) * np.geomspace(1, 0.1, dim)
+    features = np.repeat(images, 2, axis=0) + 0.1 * rng.normal(size=(2 * len(labels), dim))
+    return TrainingRows(
+        features.astype(np.float32), np.repeat(labels, 2), np.full(len(features), 0.5), np.repeat(np.arange(80), 2)
+    )
+
+
+def test_a_path_is_one_model_after_the_other() -> None:
+    moments = moments_of(hard_rows(0), np.ones(160, dtype=bool))
+    path = fit_moments(moments, SHRINKAGES)
+    for model, shrinkage in zip(path, SHRINKAGES, strict=True):
+        (alone,) = fit_moments(moments, [shrinkage])
+        np.testing.assert_allclose(model.coefficients, alone.coefficients, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(model.intercepts, alone.intercepts, rtol=1e-3, atol=1e-4)
+
+
+def test_the_choice_is_the_plain_loop_over_inner_folds() -> None:
+    rows = hard_rows(0)
+    images = Images.of(rows)
+    inner = deal_inner(rows, images)
+    losses = []
+    for shrinkage in SHRINKAGES:
+        scores = np.zeros((80, 8))
+        for fold in range(5):
+            kept = inner[images.index] != fold
+            part = TrainingRows(rows.features[kept], rows.labels[kept], rows.weight[kept], rows.images[kept])
+            model = ShrinkageLdaHead(shrinkage).fit(part, seed=0)
+            scores[inner == fold] = np.log(model.probabilities(rows.features[::2][inner == fold]) + 1e-300)
+        temperature = fit_temperature(scores, images.labels, unknown=1.0)
+        chances = apply_temperature(scores, temperature)
+        losses.append((-np.log(chances[np.arange(80), images.labels]).mean(), shrinkage, temperature))
+    _, shrinkage, temperature = min(losses)
+    model = ShrinkageLdaHead().fit(rows, seed=0)
+    assert model.chosen == {"shrinkage": shrinkage, "temperature": pytest.approx(temperature, rel=1e-3)}
+    plain = ShrinkageLdaHead(shrinkage).fit(rows, seed=0)
+    np.testing.assert_allclose(model.coefficients * temperature, plain.coefficients, rtol=2e-3, atol=1e-4)
+
+
+def test_what_it_chose_is_as_honest_on_new_images_as_it_thinks() -> None:
+    many = [hard_rows(seed) for seed in range(1, 9)]
+    unseen, labels = np.concatenate([each.features for each in many]), np.concatenate([each.labels for each in many])
+    plain, chosen = (ShrinkageLdaHead(each).fit(hard_rows(0), seed=0) for each in (0.02, None))
+    before, after = (log_loss(model.probabilities(unseen), labels) for model in (plain, chosen))
+    assert after < before - 0.5
+    sure, honest = (expected_calibration_error(model.probabilities(unseen), labels) for model in (plain, chosen))
+    assert honest < 0.13 < 0.3 < sure
+    assert plain.chosen == {}
+
+
+def test_classes_of_one_image_are_learned_although_they_teach_no_choice() -> None:
+    rows = make_rows()
+    single = TrainingRows(rows.features[:12], np.array([0] * 10 + [1, 2]), np.ones(12), np.arange(12))
+    model = ShrinkageLdaHead().fit(single, seed=0)
+    np.testing.assert_array_equal(model.probabilities(single.features[10:]).argmax(axis=1), [1, 2])
+    lone = TrainingRows(rows.features[9:11], np.array([0, 1]), np.ones(2), np.arange(2))
+    assert np.isfinite(ShrinkageLdaHead().fit(lone, seed=0).probabilities(rows.features)).all()
 
 
 def test_a_closed_form_claims_no_iterations() -> None:

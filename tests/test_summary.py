@@ -28,7 +28,7 @@ def features(make_features: MakeFeatures) -> Features:
 
 @pytest.fixture
 def result(features: Features) -> ProbeResult:
-    return cross_validate(features, ProbeOptions("lda"))
+    return cross_validate(features, ProbeOptions("lda", {"shrinkage": 0.3}))
 
 
 def test_the_numbers_are_those_of_the_scored_images(result: ProbeResult) -> None:

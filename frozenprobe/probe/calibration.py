@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.probe.heads import Ints, softmax
-from frozenprobe.probe.scaling import Doubles
+from frozenprobe.probe.heads import Ints, LinearModel, softmax
+from frozenprobe.probe.scaling import Doubles, Floats
 
 LOWEST, HIGHEST = 1e-3, 1e3  # temperatures
 EXACT = 1e-9  # the relative step in the temperature at which the search ends
 STEPS = 100
+SMALLEST = 1e-15  # chances are raised to this before the logarithm
 
 Scores = npt.NDArray[np.floating]
 
@@ -63,6 +66,59 @@ def fit_temperature(logits: Scores, labels: Ints, weight: Doubles | None = None,
 def apply_temperature(logits: Scores, temperature: float) -> Doubles:
     """softmax(logits / T), `(n, C)`."""
     return softmax(logits / temperature)
+
+
+def scores_of(model: LinearModel, rows: Floats) -> Floats:
+    """`(n, C)` float32 x W^T + b: the scores whose softmax are the model's probabilities."""
+    scores: Floats = rows @ model.coefficients.T.astype(np.float32) + model.intercepts.astype(np.float32)
+    return scores
+
+
+def cooled(model: LinearModel, temperature: float, **chosen: float) -> LinearModel:
+    """The model whose scores are divided by a temperature; it says what else was chosen beside it."""
+    return replace(
+        model,
+        coefficients=model.coefficients / temperature,
+        intercepts=model.intercepts / temperature,
+        chosen={**chosen, "temperature": temperature},
+    )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several candidates.
+
+    Attributes:
+        index: which.
+        temperature: of its scores.
+        loss: mean log-loss after that temperature, in nats; NaN where no row could tell.
+    """
+
+    index: int
+    temperature: float
+    loss: float
+
+
+def choose_by_loss(candidates: Iterable[Scores], labels: Ints, weight: Doubles) -> Choice:
+    """The candidate whose held-out scores have the lowest log-loss, each after its own temperature.
+
+    A temperature is fitted with one image of unknown class (see `fit_temperature`): a hundred images without a mistake
+    are no proof that there is none.
+
+    Args:
+        candidates: `(n, C)` scores of rows that they were not fitted on; the middle one is taken where none has weight.
+        labels: `(n,)`.
+        weight: `(n,)`; 0 for rows that could not be right, since their class was not trained on.
+    """
+    told = weight > 0
+    labels, weight = labels[told], weight[told]
+    found = []
+    for index, scores in enumerate(candidates):
+        temperature = fit_temperature(scores[told], labels, weight, unknown=1.0)
+        chances = apply_temperature(scores[told], temperature)[np.arange(len(labels)), labels]
+        loss = float(np.average(-np.log(np.maximum(chances, SMALLEST)), weights=weight)) if told.any() else math.nan
+        found.append(Choice(index, temperature, loss))
+    return min(found, key=lambda choice: choice.loss) if told.any() else found[len(found) // 2]
 
 
 def expected_calibration_error(probabilities: Doubles, labels: Ints, bins: int = 15) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 from frozenprobe.cache.store import Features
 from frozenprobe.probe.curves import Curve, size_text
-from frozenprobe.probe.options import find_head
+from frozenprobe.probe.options import HEADS
 from frozenprobe.probe.trials import Interval, Point
 from frozenprobe.probe.verdicts import Enough, Forecast, NoForecast, enough_views, forecast
 
@@ -36,12 +36,11 @@ def read_curve(curve: Curve) -> Enough | Forecast | NoForecast:
 def curve_title(curve: Curve, features: Features) -> str:
     """What was measured, in two lines."""
     options = curve.options
-    settings = "".join(f", {name} = {value}" for name, value in options.settings.items())
     fixed = " beside " + " and ".join(options.test_views or features.test_views)
-    beside = "" if find_head(options.head).augmented_only else fixed
+    beside = "" if options.head in HEADS and HEADS[options.head].augmented_only else fixed
     used = "the augmented views" if curve.kind == "views" else f"{views_used(curve, features)} augmented views"
     return (
-        f"head {options.head}{settings}; scaling {options.scale}; {options.folds} folds, seed {options.seed}\n"
+        f"{options.says()}\n"
         f"backbone {features.spec.backbone}, recipe {features.spec.recipe}: {used}{beside}; "
         f"{curve.resampled.images} images, {len(features.class_names)} classes"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -90,12 +90,14 @@ class LinearModel:
         intercepts: b, `(C,)`.
         convergence: of the solver.
         snapshots: the model after each epoch, for heads that train in epochs.
+        chosen: hyper-parameters that the head chose by itself, by name.
     """
 
     coefficients: Doubles
     intercepts: Doubles
     convergence: Convergence = Convergence()
     snapshots: tuple[LinearModel, ...] = ()
+    chosen: dict[str, float] = field(default_factory=dict)
 
     def probabilities(self, rows: Floats) -> Doubles:
         """Class probabilities, `(n, C)`."""

@@ -69,7 +69,7 @@ class Answers:
 
     Attributes:
         oof: `(N, C)` by fits without the image's fold.
-        inner: for each fold k `(n, C)` answers to the images `Plan.chosen_on[k]` by fits without them and without fold k.
+        inner: for each fold k `(n, C)` answers to the images `Plan.chosen_on[k]` by fits without them and without k.
         convergence: of the fits behind `oof`, by fold.
     """
 
@@ -134,7 +134,7 @@ class Plan:
 def inner_parts(
     folds: Ints, count: int, deal: Callable[[Ints], Ints]
 ) -> Iterator[tuple[npt.NDArray[np.bool_], list[tuple[Ints, int]]]]:
-    """What inner fits go without, `(N,)`, and the images that each is asked about, with the fold that they choose for."""
+    """What inner fits go without, `(N,)`, and the images that each is asked about, with the fold they choose for."""
     if count >= 4:
         for j, k in sorted({(min(k, (k + 1) % count), max(k, (k + 1) % count)) for k in range(count)}):
             yield np.isin(folds, (j, k)), [(np.flatnonzero(folds == j), k), (np.flatnonzero(folds == k), j)]

@@ -83,5 +83,12 @@ class ProbeOptions:
     calibrate: bool = False
     budget: float = 10.0
 
+    def says(self, how: str = "") -> str:
+        """Head, hyper-parameters, scaling and folds in a line; `how` stands behind the head's name."""
+        settings = "".join(f", {name} = {value}" for name, value in self.settings.items() if value is not None)
+        scaling = "" if self.scale is None else f"; scaling {self.scale}"
+        views = "" if self.aggregate in (None, "rows") else f"; views as {self.aggregate}"
+        return f"head {self.head}{how}{settings}{scaling}{views}; {self.folds} folds, seed {self.seed}"
+
 
 DEFAULT_FOLDS = 5

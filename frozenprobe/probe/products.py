@@ -172,7 +172,7 @@ class LogisticProducts:
             return 0.0
 
         in_threads(bend, scores, asked)
-        products = self.split(scores.T @ features, asked)
+        products = self.split((scores.T @ features).astype(np.float32, copy=False), asked)
         for each, product in zip(asked, products, strict=True):
             product[:, :-1] += each.at[:, :-1]
             product[:, -1] += np.float32(BIAS_CURVATURE) * each.at[:, -1]

@@ -61,14 +61,7 @@ def title(result: ProbeResult, files: Sequence[Features], *, chosen: bool) -> st
     """
     options = result.options
     how = "" if chosen else " (the default)" if options.head == AUTO else " (from the options)"
-    named = f"{options.head}{how}"
-    settings = "".join(f", {name} = {value}" for name, value in options.settings.items() if value is not None)
-    pinned = "".join(
-        f"; {says} {value}"
-        for says, value, usual in (("scaling", options.scale, None), ("views as", options.aggregate, "rows"))
-        if value not in (None, usual)
-    )
-    lines = [f"head {named}{settings}{pinned}; {options.folds} folds, seed {options.seed}"]
+    lines = [options.says(how)]
     for features in files:
         used = len(features.augmented_views) if options.views is None else options.views
         fixed = ", ".join(options.test_views or features.test_views)

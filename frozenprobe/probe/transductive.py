@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.heads import Ints, TrainingRows, softmax
-from frozenprobe.probe.lda import pool_classes
+from frozenprobe.probe.lda import moments_of
 from frozenprobe.probe.metrics import SMALLEST
 from frozenprobe.probe.scaling import Doubles, Floats, normalise
 
@@ -155,7 +155,11 @@ def make_problem(
     probabilities: Doubles, features: Floats, rows: TrainingRows, settings: TransductiveSettings
 ) -> Problem:
     """Whiten with the labelled classes' covariance, link neighbours, and set the mixture's temperature."""
-    class_weight, means, covariance = pool_classes(rows, settings.shrinkage)
+    moments = moments_of(rows, np.ones(len(rows.labels), dtype=bool))
+    class_weight, means, covariance = moments.weight, moments.means, moments.within()
+    variance = np.trace(covariance) / len(covariance) or 1.0
+    covariance *= 1 - settings.shrinkage
+    covariance.flat[:: len(covariance) + 1] += settings.shrinkage * variance
     images, labels = average_views(rows)
     centre = class_weight @ means / class_weight.sum()
     # Sigma = L L^T:  |L^-1 (x - m)|^2 is the squared Mahalanobis distance of x and m
