@@ -183,7 +183,10 @@ def extract(as_json: bool, **given: Any) -> None:
 @click.option("--c", type=float, help="Inverse strength of the L2 penalty of logreg.  [default: 1.0]")
 @click.option("--tol", type=float, help="Tolerance of logreg.")
 @click.option("--max-iter", type=int, help="Iterations of logreg at most.")
-@click.option("--shrinkage", type=float, help="Of lda, above 0 up to 1.")
+@click.option("--shrinkage", type=float, help="Of lda, above 0 up to 1.  [default: chosen on inner folds]")
+@click.option(
+    "--alpha", type=float, help="Penalty of ridge, in mean eigenvalues.  [default: chosen on images left out]"
+)
 @click.option("--k", type=int, help="Neighbours of knn.")
 @click.option("--temperature", type=float, help="Of knn's weights.")
 @click.option("--epochs", type=int, help="Of linear; 0: 60, or as many as make 1500 steps.")
@@ -207,7 +210,7 @@ def probe(features: Path | None, features_dir: Path, as_json: bool, per_class: b
     from frozenprobe.probe.summary import render, summarise, title
 
     path = features or newest_features(features_dir)
-    names = ("c", "tol", "max_iter", "shrinkage", "k", "temperature", "epochs", "lr", "weight_decay", "batch")
+    names = ("c", "tol", "max_iter", "shrinkage", "alpha", "k", "temperature", "epochs", "lr", "weight_decay", "batch")
     options = ProbeOptions(
         head=given["head"] or ProbeOptions.head,
         settings={name: given[name] for name in names if given[name] is not None},
