@@ -469,7 +469,7 @@ def test_every_question_is_answered_in_the_options_of_the_result(make_features: 
         ({"folds": 1}, "--folds"),
         ({"folds": 25}, "--folds"),
         ({"seed": -1}, "--seed"),
-        ({"head": "svm"}, "--head"),
+        ({"head": "forest"}, "--head"),
         ({"scale": "zscore"}, "--scale"),
         ({"views": 4}, "--views"),
         ({"class_weight": "equal"}, "--class-weight"),
