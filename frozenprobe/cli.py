@@ -187,7 +187,7 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "shrinkage": (float, "Of lda, above 0 up to 1.  [default: chosen on inner folds]"),
     "alpha": (float, "Penalty of ridge and kernel.  [default: chosen by leaving every image out]"),
     "kernel": (str, "Of kernel: rbf or arccos."),
-    "k": (int, "Neighbours of knn."),
+    "k": (int, "Neighbours of knn, in images.  [default: chosen]"),
     "temperature": (float, "Of knn's weights, or of cosine.  [default: fitted]"),
     "epochs": (int, "Of linear and mlp; 0: 60, or as many as make 1500 steps."),
     "lr": (float, "Learning rate of linear and mlp."),

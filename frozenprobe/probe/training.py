@@ -8,16 +8,20 @@ from functools import cached_property, reduce
 
 import numpy as np
 
-from frozenprobe.probe import lda
+from frozenprobe.probe import lda, ridge
 from frozenprobe.probe.fitting import balance, fit_scaled
 from frozenprobe.probe.heads import FittedHead, Head, Ints, LinearModel, TrainingRows
 from frozenprobe.probe.lda import ShrinkageLdaHead
 from frozenprobe.probe.logreg import LogisticRegressionHead
 from frozenprobe.probe.moments import Moments, starting_point
+from frozenprobe.probe.ridge import RidgeHead
 from frozenprobe.probe.scaling import Doubles, Floats, Scaling, fit_scaling, normalise
 
 MomentFit = Callable[[Moments, Sequence[float]], list[LinearModel]]
-MOMENT_HEADS: tuple[tuple[type, str, MomentFit], ...] = ((ShrinkageLdaHead, "shrinkage", lda.fit_moments),)
+MOMENT_HEADS: tuple[tuple[type, str, MomentFit], ...] = (
+    (ShrinkageLdaHead, "shrinkage", lda.fit_moments),
+    (RidgeHead, "alpha", ridge.fit_moments),
+)
 LEAST = 1e-30  # probabilities are raised to this before the logarithm
 
 
