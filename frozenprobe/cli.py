@@ -33,6 +33,9 @@ from frozenprobe.sources import CsvColumns, ImageSources
 FILE = click.Path(path_type=Path)
 Command = Callable[..., Any]
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+repeated = click.option(
+    "--repeats", type=int, default=1, show_default=True, help="Cross-validations, each with folds dealt anew."
+)
 break_lock = click.option("--break-lock", is_flag=True, help="Write even if a lock says that another process does.")
 plain_seconds = 10.0  # between two lines of progress where stderr is no terminal
 
@@ -254,18 +257,21 @@ def probe_options(given: dict[str, Any], **more: Any) -> ProbeOptions:
     show_default=True,
     help="Of auto: seconds of work on two slow cores to try heads for.",
 )
+@repeated
+@click.option("--jobs", type=int, default=1, show_default=True, help="Processes that share the repeats.")
+@click.option("--scheduler", help="Address of a dask scheduler whose workers share the repeats (extra dask).")
+@click.option("--public-share", type=float, help="Share of the test images that a leaderboard shows.")
 @click.option("--per-class", is_flag=True, help="Print the table of classes, too.")
 @click.option("--runs", type=FILE, default=Path("runs"), show_default=True, help="Folder for the run.")
 @as_json
-def probe(
-    features: tuple[Path, ...], features_dir: Path, as_json: bool, per_class: bool, runs: Path, **given: Any
-) -> None:
+def probe(features: tuple[Path, ...], features_dir: Path, runs: Path, as_json: bool, **given: Any) -> None:
     """Train a head over folds on cached features; the newest feature file if none is named.
 
     Several feature files of the same images are used side by side, or blended, whichever wins inside the folds.
     """
     from frozenprobe.cache.store import newest_features, open_features
-    from frozenprobe.probe.crossval import cross_validate
+    from frozenprobe.probe.intervals import public_images
+    from frozenprobe.probe.repeats import repeat_probe
     from frozenprobe.probe.runs import save_run
     from frozenprobe.probe.summary import render, summarise, title
 
@@ -274,14 +280,17 @@ def probe(
     if not as_json:
         click.echo("\n".join(f"features {path}" for path in paths))
     opened = [open_features(path) for path in paths]
-    result = cross_validate(opened, asked, ProgressPrinter())
-    summary = summarise(result)
+    if given["public_share"] is not None:
+        public_images(len(opened[0].test or ()), given["public_share"])  # a typo should not cost the whole probe
+    work = {name: given[name] for name in ("repeats", "jobs", "scheduler")}
+    result = repeat_probe(opened, asked, **work, progress=ProgressPrinter())
+    summary = summarise(result, public_share=given["public_share"])
     run = save_run(result, summary, opened, runs)
     if as_json:
         print_json({"features": [str(path) for path in paths], "run": str(run), **summary})
         return
     click.echo(title(result, opened, chosen=given["head"] is not None))
-    click.echo("\n" + render(summary, per_class=per_class))
+    click.echo("\n" + render(summary, per_class=given["per_class"]))
     click.echo(f"\nrun {run}")
 
 
@@ -293,7 +302,7 @@ def curve() -> None:
 curve_command = options(
     click.argument("features", type=FILE, required=False),
     probe_command(CURVE_HEAD),
-    click.option("--repeats", type=int, default=1, show_default=True, help="Times, each with folds dealt anew."),
+    repeated,
     click.option("--out", type=FILE, help="Picture to write, PNG.  [default: curves/<features>-<curve>-<head>.png]"),
     as_json,
 )

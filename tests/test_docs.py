@@ -114,14 +114,16 @@ def test_the_metadata_names_every_import_of_the_package():
         *(
             "click",
             "h5py",
+            "joblib",
             "matplotlib",
             "numpy",
             "pillow",
             "safetensors",
             "scikit-learn",
+            "scipy",
             "torch",
             "torchvision",
             "tqdm",
         ),
     }
-    assert set(config["options.extras_require"]) == {"demo", "test", "timm"}
+    assert set(config["options.extras_require"]) == {"dask", "demo", "test", "timm"}

@@ -45,6 +45,7 @@ class ProbeResult:
         candidates: what was tried, best first; empty where nothing was chosen.
         skipped: what did not fit into the budget.
         uncalibrated: `(N, C)` out-of-fold probabilities before the temperature; None where none was fitted.
+        repeats: the cross-validations that were joined, this one first; empty if it stands alone.
     """
 
     options: ProbeOptions
@@ -67,6 +68,28 @@ class ProbeResult:
     candidates: tuple[CandidateScore, ...] = ()
     skipped: tuple[str, ...] = ()
     uncalibrated: Doubles | None = None
+    repeats: tuple[ProbeResult, ...] = ()
+
+    def scored_answers(self) -> Answered:
+        """The scored images with their answers, those of all repeats below each other."""
+        every = self.repeats or (self,)
+        uncalibrated = [one.uncalibrated[one.scored] for one in every if one.uncalibrated is not None]
+        return Answered(
+            np.concatenate([one.oof[one.scored] for one in every]),
+            np.concatenate([one.labels[one.scored] for one in every]),
+            np.concatenate([one.clusters[one.scored] for one in every]),
+            np.concatenate(uncalibrated) if uncalibrated else None,
+        )
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Answers that are scored: `(n, C)` probabilities, `(n,)` labels and clusters, probabilities before calibration."""
+
+    oof: Doubles
+    labels: Ints
+    clusters: Ints
+    uncalibrated: Doubles | None
 
 
 def cross_validate(

@@ -23,7 +23,7 @@ from frozenprobe.probe.scaling import Doubles, Floats
 from frozenprobe.probe.stacking import blend, fit_stack
 from frozenprobe.probe.training import LEAST, FittedProbe, Trainer
 
-SMALL = 0.01  # a member whose weight is less of the whole is left out
+SMALL = 0.02  # a member with less of a blend is left out of it
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,15 @@ class Candidate:
 
     def says(self, sources: Sequence[Inputs]) -> str:
         """What it is, for tables."""
-        settings = "".join(f", {name} = {value}" for name, value in self.settings.items())
+        settings = "".join(f", {name} = {value}" for name, value in self.settings.items() if value is not None)
+        family = self.family_says(sources)
+        return family.replace(" (", f"{settings} (", 1)
+
+    def family_says(self, sources: Sequence[Inputs]) -> str:
+        """What it is but for its hyper-parameters."""
         source = sources[self.source].name
         more = [self.aggregate, *([self.scale] if self.scale != "global" else []), *([source] if source else [])]
-        return f"{self.head}{settings} ({', '.join(more)})"
+        return f"{self.head} ({', '.join(more)})"
 
     def final(self) -> Candidate:
         """As it is fitted in the end."""
@@ -155,10 +160,17 @@ def flat(askings: Sequence[Sequence[Asking]]) -> Iterator[Asking]:
 
 @dataclass(frozen=True)
 class Member:
-    """A candidate with its weight in a blend of logarithms."""
+    """A candidate in a blend.
+
+    Attributes:
+        number: of the candidate.
+        weight: of its logarithms.
+        share: of the blend, each member measured at the temperature that suits it alone.
+    """
 
     number: int
     weight: float
+    share: float
 
 
 def answer_all(
@@ -237,7 +249,7 @@ def choose(candidates: Sequence[Candidate], logits: Sequence[Floats], labels: In
         labels: `(n,)`.
     """
     if not len(labels):
-        return [Member(0, 1.0)]
+        return [Member(0, 1.0, 1.0)]
     losses = [log_loss(calibrated(each, labels), labels) for each in logits]
     best: dict[object, int] = {}
     for number, candidate in enumerate(candidates):
@@ -245,12 +257,13 @@ def choose(candidates: Sequence[Candidate], logits: Sequence[Floats], labels: In
         if losses[number] < losses[known]:
             best[candidate.family] = number
     kept = sorted(best.values(), key=lambda number: losses[number])
-    weights = fit_stack(np.stack([logits[number] for number in kept]), labels)
-    large = weights >= SMALL * weights.sum()
-    if not large.all():
-        kept = [number for number, keep in zip(kept, large, strict=True) if keep]
+    while True:
         weights = fit_stack(np.stack([logits[number] for number in kept]), labels)
-    return [Member(number, float(weight)) for number, weight in zip(kept, weights, strict=True)]
+        shares = weights * [fit_temperature(logits[number], labels, unknown=1.0) for number in kept]
+        shares /= shares.sum()
+        if (shares >= SMALL).all():
+            return [Member(*each) for each in zip(kept, weights.tolist(), shares.tolist(), strict=True)]
+        kept = [number for number, share in zip(kept, shares, strict=True) if share >= SMALL]
 
 
 def calibrated(logits: Floats, labels: Ints) -> Doubles:

@@ -21,6 +21,7 @@ from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.jsontext import to_json
 from frozenprobe.probe.crossval import ProbeResult
+from frozenprobe.probe.predictions import newest_runs
 from frozenprobe.probe.scaling import Doubles
 from frozenprobe.publish import sync_folder
 from frozenprobe.tables import Table, write_table
@@ -126,6 +127,9 @@ def prediction_arrays(result: ProbeResult, sample: Table | None) -> dict[str, np
         "test": result.test.astype(np.float32),
         "test_usable": result.test_usable,
     }
+    if result.repeats:
+        arrays["repeat_oof"] = np.stack([one.oof for one in result.repeats]).astype(np.float32)
+        arrays["repeat_folds"] = np.stack([one.folds for one in result.repeats])
     if sample is not None:
         arrays["sample_path"] = names_array([str(sample.path)])
         arrays["sample_columns"] = names_array(sample.columns)
@@ -171,17 +175,7 @@ def newest_run(folder: Path) -> Path:
     Raises:
         FrozenprobeError: there is none.
     """
-    runs: list[tuple[str, Path]] = []
-    for config in folder.glob("[!.]*/config.json"):
-        try:
-            runs.append((str(json.loads(config.read_text(encoding="utf-8"))["created"]), config.parent))
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    if not runs:
-        raise FrozenprobeError(
-            "A run", found="none", where=folder.absolute(), remedy="make one with: frozenprobe probe"
-        )
-    return max(runs)[1]
+    return newest_runs(folder, 1)[0]
 
 
 def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

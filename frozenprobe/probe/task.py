@@ -42,6 +42,7 @@ class FoldScore:
 
     Attributes:
         says: what answered, where it was chosen inside the training folds.
+        repeat: of the whole cross-validation.
     """
 
     fold: int
@@ -52,6 +53,7 @@ class FoldScore:
     seconds: float
     convergence: Convergence
     says: str = ""
+    repeat: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class CandidateScore:
     """What a candidate scored out of fold, at the temperature that suits it there, and its share of the final blend."""
 
     says: str
+    family: str
     accuracy: float
     log_loss: float
     share: float
@@ -283,10 +286,9 @@ def combined(states: Sequence[Convergence]) -> Convergence:
 
 
 def say_blend(members: Sequence[Member], candidates: Sequence[Candidate], sources: Sequence[Inputs]) -> str:
-    """The members with their shares of the weight, largest first."""
-    total = sum(member.weight for member in members) or 1.0
-    ranked = sorted(members, key=lambda member: -member.weight)
-    return " + ".join(f"{member.weight / total:.0%} {candidates[member.number].says(sources)}" for member in ranked)
+    """The members with their shares, largest first."""
+    ranked = sorted(members, key=lambda member: -member.share)
+    return " + ".join(f"{member.share:.0%} {candidates[member.number].says(sources)}" for member in ranked)
 
 
 def blend_arrays(members: Sequence[Member], fits: Sequence[FittedProbe]) -> Arrays:
@@ -302,14 +304,14 @@ def score_candidates(
     task: Task, candidates: Sequence[Candidate], answers: Sequence[Answers], final: Sequence[Member]
 ) -> list[CandidateScore]:
     """What each candidate scored, lowest log-loss first."""
-    total = sum(member.weight for member in final) or 1.0
-    share = {member.number: member.weight / total for member in final}
+    share = {member.number: member.share for member in final}
     labels, scores = task.labels[task.scored], []
     for number, (candidate, answer) in enumerate(zip(candidates, answers, strict=True)):
         probabilities = calibrated(answer.oof[task.scored], labels)
         scores.append(
             CandidateScore(
                 candidate.says(task.sources),
+                candidate.family_says(task.sources),
                 metrics.accuracy(probabilities, labels),
                 metrics.log_loss(probabilities, labels),
                 share.get(number, 0.0),
