@@ -35,10 +35,11 @@ def fit_stack(logits: Logits, labels: Ints, *, prior: float = 1.0) -> Doubles:
     if len(alone) == 1:
         return alone
     away = logits.astype(np.float64) - np.take_along_axis(logits, labels[None, :, None], axis=2)
-    return minimise(away, alone / len(alone), prior / max(len(labels), 1) / alone**2)
+    away *= alone[:, None, None]
+    return alone * minimise(away, np.full(len(alone), 1 / len(alone)), prior / max(len(labels), 1))
 
 
-def minimise(away: Doubles, start: Doubles, strength: Doubles) -> Doubles:
+def minimise(away: Doubles, start: Doubles, strength: float) -> Doubles:
     """Newton's method on the free weights, from `start`, with a quadratic prior of this strength around it."""
     weights = start.copy()
     value, slope, curvature = evaluate(away, weights, start, strength)
@@ -61,7 +62,7 @@ def minimise(away: Doubles, start: Doubles, strength: Doubles) -> Doubles:
     return weights
 
 
-def evaluate(away: Doubles, weights: Doubles, centre: Doubles, strength: Doubles) -> tuple[float, Doubles, Doubles]:
+def evaluate(away: Doubles, weights: Doubles, centre: Doubles, strength: float) -> tuple[float, Doubles, Doubles]:
     """Mean log-loss with its prior, its gradient and its Hessian."""
     images = away.shape[1]
     scores = np.tensordot(weights, away, axes=1)
@@ -71,8 +72,8 @@ def evaluate(away: Doubles, weights: Doubles, centre: Doubles, strength: Doubles
     means = weighted.sum(axis=2)
     curvature = np.einsum("mnc,knc->mk", weighted, away, optimize=True) / images - means @ means.T / images
     moved = weights - centre
-    loss += float(strength @ (moved * moved)) / 2
-    return loss, means.mean(axis=1) + strength * moved, curvature + np.diag(strength)
+    loss += strength * float(moved @ moved) / 2
+    return loss, means.mean(axis=1) + strength * moved, curvature + strength * np.eye(len(weights))
 
 
 def blend(logits: Logits, weights: Doubles) -> Doubles:

@@ -235,7 +235,7 @@ def refit(task: Task, candidate: Candidate) -> tuple[FittedProbe, Floats]:
     """A candidate fitted on all training images, to its head's own tolerance, and its answers to the test images."""
     inputs = task.sources[candidate.source].aggregated(candidate.aggregate)
     trainer = trainer_of(candidate.final(), inputs, task.labels, options=task.options, total=task.classes)
-    fitted = trainer.fit(np.arange(len(task.labels)))
+    ((fitted,),) = trainer.fit_grid([trainer.head], [np.arange(len(task.labels))])  # as the fits that chose
     return fitted, logits_of(fitted.predict(inputs.asked))
 
 
