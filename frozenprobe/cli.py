@@ -185,8 +185,10 @@ def extract(as_json: bool, **given: Any) -> None:
 @click.option("--max-iter", type=int, help="Iterations of logreg at most.")
 @click.option("--shrinkage", type=float, help="Of lda, above 0 up to 1.  [default: chosen on inner folds]")
 @click.option(
-    "--alpha", type=float, help="Penalty of ridge, in mean eigenvalues.  [default: chosen on images left out]"
+    "--alpha", type=float, help="Penalty of ridge and kernel, relative.  [default: chosen on images left out]"
 )
+@click.option("--kernel", help="Of kernel: rbf or arccos.  [default: rbf]")
+@click.option("--gamma", type=float, help="Of the rbf kernel, relative.  [default: chosen on images left out]")
 @click.option("--k", type=int, help="Neighbours of knn.")
 @click.option("--temperature", type=float, help="Of knn's weights.")
 @click.option("--epochs", type=int, help="Of linear; 0: 60, or as many as make 1500 steps.")
@@ -210,10 +212,11 @@ def probe(features: Path | None, features_dir: Path, as_json: bool, per_class: b
     from frozenprobe.probe.summary import render, summarise, title
 
     path = features or newest_features(features_dir)
-    names = ("c", "tol", "max_iter", "shrinkage", "alpha", "k", "temperature", "epochs", "lr", "weight_decay", "batch")
+    names = ("c", "tol", "max_iter", "shrinkage", "alpha", "kernel", "gamma", "k", "temperature")
+    names_of_linear = ("epochs", "lr", "weight_decay", "batch")
     options = ProbeOptions(
         head=given["head"] or ProbeOptions.head,
-        settings={name: given[name] for name in names if given[name] is not None},
+        settings={name: given[name] for name in names + names_of_linear if given[name] is not None},
         test_views=names_of(given["test_views"]),
         **{name: given[name] for name in ("folds", "seed", "views", "scale", "class_weight")},
     )

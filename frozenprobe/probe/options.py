@@ -30,6 +30,7 @@ HEADS = {
     "logreg": HeadInfo("frozenprobe.probe.logreg:LogisticRegressionHead", "global", "L2 logistic regression (--c)"),
     "lda": HeadInfo("frozenprobe.probe.lda:ShrinkageLdaHead", "global", "shrinkage LDA, closed form (--shrinkage)"),
     "ridge": HeadInfo("frozenprobe.probe.ridge:RidgeHead", "global", "ridge on one-hot targets, calibrated (--alpha)"),
+    "kernel": HeadInfo("frozenprobe.probe.kernel:KernelRidgeHead", "global", "ridge with a kernel (--kernel, --alpha)"),
     "linear": HeadInfo("frozenprobe.probe.linear:LinearHead", "global", "linear layer, AdamW, a random view an epoch"),
     "knn": HeadInfo("frozenprobe.probe.knn:NearestNeighboursHead", "global", "weighted nearest neighbours (--k)"),
     "report": HeadInfo("frozenprobe.probe.linear:ReportHead", "none", "the project report's head and schedule", True),
