@@ -36,6 +36,7 @@ HEADS = {
     "cosine": HeadInfo("frozenprobe.probe.prototypes:PrototypeHead", "global", "nearest class mean in cosine"),
     "svm": HeadInfo("frozenprobe.probe.svm:LinearSvmHead", "global", "linear SVM, one against the rest (--c)"),
     "ridge": HeadInfo("frozenprobe.probe.ridge:RidgeHead", "global", "ridge on one-hot targets, calibrated (--alpha)"),
+    "kernel": HeadInfo("frozenprobe.probe.kernel:KernelRidgeHead", "global", "ridge with a kernel (--kernel, --alpha)"),
     "linear": HeadInfo("frozenprobe.probe.linear:LinearHead", "global", "linear layer, AdamW, a random view an epoch"),
     "mlp": HeadInfo("frozenprobe.probe.mlp:MlpHead", "global", "one hidden layer with dropout, AdamW (--hidden)"),
     "knn": HeadInfo("frozenprobe.probe.knn:NearestNeighboursHead", "global", "weighted nearest neighbours (--k)"),
