@@ -11,7 +11,7 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe import svm
 from frozenprobe.probe.calibration import fit_temperature
 from frozenprobe.probe.heads import LinearModel, TrainingRows, softmax
-from frozenprobe.probe.svm import INNER_FOLDS, UNKNOWN, LinearSvmHead, inner_folds, solve
+from frozenprobe.probe.svm import INNER_FOLDS, UNKNOWN, LinearSvmHead, easings, inner_folds, solve
 
 Doubles = npt.NDArray[np.float64]
 
@@ -89,6 +89,19 @@ def test_the_certificate_is_the_gradient_by_finite_differences() -> None:
     total = rows.weight.sum()
     assert fitted.convergence.gradient_norm == pytest.approx(np.linalg.norm(slopes) / total, rel=1e-2)
     assert fitted.convergence.objective == pytest.approx(objectives(rows, weights, costs).sum() / total, rel=1e-2)
+
+
+def test_a_hard_problem_is_approached_from_easy_ones_and_ends_at_the_same_optimum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert easings(9.9) == [1.0]
+    np.testing.assert_allclose(easings(1000.0), [0.01, 0.1**1.5, 0.1, 0.1**0.5, 1])
+    rows = make_rows(dim=60)
+    costs = 3 * rows.weight[None].astype(np.float32)
+    one = solve(rows, costs, tol=1e-6, max_iter=50)
+    monkeypatch.setattr(svm, "easings", lambda hardness: [1.0])
+    other = solve(rows, costs, tol=1e-6, max_iter=50)
+    np.testing.assert_allclose(one.weights, other.weights, atol=2e-3 * np.abs(other.weights).max())
 
 
 def test_convergence_says_what_happened() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ INNER_FOLDS = 3
 UNKNOWN = 1.0  # images of a class that nobody knows: bounds the certainty that a few images can show
 BLOCK = 256  # machines solved at once: bounds the memory
 CG_STEPS = 100
+EASY, LOOSE = 10.0, 1e-2  # C |x|^2 to start at, and the tolerance on the way
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,23 @@ def solve(rows: TrainingRows, costs: Floats, *, tol: float, max_iter: int) -> Ma
     for start in range(0, total, BLOCK):
         block = np.arange(start, min(start + BLOCK, total))
         problem = Problem(reduced, sides[block % rows.classes], costs[block // rows.classes], eigenvalues)
-        weights[block], converged[block], steps = newton(problem, tol=tol, max_iter=max_iter)
+        for easing in easings(float(eigenvalues.sum() / rows.weight.sum())):
+            near_enough = max(tol, LOOSE) if easing < 1 else tol
+            weights[block], converged[block], steps = newton(
+                problem.ease(easing), weights[block], tol=near_enough, max_iter=max_iter
+            )
         iterations = max(iterations, steps)
     return Machines(weights @ basis.T, converged, iterations)
+
+
+def easings(hardness: float) -> list[float]:
+    """Shares of C to solve for one after the other, the last one 1: each finds most active rows of the next.
+
+    Measured at C |x|^2 = 1000 (7,200 rows x 1,024, 100 classes, inner folds, one thread): 28 s, from zero 70.
+    The hardness is C |x|^2 of a mean row.
+    """
+    steps = max(0, math.ceil(2 * math.log10(max(hardness, 1e-9) / EASY)))
+    return [10 ** (-step / 2) for step in range(steps, -1, -1)]
 
 
 def diagonal_basis(rows: Floats, cost: Floats) -> tuple[Floats, Floats]:
@@ -139,18 +155,24 @@ class Problem:
     costs: Floats
     eigenvalues: Floats
 
+    def ease(self, share: float) -> Problem:
+        """The same machines with a share of C."""
+        return Problem(self.rows, self.sides, np.float32(share) * self.costs, np.float32(share) * self.eigenvalues)
+
     def take(self, which: Ints) -> Problem:
         """Only some of the machines."""
         return Problem(self.rows, self.sides[which], self.costs[which], self.eigenvalues)
 
 
-def newton(problem: Problem, *, tol: float, max_iter: int) -> tuple[Floats, npt.NDArray[np.bool_], int]:
-    """Weights `(m, d)`, which machines have converged, and the steps taken.
+def newton(
+    problem: Problem, weights: Floats, *, tol: float, max_iter: int
+) -> tuple[Floats, npt.NDArray[np.bool_], int]:
+    """Weights `(m, d)` from those to start at, which machines have converged, and the steps taken.
 
     With r = max(0, 1 - y f), f = X w:   gradient = w - 2 X^T (cost y r)
     """
     count = len(problem.sides)
-    weights = np.zeros((count, problem.rows.shape[1]), dtype=np.float32)
+    weights = weights.copy()
     converged, steps = np.zeros(count, dtype=bool), 0
     start = np.ones(count, dtype=np.float32)
     while steps < max_iter and not converged.all():
