@@ -25,7 +25,7 @@ from frozenprobe.extract.settings import (
     ExtractRequest,
 )
 from frozenprobe.jsontext import to_json
-from frozenprobe.probe.options import DEFAULT_FOLDS, HEADS, SCALES, ProbeOptions
+from frozenprobe.probe.options import DEFAULT_FOLDS, HEADS, SCALES, ProbeOptions, read_near_duplicates
 from frozenprobe.publish import FULL
 from frozenprobe.sources import CsvColumns, ImageSources
 
@@ -196,6 +196,7 @@ def extract(as_json: bool, **given: Any) -> None:
 @click.option("--test-views", help="Use only these of the stored test-time views, comma-separated.")
 @click.option("--scale", help=f"Feature scaling: {', '.join(SCALES)}.  [default: global; none for report]")
 @click.option("--class-weight", type=click.Choice(["balanced"]), help="Give every class the same total weight.")
+@click.option("--near-duplicates", default="auto", show_default=True, help="Kept in one fold: auto, off, or a cosine.")
 @click.option("--per-class", is_flag=True, help="Print the table of classes, too.")
 @click.option("--runs", type=FILE, default=Path("runs"), show_default=True, help="Folder for the run.")
 @as_json
@@ -212,6 +213,7 @@ def probe(features: Path | None, features_dir: Path, as_json: bool, per_class: b
         head=given["head"] or ProbeOptions.head,
         settings={name: given[name] for name in names if given[name] is not None},
         test_views=names_of(given["test_views"]),
+        near_duplicates=read_near_duplicates(given["near_duplicates"]),
         **{name: given[name] for name in ("folds", "seed", "views", "scale", "class_weight")},
     )
     if not as_json:

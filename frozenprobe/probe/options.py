@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
-from frozenprobe.errors import unknown_name
+from frozenprobe.errors import FrozenprobeError, unknown_name
 
 SCALES = ("global", "standard", "l2", "none")
 
@@ -59,6 +60,8 @@ class ProbeOptions:
         test_views: use only these of the stored test-time views; None: all.
         scale: a name of `SCALES`; None: the head's own.
         class_weight: `balanced` gives every class the same total weight; None: every image.
+        near_duplicates: cosine of clean features from which two images are near duplicates, and stay in one fold; None:
+            found from the features; 0: only equal content counts.
     """
 
     head: str = "logreg"
@@ -69,6 +72,27 @@ class ProbeOptions:
     test_views: tuple[str, ...] | None = None
     scale: str | None = None
     class_weight: str | None = None
+    near_duplicates: float | None = None
 
 
 DEFAULT_FOLDS = 5
+
+
+def read_near_duplicates(text: str) -> float | None:
+    """`auto`, `off` or a cosine, as typed -> `ProbeOptions.near_duplicates`.
+
+    Raises:
+        FrozenprobeError: something else.
+    """
+    try:
+        cosine = {"auto": None, "off": 0.0}[text] if text in ("auto", "off") else float(text)
+    except ValueError:
+        cosine = math.nan
+    if cosine is not None and not 0 <= cosine <= 1:
+        raise FrozenprobeError(
+            "auto, off, or a cosine above 0 up to 1",
+            found=text,
+            where="--near-duplicates",
+            remedy="leave it out for auto; the notes of a run name examples with their cosines",
+        )
+    return cosine
