@@ -26,7 +26,7 @@ from frozenprobe.extract.settings import (
     ExtractRequest,
 )
 from frozenprobe.jsontext import to_json
-from frozenprobe.probe.options import CURVE_HEAD, DEFAULT_FOLDS, HEADS, SCALES, ProbeOptions
+from frozenprobe.probe.options import CURVE_HEAD, DEFAULT_FOLDS, HEADS, SCALES, ProbeOptions, read_near_duplicates
 from frozenprobe.publish import FULL
 from frozenprobe.sources import CsvColumns, ImageSources
 
@@ -258,6 +258,9 @@ def probe_options(given: dict[str, Any], **more: Any) -> ProbeOptions:
     show_default=True,
     help="Of auto: seconds of work on two slow cores to try heads for.",
 )
+@click.option("--transductive", is_flag=True, help="Let the unlabelled test features take part in answering them.")
+@click.option("--tripwire", is_flag=True, help="Also run on shuffled labels, which must score at chance.")
+@click.option("--near-duplicates", default="auto", show_default=True, help="Kept in one fold: auto, off, or a cosine.")
 @repeated
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes that share the repeats.")
 @click.option("--scheduler", help="Address of a dask scheduler whose workers share the repeats (extra dask).")
@@ -277,7 +280,8 @@ def probe(features: tuple[Path, ...], features_dir: Path, runs: Path, as_json: b
     from frozenprobe.probe.summary import render, summarise, title
 
     paths = features or (newest_features(features_dir),)
-    asked = probe_options(given, **{name: given[name] for name in ("calibrate", "budget")})
+    more = {name: given[name] for name in ("calibrate", "budget", "transductive", "tripwire")}
+    asked = probe_options(given, near_duplicates=read_near_duplicates(given["near_duplicates"]), **more)
     if not as_json:
         click.echo("\n".join(f"features {path}" for path in paths))
     opened = [open_features(path) for path in paths]

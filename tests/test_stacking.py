@@ -16,7 +16,9 @@ from frozenprobe.probe.stacking import blend, evaluate, fit_stack
 Doubles = npt.NDArray[np.float64]
 
 
-def make_logits(heads: int = 3, images: int = 60, classes: int = 4, seed: int = 0) -> tuple[Doubles, npt.NDArray[np.int64]]:
+def make_logits(
+    heads: int = 3, images: int = 60, classes: int = 4, seed: int = 0
+) -> tuple[Doubles, npt.NDArray[np.int64]]:
     """Heads that see the truth through noise of their own, each with another sharpness."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(classes, size=images)

@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError, some, unknown_name
-from frozenprobe.probe.folds import assign_folds, cluster_images, folds_from_column, split_clusters, unscored_classes
+from frozenprobe.probe.duplicates import find_clusters
+from frozenprobe.probe.folds import assign_folds, folds_from_column, split_clusters, unscored_classes
 from frozenprobe.probe.heads import Arrays, Convergence, Ints, head_for, make_head
 from frozenprobe.probe.inputs import read_inputs
-from frozenprobe.probe.notes import make_notes
+from frozenprobe.probe.notes import make_notes, note_duplicates
 from frozenprobe.probe.options import AUTO, DEFAULT_FOLDS, HEADS, ProbeOptions, find_head
 from frozenprobe.probe.scaling import Doubles
 from frozenprobe.probe.task import CandidateScore, FoldScore, Progress, Task, run_task
@@ -115,7 +116,8 @@ def cross_validate(
         )
     only = options.head in HEADS and HEADS[options.head].augmented_only
     views = [choose_views(each, options, augmented_only=only) for each in files]
-    clusters = cluster_images(split.hashes, split.groups)
+    found = find_clusters(features, options)
+    clusters = found.clusters
     folds, unscored = deal_folds(features, split.labels, clusters, options)
     task = Task(
         options=options,
@@ -129,6 +131,8 @@ def cross_validate(
         usable=features.test.usable if features.test else np.zeros(0, dtype=bool),
     )
     outcome = run_task(task, progress or (lambda stage, done, total: None))
+    torn = len(split_clusters(clusters, folds))
+    notes = make_notes(features, options, unscored, views[0], torn=torn) + note_duplicates(features, found, torn=torn)
     return ProbeResult(
         options=replace(options, folds=task.count),
         class_names=features.class_names,
@@ -139,8 +143,7 @@ def cross_validate(
         scored=task.scored,
         test_ids=features.test.ids if features.test else (),
         test_usable=task.usable,
-        notes=tuple(make_notes(features, options, unscored, views[0], torn=len(split_clusters(clusters, folds)))),
-        **vars(outcome),
+        **(vars(outcome) | {"notes": (*outcome.notes, *notes)}),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,26 +13,56 @@ from frozenprobe.errors import FrozenprobeError
 Ints = npt.NDArray[np.int64]
 
 
-def cluster_images(hashes: Sequence[str], groups: Sequence[str] | None) -> Ints:
-    """`(N,)` cluster of each image: images of equal content or equal group belong together, transitively.
+def cluster_images(hashes: Sequence[str], groups: Sequence[str] | None, pairs: Iterable[tuple[int, int]] = ()) -> Ints:
+    """`(N,)` cluster of each image: images of equal content, equal group or one pair belong together, transitively.
 
     Args:
         hashes: content hash of each image.
         groups: patient, site, session ... of each image, or None.
+        pairs: further images that belong together.
     """
-    parent = list(range(len(hashes)))
+    union = unite_images(hashes, groups)
+    for one, other in pairs:
+        union.join(one, other)
+    return union.clusters()
 
-    def root(image: int) -> int:
-        while parent[image] != image:
-            parent[image] = parent[parent[image]]
-            image = parent[image]
-        return image
 
+def unite_images(hashes: Sequence[str], groups: Sequence[str] | None) -> Union:
+    """The sets of images of equal content or group, to which more may be joined; arguments as of `cluster_images`."""
+    union = Union(len(hashes))
     for column in (hashes, groups) if groups is not None else (hashes,):
         first: dict[str, int] = {}
         for image, value in enumerate(column):
-            parent[root(image)] = root(first.setdefault(value, image))
-    return np.unique([root(image) for image in range(len(hashes))], return_inverse=True)[1].astype(np.int64)
+            union.join(first.setdefault(value, image), image)
+    return union
+
+
+class Union:
+    """Disjoint sets of images, joined two at a time, that know their members.
+
+    Args:
+        count: of the images; each starts alone.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.sets = [[image] for image in range(count)]  # of each image: one list, shared by all its members
+
+    def members(self, image: int) -> list[int]:
+        """The images that belong with this one, itself included."""
+        return self.sets[image]
+
+    def join(self, one: int, other: int) -> None:
+        """Make one set of two. The smaller is moved into the larger, so an image moves at most log2(count) times."""
+        small, large = sorted((self.sets[one], self.sets[other]), key=len)
+        if small is not large:
+            large += small
+            for image in small:
+                self.sets[image] = large
+
+    def clusters(self) -> Ints:
+        """`(count,)` number of each image's set, in the order of their first images."""
+        number: dict[int, int] = {}
+        return np.array([number.setdefault(id(each), len(number)) for each in self.sets], dtype=np.int64)
 
 
 def assign_folds(labels: Ints, clusters: Ints, hashes: Sequence[str], *, folds: int, seed: int) -> Ints:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
-from frozenprobe.errors import unknown_name
+from frozenprobe.errors import FrozenprobeError, unknown_name
 
 SCALES = ("global", "standard", "l2", "none")
 AGGREGATES = ("rows", "logit", "mean", "clean")
@@ -71,6 +72,10 @@ class ProbeOptions:
         calibrate: fit a temperature inside the training folds (`auto` always does).
         budget: of `auto`: seconds of work on two slow cores that it may try heads for.
         class_weight: `balanced` gives every class the same total weight; None: every image.
+        near_duplicates: cosine of clean features from which two images are near duplicates, and stay in one fold; None:
+            found from the features; 0: only equal content counts.
+        transductive: let the unlabelled features of the images to be answered take part in answering them.
+        tripwire: also run everything on shuffled labels, which must score at chance.
     """
 
     head: str | None = None
@@ -84,6 +89,9 @@ class ProbeOptions:
     aggregate: str | None = None
     calibrate: bool = False
     budget: float = 10.0
+    near_duplicates: float | None = None
+    transductive: bool = False
+    tripwire: bool = False
 
     def says(self, how: str = "") -> str:
         """Head, hyper-parameters, scaling and folds in a line; `how` stands behind the head's name."""
@@ -94,3 +102,23 @@ class ProbeOptions:
 
 
 DEFAULT_FOLDS = 5
+
+
+def read_near_duplicates(text: str) -> float | None:
+    """`auto`, `off` or a cosine, as typed -> `ProbeOptions.near_duplicates`.
+
+    Raises:
+        FrozenprobeError: something else.
+    """
+    try:
+        cosine = {"auto": None, "off": 0.0}[text] if text in ("auto", "off") else float(text)
+    except ValueError:
+        cosine = math.nan
+    if cosine is not None and not 0 <= cosine <= 1:
+        raise FrozenprobeError(
+            "auto, off, or a cosine above 0 up to 1",
+            found=text,
+            where="--near-duplicates",
+            remedy="leave it out for auto; the notes of a run name examples with their cosines",
+        )
+    return cosine

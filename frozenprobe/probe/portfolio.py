@@ -49,7 +49,7 @@ GROUPS = (
     Group("lda", "global", "mean", LDA),
     Group("cosine", "global", "mean"),
     Group("ridge", "global", "rows", RIDGE),
-    # Group("kernel", "global", "mean"),
+    Group("kernel", "global", "mean"),
     Group("lda", "global", "clean", LDA),
     Group("knn", "global", "mean"),
     Group("lda", "standard", "rows", LDA),

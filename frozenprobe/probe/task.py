@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from frozenprobe.probe import metrics
 from frozenprobe.probe.fitting import balance
 from frozenprobe.probe.folds import assign_folds
-from frozenprobe.probe.heads import Arrays, Convergence, Ints
+from frozenprobe.probe.heads import Arrays, Convergence, Ints, make_head
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.nested import (
     Answers,
@@ -29,7 +29,9 @@ from frozenprobe.probe.nested import (
 from frozenprobe.probe.options import AUTO, ProbeOptions
 from frozenprobe.probe.portfolio import make_portfolio
 from frozenprobe.probe.scaling import Doubles, Floats
-from frozenprobe.probe.training import FittedProbe
+from frozenprobe.probe.training import FittedProbe, Trainer
+from frozenprobe.probe.transductive import refine
+from frozenprobe.probe.tripwire import shuffled_accuracy
 
 INNER_FOLDS = 3  # of a training part that is dealt again
 
@@ -127,9 +129,74 @@ class Outcome:
     candidates: tuple[CandidateScore, ...] = ()
     skipped: tuple[str, ...] = ()
     uncalibrated: Doubles | None = None
+    notes: tuple[str, ...] = ()
 
 
 def run_task(task: Task, progress: Progress) -> Outcome:
+    """Answer, out of fold and the test images; then what else was asked for."""
+    outcome = answer(task, progress)
+    if task.options.transductive:
+        outcome = transduce(task, outcome)
+    if task.options.tripwire:
+        outcome = replace(outcome, notes=(*outcome.notes, spring(task, progress)))
+    return outcome
+
+
+def spring(task: Task, progress: Progress) -> str:
+    """Run everything on shuffled labels, and say whether they were predicted better than they can be."""
+    known: dict[bytes, Ints] = {}
+
+    def predict(labels: Ints, training: Ints, held: Ints) -> Ints:
+        if labels.tobytes() not in known:
+            told = lambda stage, done, total: progress(f"shuffled labels: {stage}", done, total)  # noqa: E731
+            known[labels.tobytes()] = answer(replace(task, labels=labels), told).oof.argmax(axis=1)
+        return known[labels.tobytes()][held]
+
+    found = shuffled_accuracy(predict, task.labels, task.clusters, task.folds, seed=task.options.seed)
+    verdict = "LEAKAGE: they cannot be predicted" if found.leaks else "as it must be"
+    return (
+        f"tripwire: shuffled labels score {found.accuracy:.1%}, chance is {found.chance:.1%} "
+        f"(leakage is reported from {found.limit:.1%} on): {verdict}"
+    )
+
+
+def transduce(task: Task, outcome: Outcome) -> Outcome:
+    """The answers refined together with the unlabelled features of the other images that are answered with them.
+
+    For every fold its held-out images are the unlabelled set, for the test images they themselves are.
+    """
+    inputs = task.sources[-1]  # of several, all side by side
+    oof, test = outcome.oof.copy(), outcome.test.copy()
+    for fold in range(task.count):
+        held = np.flatnonzero(task.folds == fold)
+        oof[held], _ = refine_answers(task, np.flatnonzero(task.folds != fold), inputs.shown[held], outcome.oof[held])
+    says = "no test images"
+    if task.usable.any():
+        everything, asked = np.arange(len(task.labels)), inputs.asked[task.usable]
+        test[task.usable], says = refine_answers(task, everything, asked, outcome.test[task.usable])
+    labels = task.labels[task.scored]
+    without, with_it = (metrics.accuracy(each[task.scored], labels) for each in (outcome.oof, oof))
+    rows = [
+        score_fold(task, row.fold, oof, seconds=row.seconds, convergence=row.convergence, says=row.says)
+        for row in outcome.fold_scores
+    ]
+    note = f"TRANSDUCTIVE: out-of-fold accuracy {with_it:.1%}, without it {without:.1%}; test images: {says}"
+    return replace(outcome, oof=oof, test=test, fold_scores=tuple(rows), notes=(*outcome.notes, note))
+
+
+def refine_answers(task: Task, training: Ints, vectors: Floats, probabilities: Doubles) -> tuple[Doubles, str]:
+    """Refine the `(n, C)` answers to images with `(n, t, D)` features, and what was done in words."""
+    trainer = Trainer(make_head("lda", {}), task.sources[-1].train, task.labels, seed=task.options.seed)
+    rows, scaling = trainer.rows_of(training), trainer.scaling_of(training)
+    classes = np.unique(task.labels[training])
+    scaled = replace(rows, features=scaling.apply(rows.features))
+    refined = refine(probabilities[:, classes], scaling.apply(vectors).mean(axis=1), scaled)
+    result = np.zeros_like(probabilities)
+    result[:, classes] = refined.probabilities
+    return result, refined.says
+
+
+def answer(task: Task, progress: Progress) -> Outcome:
     """One head as it is, if nothing is left to choose; else the choice."""
     options = task.options
     if options.head == AUTO:

@@ -83,17 +83,20 @@ class Trainer:
     geometric: bool = False
 
     def fit(self, images: Ints) -> FittedProbe:
-        """Fit on these images. The rows of an image share its weight, so the number of views changes no trade-off."""
+        """Fit on these images."""
+        scaled = fit_scaled(self.head, self.rows_of(images), scale=self.scale, seed=self.seed)
+        return self.fitted(scaled.head, scaled.scaling, np.unique(self.labels[images]))
+
+    def rows_of(self, images: Ints) -> TrainingRows:
+        """Their rows, not scaled. Those of an image share its weight, so the number of views changes no trade-off."""
         _, views, dim = self.vectors.shape
-        classes, labels = np.unique(self.labels[images], return_inverse=True)
-        rows = TrainingRows(
+        labels = np.unique(self.labels[images], return_inverse=True)[1]
+        return TrainingRows(
             features=self.vectors[images].reshape(len(images) * views, dim),
             labels=np.repeat(labels, views).astype(np.int64),
             weight=np.repeat(self.image_weights(labels) / views, views),
             images=np.repeat(np.arange(len(images)), views),
         )
-        scaled = fit_scaled(self.head, rows, scale=self.scale, seed=self.seed)
-        return self.fitted(scaled.head, scaled.scaling, classes)
 
     def fit_all(self, subsets: Sequence[Ints], done: Callable[[int], None] = lambda count: None) -> list[FittedProbe]:
         """Fit on each of these sets of images; `done` is told how many are."""
@@ -198,9 +201,8 @@ class Trainer:
 
     def scaling_of(self, images: Ints) -> Scaling:
         """The scaling fitted on these images."""
-        _, views, dim = self.vectors.shape
-        weight = np.repeat(self.image_weights(np.unique(self.labels[images], return_inverse=True)[1]), views)
-        return fit_scaling(self.scale, self.vectors[images].reshape(-1, dim), weight)
+        rows = self.rows_of(images)
+        return fit_scaling(self.scale, rows.features, rows.weight)
 
     def row_weights(self, images: Ints) -> Doubles:
         """`(N * views,)` weights of all rows, 0 for those of other images."""
