@@ -53,8 +53,8 @@ def make_notes(features: Features, options: ProbeOptions, unscored: Ints, views:
         notes.append("folds are those of the fold column")
     if torn:
         notes.append(
-            f"the fold column splits {torn} clusters (copies or near duplicates, or a group) between folds: held-out images "
-            "were in part trained on, and the scores are too high"
+            f"the fold column splits {torn} clusters (copies or near duplicates, or a group) between folds: held-out "
+            "images were in part trained on, and the scores are too high"
         )
     if find_head(options.head).augmented_only:
         answer = ", ".join(features.test_views[index] for index in views.answer)
@@ -88,8 +88,8 @@ def note_duplicates(features: Features, found: Clusters, *, torn: int) -> list[s
         )
     if len(found.apart) and not torn:
         notes.append(
-            f"near duplicates of {len(found.apart)} classes do not stay in one fold, as all images of the class would be "
-            f"in it; their scores are too high: {some(names[label] for label in found.apart)}"
+            f"near duplicates of {len(found.apart)} classes do not stay in one fold, as it would hold all images of "
+            f"the class; their scores are too high: {some(names[label] for label in found.apart)}"
         )
     if found.chained and not torn:
         notes.append(
