@@ -75,6 +75,21 @@ def test_without_groups_only_equal_content_belongs_together() -> None:
 
 
 @quick
+@given(image_sets(), st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39)), max_size=20))
+def test_pairs_join_what_they_touch_and_nothing_else(images: Images, drawn: list[tuple[int, int]]) -> None:
+    _, hashes, groups = images
+    pairs = [(one % len(hashes), other % len(hashes)) for one, other in drawn]
+    joined = cluster_images(hashes, groups, pairs)
+    # A pair is what a shared group is: one more column in which the two, and no others, have the same value.
+    renamed = dict(enumerate(cluster_images(hashes, groups).tolist()))
+    for one, other in pairs:
+        keep, gone = renamed[one], renamed[other]
+        renamed = {image: keep if name == gone else name for image, name in renamed.items()}
+    expected = np.array([renamed[image] for image in range(len(hashes))])
+    np.testing.assert_array_equal(joined[:, None] == joined, expected[:, None] == expected)
+
+
+@quick
 @given(image_sets().filter(enough), st.integers(0, 3))
 def test_every_image_is_in_one_fold_and_no_cluster_is_split(images: Images, seed: int) -> None:
     labels, hashes, groups = images

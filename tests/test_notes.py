@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from frozenprobe.cache.store import Features
 from frozenprobe.probe.crossval import cross_validate
+from frozenprobe.probe.duplicates import find_clusters
 from frozenprobe.probe.folds import split_clusters
+from frozenprobe.probe.notes import note_duplicates
 from frozenprobe.probe.options import ProbeOptions
-from tests.conftest import MakeFeatures
+from tests.conftest import MakeFeatures, rewrite
 
 pytestmark = pytest.mark.usefixtures("no_fsync")  # durability is test_publish's matter
 
@@ -47,7 +51,9 @@ def test_copies_with_another_label_are_said_to_contradict(make_features: MakeFea
 
 def test_test_images_that_are_training_images_are_named(make_features: MakeFeatures) -> None:
     hashes = (*map(code, range(23)), code(10_002))  # the code of the fixture's third test image
-    assert "1 test images are training images, byte for byte: t2.jpg" in notes(make_features(hashes=hashes))
+    assert "1 test images are training images, byte for byte: t2.jpg (image 23.jpg)" in notes(
+        make_features(hashes=hashes)
+    )
 
 
 def test_bad_test_images_are_named(make_features: MakeFeatures) -> None:
@@ -92,3 +98,53 @@ def test_the_report_head_says_what_it_trains_and_answers_on(make_features: MakeF
 def test_without_a_test_set_nothing_is_said_about_it(make_features: MakeFeatures) -> None:
     features = replace(make_features(unusable=(1,)), test=None)
     assert "test images" not in notes(features)
+
+
+def with_copies(features: Features, copies: dict[int, int], test_copies: dict[int, int]) -> Features:
+    """The features with images that are nearly others: (training or test image) -> the training image it copies."""
+    vectors, test = features.read("train", range(len(features.views))), features.read("test", (0, 1))
+    for image, original in copies.items():
+        vectors[image] = vectors[original] + 1e-3
+    for image, original in test_copies.items():
+        test[image] = vectors[original, :2] + 1e-3
+    return rewrite(features, "copies.h5", vectors=vectors, test_vectors=test)
+
+
+def near_notes(features: Features, *, torn: int = 0, **options: object) -> str:
+    found = find_clusters(features, ProbeOptions(**options))  # type: ignore[arg-type]
+    return "\n".join(note_duplicates(features, found, torn=torn))
+
+
+def test_near_duplicates_are_counted_and_promised_to_stay_together(make_features: MakeFeatures) -> None:
+    features = with_copies(make_features(dim=40), {1: 0, 2: 0, 9: 7}, {})
+    said = near_notes(features)
+    assert "5 training images have near duplicates" in said
+    assert "near duplicates stay in one fold" in said
+    assert "two classes" not in said
+    assert "test images" not in said
+    assert "stay in one fold" not in near_notes(features, torn=1)
+    assert near_notes(make_features(dim=40)) == near_notes(features, near_duplicates=0.0) == ""
+
+
+def test_near_duplicates_in_two_classes_are_named(make_features: MakeFeatures) -> None:
+    said = near_notes(with_copies(make_features(dim=40), {20: 3}, {}))
+    assert "1 pairs of near duplicates lie in two classes" in said
+    assert "image 3.jpg (class 0) and image 20.jpg (class 3)" in said
+
+
+def test_test_images_that_are_nearly_training_images_are_named_with_them(make_features: MakeFeatures) -> None:
+    said = near_notes(with_copies(make_features(dim=40), {}, {4: 11, 2: 5}))
+    assert "2 test images are near duplicates of training images: t2.jpg (image 5.jpg, 1.000), t4.jpg (image 11" in said
+
+
+def test_a_class_whose_near_duplicates_cannot_be_kept_together_is_named(make_features: MakeFeatures) -> None:
+    features = make_features(dim=40, labels=[0] * 6 + [1] * 6 + [2] * 2)
+    said = near_notes(with_copies(features, {13: 12}, {}))
+    assert "near duplicates of 1 classes do not stay in one fold" in said
+    assert said.endswith("too high: class 2")
+
+
+def test_chains_that_were_cut_are_said(make_features: MakeFeatures) -> None:
+    features = make_features(dim=40)
+    found = replace(find_clusters(features, ProbeOptions()), chained=3, pairs=np.array([[0, 1]]), threshold=0.9)
+    assert "3 pairs of near duplicates may lie in two folds" in "\n".join(note_duplicates(features, found, torn=0))

@@ -88,8 +88,8 @@ def note_duplicates(features: Features, found: Clusters, *, torn: int) -> list[s
         )
     if len(found.apart) and not torn:
         notes.append(
-            f"near duplicates of {len(found.apart)} classes do not stay in one fold, as all images of the class would "
-            f"be in it; their scores are too high: {some(names[label] for label in found.apart)}"
+            f"near duplicates of {len(found.apart)} classes do not stay in one fold, as it would hold all images of "
+            f"the class; their scores are too high: {some(names[label] for label in found.apart)}"
         )
     if found.chained and not torn:
         notes.append(
