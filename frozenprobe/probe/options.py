@@ -88,7 +88,7 @@ class ProbeOptions:
     class_weight: str | None = None
     aggregate: str | None = None
     calibrate: bool = False
-    budget: float = 10.0
+    budget: float = 12.0
     near_duplicates: float | None = None
     transductive: bool = False
     tripwire: bool = False

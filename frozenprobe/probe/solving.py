@@ -25,7 +25,8 @@ def solve_shifted(scatter: Doubles, right: Doubles, *, keep: float, shift: float
     for dtype in (np.float64,) if exact else (np.float32, np.float64):
         matrix = (keep * scatter + shift * np.eye(len(scatter))).astype(dtype)
         try:
-            factor = cho_factor(matrix, overwrite_a=True, check_finite=False)
+            # the transpose of a symmetric matrix is itself, in the order of columns that LAPACK takes without a copy
+            factor = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
         except LinAlgError:
             continue
         solution: Doubles = cho_solve(factor, right.astype(dtype), check_finite=False).astype(np.float64)

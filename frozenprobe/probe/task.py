@@ -284,7 +284,7 @@ def run_choice(
                 oof,
                 seconds=seconds,
                 convergence=combined([answers[member.number].convergence[fold] for member in members]),
-                says=say_blend(members, candidates, task.sources),
+                says=say_heads(members, candidates),
             )
             for fold, members in enumerate(blends)
         ),
@@ -356,6 +356,16 @@ def say_blend(members: Sequence[Member], candidates: Sequence[Candidate], source
     """The members with their shares, largest first."""
     ranked = sorted(members, key=lambda member: -member.share)
     return " + ".join(f"{member.share:.0%} {candidates[member.number].says(sources)}" for member in ranked)
+
+
+def say_heads(members: Sequence[Member], candidates: Sequence[Candidate]) -> str:
+    """The heads with their shares, largest first, however their views are treated."""
+    shares: dict[str, float] = {}
+    for member in members:
+        name = candidates[member.number].head
+        shares[name] = shares.get(name, 0.0) + member.share
+    ranked = sorted(shares.items(), key=lambda item: -item[1])
+    return " + ".join(f"{share:.0%} {name}" for name, share in ranked)
 
 
 def blend_arrays(members: Sequence[Member], fits: Sequence[FittedProbe]) -> Arrays:
