@@ -26,7 +26,10 @@ pytestmark = pytest.mark.usefixtures("no_fsync")  # durability is test_publish's
 Floats = npt.NDArray[np.float32]
 
 # The heads in which nothing is random. k counts views: of an image's five views alone, votes would often tie.
-EXACT: dict[str, dict[str, float | int]] = {"logreg": {}, "lda": {}, "knn": {"k": 12}, "cosine": {}, "svm": {}}
+EXACT: dict[str, dict[str, float | int]] = {
+    **{head: {} for head in ("logreg", "lda", "ridge", "kernel", "cosine", "svm")},
+    "knn": {"k": 12},
+}
 SETTINGS = EXACT | {"linear": {"epochs": 3}, "mlp": {"epochs": 3}}
 TIGHT: dict[str, float | int] = {"tol": 1e-7}
 

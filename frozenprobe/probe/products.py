@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +18,11 @@ Ints = npt.NDArray[np.int64]
 
 BLOCK = 16384  # rows whose scores are in memory at once
 SLICE = 256  # rows that a thread works on at once: their scores stay in its cache
-BIAS_CURVATURE = 1e-3  # the intercepts are not penalised: their Hessian is singular along (1, ..., 1)
+BIAS_RIDGE = (
+    1e-2  # of the intercepts' mean curvature: they are not penalised, their Hessian is singular along (1, ..., 1)
+)
+LEAST_RIDGE = 1e-6  # where every probability is 0 or 1 nothing is left but rounding
+DUAL = 1.5  # a kernel of n x n is cheaper than two products with n x D as long as n is not much larger than D
 
 
 @dataclass(frozen=True)
@@ -50,25 +56,68 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """Rows next to each other, and the problems in which they have weight."""
+
+    rows: slice
+    problems: frozenset[int]
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows with a column of ones, and what each problem sees of them.
 
     Attributes:
-        features: `(n, D + 1)`.
+        features: `(n, D + 1)`, rows that have weight in the same problems next to each other.
         labels: for each problem `(n,)` index into the classes it has; 0 for rows without weight.
         weights: for each problem `(n,)` float32.
+        segments: of the rows, at most `BLOCK` long.
+        order: `(n,)` which of the given rows each one is.
     """
 
     features: Floats
     labels: list[Ints]
     weights: list[Floats]
+    segments: list[Segment]
+    order: Ints
 
     @staticmethod
     def of(features: Floats, labels: Ints, weights: Sequence[Doubles], classes: Sequence[Ints]) -> Table:
         """Lay out rows for problems that have these weights and classes."""
-        ones = np.ones((len(features), 1), dtype=np.float32)
-        local = [np.where(np.isin(labels, own), np.searchsorted(own, labels), 0) for own in classes]
-        return Table(np.hstack([features, ones]), local, [weight.astype(np.float32) for weight in weights])
+        patterns, kind = np.unique(np.stack(weights, axis=1) > 0, axis=0, return_inverse=True)
+        order = np.argsort(kind.ravel(), kind="stable")
+        bounds = np.cumsum([0, *np.bincount(kind.ravel(), minlength=len(patterns))]).tolist()
+        segments = [
+            Segment(slice(bounds[number] + part.start, bounds[number] + part.stop), frozenset(np.flatnonzero(pattern)))
+            for number, pattern in enumerate(patterns)
+            for part in slices(bounds[number + 1] - bounds[number], BLOCK)
+        ]
+        ordered = np.ones((len(features), features.shape[1] + 1), dtype=np.float32)
+        np.take(features, order, axis=0, out=ordered[:, :-1])
+        local = [np.where(np.isin(labels, own), np.searchsorted(own, labels), 0)[order] for own in classes]
+        return Table(ordered, local, [weight[order].astype(np.float32) for weight in weights], segments, order)
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """The mean-view problem's Hessian at a point.
+
+    Attributes:
+        probabilities: `(n, C)` of the mean views.
+        weight: `(n, 1)` of the mean views, times c.
+        ridge: penalty on the intercepts that makes it invertible.
+    """
+
+    probabilities: Floats
+    weight: Floats
+    ridge: float
+
+    def apply(self, scores: Floats, rows: slice = slice(None)) -> None:
+        """S -> a * (P * S - P (P . S)), in place."""
+        probabilities = self.probabilities[rows]
+        scores *= probabilities
+        scores -= probabilities * scores.sum(axis=1, keepdims=True)
+        scores *= self.weight[rows]
 
 
 @dataclass
@@ -83,14 +132,14 @@ class LogisticProducts:
         centres: for each problem m, `(D,)`.
         full: all rows.
         mean: a row for each image (and label, should it have several): its mean view, with the weight of all its views.
-        curvature: for each problem the probabilities on mean views at the point last given to `bend`, and the weights.
+        curvature: of each problem, at the point last given to `bend`.
     """
 
     classes: list[Ints]
     centres: list[Floats]
     full: Table
     mean: Table
-    curvature: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
+    curvature: dict[int, Curvature] = field(default_factory=dict)
 
     @staticmethod
     def of(rows: Rows, weights: Sequence[Doubles]) -> LogisticProducts:
@@ -117,12 +166,19 @@ class LogisticProducts:
             F = -sum_i a_i log P[i, y_i] + |W|^2 / 2        dF/dW = (a * (P - Y))^T X + W, the intercepts not penalised
         """
         losses = np.zeros(len(asked))
-        gradient = np.zeros((sum(len(each.at) for each in asked), table.features.shape[1]), dtype=np.float32)
-        stacked = self.stacked(asked).T
-        for block in slices(len(table.features), BLOCK):
-            scores = table.features[block] @ stacked
-            losses += in_threads(lambda *part, block=block: to_residuals(table, block, asked, *part), scores, asked)
-            gradient += scores.T @ table.features[block]
+        stacked = self.stacked(asked)
+        gradient = np.zeros_like(stacked)
+        parts = spans(asked)
+        for segment in table.segments:
+            seen = [number for number, each in enumerate(asked) if each.problem in segment.problems]
+            if not seen:
+                continue
+            some = [asked[number] for number in seen]
+            rows = np.concatenate([np.arange(parts[number].start, parts[number].stop) for number in seen])
+            features = table.features[segment.rows]
+            scores = features @ stacked[rows].T
+            losses[seen] += in_threads(functools.partial(to_residuals, table, segment.rows, some), scores, some)
+            gradient[rows] += scores.T @ features
         answers = []
         for each, loss, slope in zip(asked, losses, self.split(gradient, asked), strict=True):
             weights = each.at[:, :-1]
@@ -144,39 +200,94 @@ class LogisticProducts:
             part[:, :-1] -= np.outer(part[:, -1], self.centres[each.problem])
         return parts
 
-    def bend(self, asked: Asked) -> Floats:
-        """Take the mean-view problem's Hessian at this point for `multiply`; its part of the intercepts, `(C, C)`."""
+    def bend(self, asked: Asked) -> tuple[Floats, float]:
+        """Take the mean-view problem's Hessian here for what follows; the intercepts' part of it, and their ridge."""
         scores = self.mean.features @ self.stacked([asked]).T
         scores -= scores.max(axis=1, keepdims=True)
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=1, keepdims=True)
-        weight = np.float32(asked.c) * self.mean.weights[asked.problem]
-        self.curvature[asked.problem] = (scores, weight[:, None])
-        weighted = scores * weight[:, None]
-        curvature: Floats = np.diag(weighted.sum(axis=0) + np.float32(BIAS_CURVATURE)) - weighted.T @ scores
-        return curvature
+        weight = np.float32(asked.c) * self.mean.weights[asked.problem][:, None]
+        weighted = scores * weight
+        curvature: Floats = np.diag(weighted.sum(axis=0)) - weighted.T @ scores
+        mean = float(np.trace(curvature)) / len(curvature)
+        self.curvature[asked.problem] = Curvature(scores, weight, max(BIAS_RIDGE * mean, LEAST_RIDGE))
+        return curvature, self.curvature[asked.problem].ridge
 
     def multiply(self, asked: Sequence[Asked]) -> list[Floats]:
-        """The mean-view problem's Hessian, at the point last given to `bend`, times each direction.
+        """The mean-view problem's Hessian times each direction.
 
-        With S = X V^T:  H V = (a * (P * S - P (P . S)))^T X + V
+        With S = X V^T:  H V = (a * (P * S - P (P . S)))^T X + V, the intercepts with their ridge in place of 1
         """
         features = self.mean.features
         scores = features @ self.stacked(asked).T
-
-        def bend(rows: slice, number: int, part: Floats) -> float:
-            probabilities, weight = (array[rows] for array in self.curvature[asked[number].problem])
-            part *= probabilities
-            part -= probabilities * part.sum(axis=1, keepdims=True)
-            part *= weight
-            return 0.0
-
-        in_threads(bend, scores, asked)
+        in_threads(lambda rows, number, part: self.apply(asked[number].problem, part, rows), scores, asked)
         products = self.split((scores.T @ features).astype(np.float32, copy=False), asked)
         for each, product in zip(asked, products, strict=True):
             product[:, :-1] += each.at[:, :-1]
-            product[:, -1] += np.float32(BIAS_CURVATURE) * each.at[:, -1]
+            product[:, -1] += np.float32(self.curvature[each.problem].ridge) * each.at[:, -1]
         return products
+
+    def apply(self, problem: int, scores: Floats, rows: slice) -> float:
+        """See `Curvature`; there is no loss to return."""
+        self.curvature[problem].apply(scores, rows)
+        return 0.0
+
+    # The same Hessian in the span of n mean views: M, `(n, D + 1)`, are the centred mean views with a last column of
+    # 1 / sqrt(ridge), which makes the penalty of the intercepts 1, too:
+    #     H = I + M^T B M      with  B S = a * (P * S - P (P . S))
+
+    @property
+    def dual(self) -> bool:
+        """Whether M M^T costs less than M and M^T."""
+        count, dim = self.mean.features.shape
+        return bool(count <= DUAL * dim)
+
+    @functools.cached_property
+    def gram(self) -> Floats:
+        """`(n, n)` inner products of the mean views, not centred."""
+        features = self.mean.features[:, :-1]
+        return features @ features.T
+
+    def project(self, asked: Sequence[Asked]) -> list[Floats]:
+        """(M V^T)^T for each `(C, D + 1)` direction: `(C, n)`."""
+        scaled = [replace(each, at=self.with_ridge(each)) for each in asked]
+        return np.split((self.stacked(scaled) @ self.mean.features.T).astype(np.float32, copy=False), ends(asked))
+
+    def lift(self, asked: Sequence[Asked]) -> list[Floats]:
+        """S^T M for each `(C, n)` S: `(C, D + 1)`."""
+        parts = self.split(np.concatenate([each.at for each in asked]) @ self.mean.features, asked)
+        return [self.with_ridge(replace(each, at=part)) for each, part in zip(asked, parts, strict=True)]
+
+    def with_ridge(self, asked: Asked) -> Floats:
+        """The last column over the root of the ridge."""
+        scaled = asked.at.copy()
+        scaled[:, -1] /= np.float32(self.curvature[asked.problem].ridge ** 0.5)
+        return scaled
+
+    def kernel(self, asked: Sequence[Asked]) -> list[tuple[Floats, Floats]]:
+        """B S and M M^T B S for each `(C, n)` S^T, transposed likewise.
+
+        With m the centre, k = X m and s the sum of a row of (B S)^T:
+            M M^T = X X^T - k 1^T - 1 k^T + (|m|^2 + 1 / ridge) 1 1^T
+        """
+        bent = [each.at.T.copy() for each in asked]
+        for each, scores in zip(asked, bent, strict=True):
+            self.curvature[each.problem].apply(scores)
+        turned = [scores.T for scores in bent]
+        sums = np.concatenate(turned) @ self.gram
+        answers = []
+        for each, part, product in zip(asked, turned, np.split(sums, ends(asked)), strict=True):
+            centre, cross = self.centres[each.problem], self.crosses[each.problem]
+            total = part.sum(axis=1, keepdims=True)
+            square = np.float32(centre @ centre + 1 / self.curvature[each.problem].ridge)
+            product += total * (square - cross) - (part @ cross)[:, None]
+            answers.append((part, product))
+        return answers
+
+    @functools.cached_property
+    def crosses(self) -> list[Floats]:
+        """For each problem k, `(n,)`: the mean views times its centre."""
+        return [self.mean.features[:, :-1] @ centre for centre in self.centres]
 
 
 def to_residuals(table: Table, block: slice, asked: Sequence[Asked], rows: slice, number: int, scores: Floats) -> float:
@@ -199,6 +310,12 @@ def ends(asked: Sequence[Asked]) -> Ints:
     return np.cumsum([len(each.at) for each in asked])[:-1]
 
 
+def spans(asked: Sequence[Asked]) -> list[slice]:
+    """The columns of each problem."""
+    bounds = [0, *np.cumsum([len(each.at) for each in asked]).tolist()]
+    return [slice(start, stop) for start, stop in pairwise(bounds)]
+
+
 def slices(count: int, size: int) -> Iterator[slice]:
     """0 to count in pieces."""
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
@@ -206,10 +323,10 @@ def slices(count: int, size: int) -> Iterator[slice]:
 
 def in_threads(work: Callable[[slice, int, Floats], float], scores: Floats, asked: Sequence[Asked]) -> Doubles:
     """Call `work(rows, number, part)` for slices of rows and each problem's columns of the scores; sums."""
-    bounds = [0, *ends(asked).tolist(), scores.shape[1]]
+    columns = spans(asked)
 
     def run(rows: slice) -> list[float]:
-        return [work(rows, number, scores[rows, bounds[number] : bounds[number + 1]]) for number in range(len(asked))]
+        return [work(rows, number, scores[rows, own]) for number, own in enumerate(columns)]
 
     pieces = list(slices(len(scores), SLICE))
     found = list(pool().map(run, pieces) if THREADS > 1 and len(pieces) > 1 else map(run, pieces))
