@@ -21,7 +21,7 @@ SLICE = 256  # rows that a thread works on at once: their scores stay in its cac
 BIAS_RIDGE = (
     1e-2  # of the intercepts' mean curvature: they are not penalised, their Hessian is singular along (1, ..., 1)
 )
-LEAST_RIDGE = 1e-6  # where every probability is 0 or 1 nothing is left but rounding
+LEAST_RIDGE = 1e-7  # of the rows' weight by class: where every image is certain nothing is left but rounding
 DUAL = 1.5  # a kernel of n x n is cheaper than two products with n x D as long as n is not much larger than D
 
 
@@ -183,6 +183,9 @@ class LogisticProducts:
         for each, loss, slope in zip(asked, losses, self.split(gradient, asked), strict=True):
             weights = each.at[:, :-1]
             slope[:, :-1] += weights
+            slope[:, -1] -= slope[
+                :, -1
+            ].mean()  # equal shifts of all intercepts change nothing; rounding says otherwise
             answers.append((float(loss) + dot(weights, weights) / 2, slope))
         return answers
 
@@ -200,17 +203,19 @@ class LogisticProducts:
             part[:, :-1] -= np.outer(part[:, -1], self.centres[each.problem])
         return parts
 
-    def bend(self, asked: Asked) -> tuple[Floats, float]:
+    def bend(self, asked: Asked) -> tuple[Doubles, float]:
         """Take the mean-view problem's Hessian here for what follows; the intercepts' part of it, and their ridge."""
         scores = self.mean.features @ self.stacked([asked]).T
         scores -= scores.max(axis=1, keepdims=True)
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=1, keepdims=True)
         weight = np.float32(asked.c) * self.mean.weights[asked.problem][:, None]
-        weighted = scores * weight
-        curvature: Floats = np.diag(weighted.sum(axis=0)) - weighted.T @ scores
-        mean = float(np.trace(curvature)) / len(curvature)
-        self.curvature[asked.problem] = Curvature(scores, weight, max(BIAS_RIDGE * mean, LEAST_RIDGE))
+        exact = scores.astype(np.float64)  # p (1 - p) of images that are nearly certain would drown in rounding
+        exact /= exact.sum(axis=1, keepdims=True)
+        weighted = exact * weight
+        curvature: Doubles = np.diag(weighted.sum(axis=0)) - weighted.T @ exact
+        ridge = max(BIAS_RIDGE * np.trace(curvature), LEAST_RIDGE * weighted.sum()) / len(curvature)
+        self.curvature[asked.problem] = Curvature(scores, weight, float(ridge))
         return curvature, self.curvature[asked.problem].ridge
 
     def multiply(self, asked: Sequence[Asked]) -> list[Floats]:
