@@ -81,6 +81,10 @@ class Table:
     segments: list[Segment]
     order: Ints
 
+    def exact(self) -> Table:
+        """The same rows in float64."""
+        return replace(self, features=self.features.astype(np.float64))
+
     @staticmethod
     def of(features: Floats, labels: Ints, weights: Sequence[Doubles], classes: Sequence[Ints]) -> Table:
         """Lay out rows for problems that have these weights and classes."""
@@ -166,7 +170,7 @@ class LogisticProducts:
             F = -sum_i a_i log P[i, y_i] + |W|^2 / 2        dF/dW = (a * (P - Y))^T X + W, the intercepts not penalised
         """
         losses = np.zeros(len(asked))
-        stacked = self.stacked(asked)
+        stacked = self.stacked(asked).astype(table.features.dtype, copy=False)
         gradient = np.zeros_like(stacked)
         parts = spans(asked)
         for segment in table.segments:
@@ -180,7 +184,7 @@ class LogisticProducts:
             losses[seen] += in_threads(functools.partial(to_residuals, table, segment.rows, some), scores, some)
             gradient[rows] += scores.T @ features
         answers = []
-        for each, loss, slope in zip(asked, losses, self.split(gradient, asked), strict=True):
+        for each, loss, slope in zip(asked, losses, self.split(gradient.astype(np.float32), asked), strict=True):
             weights = each.at[:, :-1]
             slope[:, :-1] += weights
             slope[:, -1] -= slope[
@@ -246,6 +250,11 @@ class LogisticProducts:
         """Whether M M^T costs less than M and M^T."""
         count, dim = self.mean.features.shape
         return bool(count <= DUAL * dim)
+
+    @functools.cached_property
+    def exact(self) -> Table:
+        """All rows in float64, for problems that rounding keeps from their tolerance."""
+        return self.full.exact()
 
     @functools.cached_property
     def gram(self) -> Floats:
