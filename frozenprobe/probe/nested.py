@@ -248,8 +248,9 @@ def choose(candidates: Sequence[Candidate], logits: Sequence[Floats], labels: In
         logits: for each `(n, C)`.
         labels: `(n,)`.
     """
-    if not len(labels):
-        return [Member(0, 1.0, 1.0)]
+    if not len(labels):  # nothing tells them apart: the middle of the first family
+        first = [number for number, each in enumerate(candidates) if each.family == candidates[0].family]
+        return [Member(first[len(first) // 2], 1.0, 1.0)]
     losses = [log_loss(calibrated(each, labels), labels) for each in logits]
     best: dict[object, int] = {}
     for number, candidate in enumerate(candidates):
@@ -260,10 +261,14 @@ def choose(candidates: Sequence[Candidate], logits: Sequence[Floats], labels: In
     while True:
         weights = fit_stack(np.stack([logits[number] for number in kept]), labels)
         shares = weights * [fit_temperature(logits[number], labels, unknown=1.0) for number in kept]
+        if not shares.any():  # each does harm: the least harmful alone, at its own temperature
+            kept = kept[:1]
+            continue
         shares /= shares.sum()
-        if (shares >= SMALL).all():
+        enough = shares >= min(SMALL, shares.max())
+        if enough.all():
             return [Member(*each) for each in zip(kept, weights.tolist(), shares.tolist(), strict=True)]
-        kept = [number for number, share in zip(kept, shares, strict=True) if share >= SMALL]
+        kept = [number for number, stays in zip(kept, enough, strict=True) if stays]
 
 
 def calibrated(logits: Floats, labels: Ints) -> Doubles:
