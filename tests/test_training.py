@@ -182,9 +182,7 @@ class Spy:
 
 
 @pytest.mark.parametrize(("scale", "mean", "size"), [("global", 0, 1), ("standard", 0, 1), ("none", None, None)])
-def test_a_scaling_is_fitted_on_the_images_of_the_fit_alone(
-    scale: str, mean: float | None, size: float | None
-) -> None:
+def test_a_scaling_is_fitted_on_the_images_of_the_fit_alone(scale: str, mean: float | None, size: float | None) -> None:
     vectors, labels = make_vectors()
     spy = Spy()
     images = subsets()[0]

@@ -24,6 +24,7 @@ from frozenprobe.probe.stacking import blend, fit_stack
 from frozenprobe.probe.training import LEAST, FittedProbe, Trainer
 
 SMALL = 0.02  # a member with less of a blend is left out of it
+KNOWING = 0.999  # of the log-loss of answering all classes alike
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,8 @@ def logits_of(probabilities: Doubles) -> Floats:
 def choose(candidates: Sequence[Candidate], logits: Sequence[Floats], labels: Ints) -> list[Member]:
     """The blend with the lowest log-loss on these answers: the best of each family, weighted; at least one member.
 
+    Members with next to no share, and heads that know no more than a guess, are left out.
+
     Args:
         candidates: what answered.
         logits: for each `(n, C)`.
@@ -257,13 +260,12 @@ def choose(candidates: Sequence[Candidate], logits: Sequence[Floats], labels: In
         known = best.setdefault(candidate.family, number)
         if losses[number] < losses[known]:
             best[candidate.family] = number
-    kept = sorted(best.values(), key=lambda number: losses[number])
+    ranked = sorted(best.values(), key=lambda number: losses[number])
+    # what knows no more than a guess could stay in a blend, at a temperature that makes it say nothing
+    kept = [number for number in ranked if losses[number] < KNOWING * np.log(logits[number].shape[1])] or ranked[:1]
     while True:
         weights = fit_stack(np.stack([logits[number] for number in kept]), labels)
         shares = weights * [fit_temperature(logits[number], labels, unknown=1.0) for number in kept]
-        if not shares.any():  # each does harm: the least harmful alone, at its own temperature
-            kept = kept[:1]
-            continue
         shares /= shares.sum()
         enough = shares >= min(SMALL, shares.max())
         if enough.all():
