@@ -100,13 +100,15 @@ def make_portfolio(
             candidates = candidates_of(asked, number)
             known = families.get(candidates[0].family, [])
             new = [candidate for candidate in candidates if candidate not in known]
+            if not new:
+                continue
             rows = (images, 1 if how in ("mean", "clean") else views, dim)
             cost = work(group.head, len(new), rows, classes=classes, fits=fits) / RATE
             if spent + cost > seconds and families:
-                skipped[candidates[0].family_says(sources)] = cost
-            elif new:
-                spent += cost
-                families[candidates[0].family] = known + new
+                skipped[("more of " if known else "") + candidates[0].family_says(sources)] = cost
+                continue
+            spent += cost
+            families[candidates[0].family] = known + new
     return Portfolio(
         [candidate for members in families.values() for candidate in members],
         [f"{name} (about {cost:.1f} s)" for name, cost in skipped.items()],
@@ -131,8 +133,6 @@ def work(head: str, values: int, shape: tuple[int, int, int], *, classes: int, f
     """
     images, views, dim = shape
     rows = images * views
-    if not values:
-        return 0.0
     if head in ("lda", "ridge"):  # the moments once; then a decomposition a fit
         return 2.0 * rows * dim**2 + fits * (6.0 * dim**3 + values * 4.0 * dim**2 * classes)
     if head == "logreg":  # evaluations on all rows, and products on mean views
