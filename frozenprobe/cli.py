@@ -185,6 +185,7 @@ def extract(as_json: bool, **given: Any) -> None:
 SETTINGS: dict[str, tuple[Any, str]] = {
     "c": (float, "Inverse strength of the L2 penalty.  [default: 1.0 in logreg, 0.01 in svm]"),
     "solver": (str, "Of logreg: own, or sklearn as the reference.  [default: own]"),
+    "device": (str, "Of logreg: cpu, or for large sets cuda, cuda:1, mps or auto.  [default: cpu]"),
     "tol": (float, "Tolerance of logreg (how far above the optimum its objective may end, relatively) and svm."),
     "max_iter": (int, "Evaluations or iterations of logreg and svm at most."),
     "shrinkage": (float, "Of lda, above 0 up to 1.  [default: chosen on inner folds]"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -71,9 +73,12 @@ class Table:
         return Table(np.hstack([features, ones]), local, [weight.astype(np.float32) for weight in weights])
 
 
+T = TypeVar("T")  # a table, where the products are made
+
+
 @dataclass
-class LogisticProducts:
-    """Answers in float32 on the CPU; losses are summed in float64.
+class Products(ABC, Generic[T]):
+    """What the solver asks for; where the sums over rows are made is left to `LogisticProducts` and `TorchProducts`.
 
     Every problem sees the features x less the mean m of its own rows, which makes the Hessian far better conditioned:
         z = W (x - m) + b = W x + (b - W m)        dF/dW = sum_i r_i (x_i - m)^T = sum_i r_i x_i^T - (sum_i r_i) m^T
@@ -83,13 +88,78 @@ class LogisticProducts:
         centres: for each problem m, `(D,)`.
         full: all rows.
         mean: a row for each image (and label, should it have several): its mean view, with the weight of all its views.
-        curvature: for each problem the probabilities on mean views at the point last given to `bend`, and the weights.
     """
 
     classes: list[Ints]
     centres: list[Floats]
-    full: Table
-    mean: Table
+    full: T
+    mean: T
+
+    @abstractmethod
+    def sum_residuals(self, table: T, stacked: Floats, asked: Sequence[Asked]) -> tuple[Doubles, Floats]:
+        """Each problem's sum of losses, and all their (a * (P - Y))^T X, stacked as the weights are."""
+
+    @abstractmethod
+    def sum_curvatures(self, stacked: Floats, asked: Asked) -> Floats:
+        """Keep P = softmax(X W^T) of the mean views for `sum_bent`; sum_i a_i (diag(p_i) - p_i p_i^T), `(C, C)`."""
+
+    @abstractmethod
+    def sum_bent(self, stacked: Floats, asked: Sequence[Asked]) -> Floats:
+        """Of the mean views (a * (P * S - P (P . S)))^T X with S = X V^T, stacked as the directions V are."""
+
+    def evaluate(self, table: T, asked: Sequence[Asked]) -> list[tuple[float, Floats]]:
+        """F and its gradient, `(C, D + 1)`, of each on these rows.
+
+        With P = softmax(X W^T), Y one-hot and a the weights times c:
+            F = -sum_i a_i log P[i, y_i] + |W|^2 / 2        dF/dW = (a * (P - Y))^T X + W, the intercepts not penalised
+        """
+        losses, sums = self.sum_residuals(table, self.stacked(asked), asked)
+        answers = []
+        for each, loss, slope in zip(asked, losses, self.split(sums, asked), strict=True):
+            weights = each.at[:, :-1]
+            slope[:, :-1] += weights
+            answers.append((float(loss) + dot(weights, weights) / 2, slope))
+        return answers
+
+    def bend(self, asked: Asked) -> Floats:
+        """Take the mean-view problem's Hessian at this point for `multiply`; its part of the intercepts, `(C, C)`."""
+        curvature = self.sum_curvatures(self.stacked([asked]), asked)
+        return curvature + np.float32(BIAS_CURVATURE) * np.eye(len(curvature), dtype=np.float32)
+
+    def multiply(self, asked: Sequence[Asked]) -> list[Floats]:
+        """The mean-view problem's Hessian, at the point last given to `bend`, times each direction.
+
+        With S = X V^T:  H V = (a * (P * S - P (P . S)))^T X + V
+        """
+        products = self.split(self.sum_bent(self.stacked(asked), asked), asked)
+        for each, product in zip(asked, products, strict=True):
+            product[:, :-1] += each.at[:, :-1]
+            product[:, -1] += np.float32(BIAS_CURVATURE) * each.at[:, -1]
+        return products
+
+    def stacked(self, asked: Sequence[Asked]) -> Floats:
+        """The weights of all, for features that are not centred."""
+        stacked = np.concatenate([each.at for each in asked])
+        for each, part in zip(asked, np.split(stacked, ends(asked)), strict=True):
+            part[:, -1] -= part[:, :-1] @ self.centres[each.problem]
+        return stacked
+
+    def split(self, sums: Floats, asked: Sequence[Asked]) -> list[Floats]:
+        """Sums of r x^T over features that are not centred -> each problem's, over centred ones."""
+        parts = np.split(sums, ends(asked))
+        for each, part in zip(asked, parts, strict=True):
+            part[:, :-1] -= np.outer(part[:, -1], self.centres[each.problem])
+        return parts
+
+
+@dataclass
+class LogisticProducts(Products[Table]):
+    """Sums over rows in float32 on the CPU; losses are summed in float64.
+
+    Attributes:
+        curvature: for each problem the probabilities on mean views at the point last given to `bend`, and the weights.
+    """
+
     curvature: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
 
     @staticmethod
@@ -110,59 +180,30 @@ class LogisticProducts:
             Table.of(mean, rows.labels[first], sums, classes),
         )
 
-    def evaluate(self, table: Table, asked: Sequence[Asked]) -> list[tuple[float, Floats]]:
-        """F and its gradient, `(C, D + 1)`, of each on these rows.
-
-        With P = softmax(X W^T), Y one-hot and a the weights times c:
-            F = -sum_i a_i log P[i, y_i] + |W|^2 / 2        dF/dW = (a * (P - Y))^T X + W, the intercepts not penalised
-        """
-        losses = np.zeros(len(asked))
-        gradient = np.zeros((sum(len(each.at) for each in asked), table.features.shape[1]), dtype=np.float32)
-        stacked = self.stacked(asked).T
+    def sum_residuals(self, table: Table, stacked: Floats, asked: Sequence[Asked]) -> tuple[Doubles, Floats]:
+        """See `Products`."""
+        losses, sums = np.zeros(len(asked)), np.zeros_like(stacked)
         for block in slices(len(table.features), BLOCK):
-            scores = table.features[block] @ stacked
+            scores = table.features[block] @ stacked.T
             losses += in_threads(lambda *part, block=block: to_residuals(table, block, asked, *part), scores, asked)
-            gradient += scores.T @ table.features[block]
-        answers = []
-        for each, loss, slope in zip(asked, losses, self.split(gradient, asked), strict=True):
-            weights = each.at[:, :-1]
-            slope[:, :-1] += weights
-            answers.append((float(loss) + dot(weights, weights) / 2, slope))
-        return answers
+            sums += scores.T @ table.features[block]
+        return losses, sums
 
-    def stacked(self, asked: Sequence[Asked]) -> Floats:
-        """The weights of all, for features that are not centred."""
-        stacked = np.concatenate([each.at for each in asked])
-        for each, part in zip(asked, np.split(stacked, ends(asked)), strict=True):
-            part[:, -1] -= part[:, :-1] @ self.centres[each.problem]
-        return stacked
-
-    def split(self, sums: Floats, asked: Sequence[Asked]) -> list[Floats]:
-        """Sums of r x^T over features that are not centred -> each problem's, over centred ones."""
-        parts = np.split(sums, ends(asked))
-        for each, part in zip(asked, parts, strict=True):
-            part[:, :-1] -= np.outer(part[:, -1], self.centres[each.problem])
-        return parts
-
-    def bend(self, asked: Asked) -> Floats:
-        """Take the mean-view problem's Hessian at this point for `multiply`; its part of the intercepts, `(C, C)`."""
-        scores = self.mean.features @ self.stacked([asked]).T
+    def sum_curvatures(self, stacked: Floats, asked: Asked) -> Floats:
+        """See `Products`."""
+        scores = self.mean.features @ stacked.T
         scores -= scores.max(axis=1, keepdims=True)
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=1, keepdims=True)
-        weight = np.float32(asked.c) * self.mean.weights[asked.problem]
-        self.curvature[asked.problem] = (scores, weight[:, None])
-        weighted = scores * weight[:, None]
-        curvature: Floats = np.diag(weighted.sum(axis=0) + np.float32(BIAS_CURVATURE)) - weighted.T @ scores
+        weight = np.float32(asked.c) * self.mean.weights[asked.problem][:, None]
+        self.curvature[asked.problem] = (scores, weight)
+        weighted = scores * weight
+        curvature: Floats = np.diag(weighted.sum(axis=0)) - weighted.T @ scores
         return curvature
 
-    def multiply(self, asked: Sequence[Asked]) -> list[Floats]:
-        """The mean-view problem's Hessian, at the point last given to `bend`, times each direction.
-
-        With S = X V^T:  H V = (a * (P * S - P (P . S)))^T X + V
-        """
-        features = self.mean.features
-        scores = features @ self.stacked(asked).T
+    def sum_bent(self, stacked: Floats, asked: Sequence[Asked]) -> Floats:
+        """See `Products`."""
+        scores = self.mean.features @ stacked.T
 
         def bend(rows: slice, number: int, part: Floats) -> float:
             probabilities, weight = (array[rows] for array in self.curvature[asked[number].problem])
@@ -172,11 +213,7 @@ class LogisticProducts:
             return 0.0
 
         in_threads(bend, scores, asked)
-        products = self.split((scores.T @ features).astype(np.float32, copy=False), asked)
-        for each, product in zip(asked, products, strict=True):
-            product[:, :-1] += each.at[:, :-1]
-            product[:, -1] += np.float32(BIAS_CURVATURE) * each.at[:, -1]
-        return products
+        return (scores.T @ self.mean.features).astype(np.float32, copy=False)
 
 
 def to_residuals(table: Table, block: slice, asked: Sequence[Asked], rows: slice, number: int, scores: Floats) -> float:
