@@ -54,10 +54,15 @@ def deal_inner(rows: TrainingRows, images: Images, folds: int = FOLDS) -> Ints:
     Alike is the sum of the features of the first view: copies and near copies mostly share a fold, and neither the
     order of the images nor the names of the classes decide anything.
     """
-    sums = rows.features[images.first].sum(axis=1, dtype=np.float64)
-    order = np.lexsort((sums, images.labels))
-    counts = np.bincount(images.labels)
+    alike = rows.features[images.first].sum(axis=1, dtype=np.float64)
+    return cut_into_runs(images.labels, alike, folds)
+
+
+def cut_into_runs(groups: Ints, keys: Doubles | Ints, runs: int) -> Ints:
+    """`(N,)` run, 0 to runs - 1, of each image: groups, in the order of the keys, are cut into runs of equal length."""
+    order = np.lexsort((keys, groups))
+    counts = np.bincount(groups)
     rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    fold = np.empty(len(order), dtype=np.int64)
-    fold[order] = rank * folds // np.repeat(counts, counts)
-    return fold
+    run = np.empty(len(order), dtype=np.int64)
+    run[order] = rank * runs // np.repeat(counts, counts)
+    return run

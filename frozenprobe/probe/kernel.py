@@ -50,6 +50,13 @@ class KernelRidgeHead:
             raise unknown_name("kernel", self.kernel, KERNELS, where="--kernel")
         require_positive(self.alpha, "--alpha")
         require_positive(self.gamma, "--gamma")
+        if self.gamma is not None and self.kernel != "rbf":
+            raise FrozenprobeError(
+                "No gamma for a kernel without a width",
+                found=str(self.gamma),
+                where="--gamma",
+                remedy="leave it out, or choose --kernel rbf",
+            )
 
     def fit(self, rows: TrainingRows, *, seed: int) -> KernelRidge:
         """Solve; of more than 1200 images a sample drawn from the seed chooses gamma.
@@ -66,7 +73,8 @@ class KernelRidgeHead:
                 where="--head kernel",
                 remedy="choose another head, such as ridge",
             )
-        gammas = (1.0,) if self.kernel == "arccos" else GAMMAS if self.gamma is None else (self.gamma,)
+        open_gammas = GAMMAS if self.kernel == "rbf" else (1.0,)
+        gammas = open_gammas if self.gamma is None else (self.gamma,)
         alphas = ALPHAS if self.alpha is None else (self.alpha,)
         median = median_distance(points.features)
         kernels = [Kernel(self.kernel, gamma, median) for gamma in gammas]

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from frozenprobe.probe.products import Asked, Products, dot
+from frozenprobe.probe.problems import Asked, Products, dot
 from frozenprobe.probe.scaling import Doubles, Floats
 
 PAIRS = 30  # steps that L-BFGS remembers; on mean views fewer, where vector operations cost as much as products
@@ -91,7 +91,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Request:
-    """What a problem wants to know: `full` and `mean` evaluate, `bend` and `multiply` are the mean-view Hessian's."""
+    """What a problem wants to know: `full` and `mean` evaluate, the other kinds are of the mean-view Hessian."""
 
     kind: str
     asked: Asked
@@ -102,12 +102,7 @@ Step = Generator[Request, Any, Any]
 
 def side_by_side(paths: Sequence[Step], products: Products[Any]) -> list[Any]:
     """Run generators of requests to their ends, answering the requests of one kind together, the cheap kinds first."""
-    kinds: dict[str, Callable[[list[Asked]], list[Any]]] = {
-        "bend": lambda asked: [products.bend(each) for each in asked],
-        "multiply": products.multiply,
-        "mean": lambda asked: products.evaluate(products.mean, asked),
-        "full": lambda asked: products.evaluate(products.full, asked),
-    }
+    kinds = products.answers
     results: list[Any] = [None] * len(paths)
     waiting: dict[int, Request] = {}
 
@@ -135,7 +130,8 @@ def follow(products: Products[Any], problem: int, path: Sequence[float], limits:
     for c in path:
         before = mean
         mean = yield from descend_on_means(problem, c, mean)
-        solution, point = yield from descend(problem, c, point + (mean - before), limits)
+        start = Asked(problem, c, point + (mean - before))
+        solution, point = yield from descend(start, limits, solve_in_dual if products.dual else solve_on_means)
         away = solution.coefficients @ products.centres[problem].astype(np.float64)
         solutions.append(replace(solution, intercepts=solution.intercepts - away))
     return solutions
@@ -158,19 +154,20 @@ def descend_on_means(problem: int, c: float, point: Floats) -> Step:
     return point
 
 
-def descend(problem: int, c: float, point: Floats, limits: Limits) -> Step:
-    """L-BFGS on all rows around the mean-view Hessian; returns the solution and its point."""
+def descend(start: Asked, limits: Limits, invert: Callable[[int, Floats, float], Step]) -> Step:
+    """L-BFGS on all rows around the mean-view Hessian, applied by `invert`; returns the solution and its point."""
     memory = Memory(PAIRS)
+    problem, c, point = start.problem, start.c, start.at
     objective, gradient = yield Request("full", Asked(problem, c, point))
     evaluations, first = 1, 1.0
     while True:
-        curvature = yield Request("bend", Asked(problem, c, point))
+        curvature, ridge = yield Request("bend", Asked(problem, c, point))
         gap = yield from bound_gap(problem, gradient, curvature)
         converged = gap <= limits.tol * objective
         if converged or evaluations >= limits.max_evaluations:
             break
         outer = memory.outer(gradient)
-        direction = memory.inner(outer, (yield from solve_on_means(problem, outer.vector)))
+        direction = memory.inner(outer, (yield from invert(problem, outer.vector, ridge)))
         moved = yield from search("full", Asked(problem, c, point), objective, gradient, -direction, first)
         if moved is None:
             break
@@ -186,13 +183,13 @@ def descend(problem: int, c: float, point: Floats, limits: Limits) -> Step:
 def bound_gap(problem: int, gradient: Floats, curvature: Floats) -> Step:
     """Upper bound of F - F*: see `Solution`."""
     shift = np.zeros_like(gradient)
-    shift[:, -1] = np.linalg.solve(curvature.astype(np.float64), gradient[:, -1].astype(np.float64))
+    shift[:, -1] = np.linalg.pinv(curvature.astype(np.float64), hermitian=True) @ gradient[:, -1].astype(np.float64)
     left = gradient - (yield Request("multiply", Asked(problem, 1.0, shift)))
-    return dot(left[:, :-1], left[:, :-1]) / 2 + dot(gradient[:, -1], shift[:, -1]) / 2
+    return dot(left[:, :-1], left[:, :-1]) / 2 + max(dot(gradient[:, -1], shift[:, -1]), 0.0) / 2
 
 
-def solve_on_means(problem: int, target: Floats) -> Step:
-    """The inverse of the mean-view Hessian times the target, by conjugate gradients."""
+def solve_on_means(problem: int, target: Floats, ridge: float) -> Step:
+    """The inverse of the mean-view Hessian times the target, by conjugate gradients; `multiply` knows the ridge."""
     solution, residual = np.zeros_like(target), target.copy()
     direction, size = residual.copy(), dot(residual, residual)
     enough = CG_RESIDUAL * size
@@ -206,6 +203,57 @@ def solve_on_means(problem: int, target: Floats) -> Step:
             break
         direction = residual + np.float32(size / before) * direction
     return solution
+
+
+def solve_in_dual(problem: int, target: Floats, ridge: float) -> Step:
+    """The same conjugate gradients in the span of the mean views.
+
+    In Krylov's space of H = I + M^T B M every vector is v = g t + M^T b with the target t, so it is kept as g and b,
+    with u = M v beside them (the intercepts as in `LogisticProducts.project`):
+        H v = (g, b + B u)      M H v = u + M M^T B u      <v, w> = g_v (g_w |t|^2 + <M t, b_w>) + <b_v, u_w>
+    """
+    target = scale_intercepts(target, ridge)
+    image = yield Request("project", Asked(problem, 1.0, target))
+    square = dot(target, target)
+
+    def inner(one: Dual, other: Dual) -> float:
+        return one.share * (other.share * square + dot(image, other.span)) + dot(one.span, other.image)
+
+    solution, residual = Dual(0.0, np.zeros_like(image), np.zeros_like(image)), Dual(1.0, np.zeros_like(image), image)
+    direction, size = residual, square
+    enough = CG_RESIDUAL * size
+    for _ in range(CG_STEPS):
+        bent, product = yield Request("kernel", Asked(problem, 1.0, direction.image))
+        step = size / (inner(direction, direction) + dot(direction.image, bent))
+        solution = solution.plus(step, direction)
+        residual = residual.plus(-step, Dual(direction.share, direction.span + bent, direction.image + product))
+        before, size = size, inner(residual, residual)
+        if size <= enough:
+            break
+        direction = residual.plus(size / before, direction)
+    lifted = yield Request("lift", Asked(problem, 1.0, solution.span))
+    return scale_intercepts(np.float32(solution.share) * target + lifted, ridge)
+
+
+@dataclass(frozen=True)
+class Dual:
+    """v = share t + M^T span, and its image M v; `(C, n)` arrays."""
+
+    share: float
+    span: Floats
+    image: Floats
+
+    def plus(self, step: float, other: Dual) -> Dual:
+        """self + step * other."""
+        small = np.float32(step)
+        return Dual(self.share + step * other.share, self.span + small * other.span, self.image + small * other.image)
+
+
+def scale_intercepts(at: Floats, ridge: float) -> Floats:
+    """The variables in which the intercepts' penalty is 1."""
+    scaled = at.copy()
+    scaled[:, -1] /= np.float32(ridge**0.5)
+    return scaled
 
 
 @dataclass(frozen=True)

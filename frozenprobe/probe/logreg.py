@@ -11,7 +11,8 @@ import numpy as np
 from frozenprobe.errors import FrozenprobeError, unknown_name
 from frozenprobe.probe.heads import Convergence, LinearModel, TrainingRows, softmax
 from frozenprobe.probe.logistic import Solution, solve_logistic
-from frozenprobe.probe.products import LogisticProducts, Products, Rows
+from frozenprobe.probe.problems import Products, Rows
+from frozenprobe.probe.products import LogisticProducts
 from frozenprobe.probe.scaling import Doubles
 
 SOLVERS = ("own", "sklearn")

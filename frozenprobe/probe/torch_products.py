@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from frozenprobe.devices import full_precision
-from frozenprobe.probe.products import Asked, Ints, LogisticProducts, Products, Rows, Table, slices
+from frozenprobe.probe.problems import Asked, Ints, Products, Rows
+from frozenprobe.probe.products import LogisticProducts, Table, slices
 from frozenprobe.probe.scaling import Doubles, Floats
 
 SCORES = 2**27  # that are in memory at once, if a row's are not more: 512 MB
@@ -35,6 +36,9 @@ class TorchTable:
 @dataclass
 class TorchProducts(Products[TorchTable]):
     """Sums over rows in float32 on a device; losses are summed in float64, on the CPU: MPS has none.
+
+    Products are cheap there, so rows without weight are multiplied, too, and `dual` stays False: what counts is
+    how many numbers come and go, and these are fewer in `multiply`.
 
     Attributes:
         device: where the tables are.
