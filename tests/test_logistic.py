@@ -88,8 +88,8 @@ def test_rows_without_weight_are_as_if_absent(seed: int, c: float) -> None:
     poisoned = Rows(np.where(keep[:, None], rows.features, np.float32(1e3)), rows.labels, rows.images)
     ((alone,),) = solve(fewer, [weight[keep]], [c], tol=1e-6)
     ((found,),) = solve(poisoned, [weight], [c], tol=1e-6)
-    assert found.objective == pytest.approx(alone.objective, rel=1e-5)
-    assert np.linalg.norm(found.coefficients - alone.coefficients) <= 2 * (2 * 1e-5 * alone.objective) ** 0.5
+    assert found.objective == pytest.approx(alone.objective, rel=3e-5)
+    assert np.linalg.norm(found.coefficients - alone.coefficients) <= 2 * (2 * 3e-5 * alone.objective) ** 0.5
 
 
 def test_a_class_without_weight_has_no_row() -> None:
@@ -138,7 +138,7 @@ def test_the_inverse_in_the_span_of_the_mean_views_is_the_inverse(c: float, monk
     target[:, -1] -= target[:, -1].mean()  # as every gradient's: the scores are only known up to a shift
     ridge = products.bend(Asked(0, c, 0.1 * at))[1]
     in_span, in_full = side_by_side([solve(0, target, ridge) for solve in (solve_in_dual, solve_on_means)], products)
-    assert np.linalg.norm(products.multiply([Asked(0, c, in_full)])[0] - target) <= 1e-3 * np.linalg.norm(target)
+    assert np.linalg.norm(products.multiply([Asked(0, c, in_full)])[0] - target) <= 5e-3 * np.linalg.norm(target)
     np.testing.assert_allclose(in_span, in_full, rtol=2e-2, atol=2e-3)
 
 

@@ -32,9 +32,9 @@ def both(rows: Rows, device: str) -> tuple[LogisticProducts, TorchProducts]:
     return LogisticProducts.of(rows, weights), TorchProducts.of(rows, weights, torch.device(device))
 
 
-def assert_close(found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> None:
+def assert_close(found: npt.NDArray[np.floating], expected: npt.NDArray[np.floating]) -> None:
     """To the rounding of a sum in float32."""
-    assert found.dtype == np.float32
+    assert found.dtype == expected.dtype
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 

@@ -34,6 +34,7 @@ CG_RESIDUAL = 1e-1  # squared, relative
 ARMIJO = 1e-4
 NOISE = 1e-6  # relative differences of F that float32 scores can bring about
 HALVINGS = 20
+STALLED = 200  # evaluations in which the gap was not even halved: rounding allows no more
 
 
 @dataclass(frozen=True)
@@ -160,11 +161,14 @@ def descend(start: Asked, limits: Limits, invert: Callable[[int, Floats, float],
     problem, c, point = start.problem, start.c, start.at
     objective, gradient = yield Request("full", Asked(problem, c, point))
     evaluations, first = 1, 1.0
+    best, since = float("inf"), 0
     while True:
         curvature, ridge = yield Request("bend", Asked(problem, c, point))
         gap = yield from bound_gap(problem, gradient, curvature)
         converged = gap <= limits.tol * objective
-        if converged or evaluations >= limits.max_evaluations:
+        if gap < best / 2:
+            best, since = gap, evaluations
+        if converged or evaluations >= limits.max_evaluations or evaluations - since >= STALLED:
             break
         outer = memory.outer(gradient)
         direction = memory.inner(outer, (yield from invert(problem, outer.vector, ridge)))
@@ -180,29 +184,34 @@ def descend(start: Asked, limits: Limits, invert: Callable[[int, Floats, float],
     return Solution(weights[:, :-1], weights[:, -1], objective, norm, gap, evaluations, converged), point
 
 
-def bound_gap(problem: int, gradient: Floats, curvature: Floats) -> Step:
+def bound_gap(problem: int, gradient: Floats, curvature: Doubles) -> Step:
     """Upper bound of F - F*: see `Solution`."""
     shift = np.zeros_like(gradient)
-    shift[:, -1] = np.linalg.pinv(curvature.astype(np.float64), hermitian=True) @ gradient[:, -1].astype(np.float64)
+    shift[:, -1] = np.linalg.pinv(curvature, rcond=1e-9, hermitian=True) @ gradient[:, -1].astype(np.float64)
     left = gradient - (yield Request("multiply", Asked(problem, 1.0, shift)))
     return dot(left[:, :-1], left[:, :-1]) / 2 + max(dot(gradient[:, -1], shift[:, -1]), 0.0) / 2
 
 
 def solve_on_means(problem: int, target: Floats, ridge: float) -> Step:
-    """The inverse of the mean-view Hessian times the target, by conjugate gradients; `multiply` knows the ridge."""
-    solution, residual = np.zeros_like(target), target.copy()
-    direction, size = residual.copy(), dot(residual, residual)
+    """The inverse of the mean-view Hessian times the target, by conjugate gradients.
+
+    In the variables of `scale_intercepts`: where images are nearly certain the intercepts' curvature is far below 1,
+    and rounding would lead their part of the search astray.
+    """
+    residual = scale_intercepts(target, ridge)
+    solution, direction, size = np.zeros_like(target), residual, dot(residual, residual)
     enough = CG_RESIDUAL * size
     for _ in range(CG_STEPS):
-        product = yield Request("multiply", Asked(problem, 1.0, direction))
+        product = yield Request("multiply", Asked(problem, 1.0, scale_intercepts(direction, ridge)))
+        product = scale_intercepts(product, ridge)
         step = np.float32(size / dot(direction, product))
         solution += step * direction
-        residual -= step * product
+        residual = residual - step * product
         before, size = size, dot(residual, residual)
         if size <= enough:
             break
         direction = residual + np.float32(size / before) * direction
-    return solution
+    return scale_intercepts(solution, ridge)
 
 
 def solve_in_dual(problem: int, target: Floats, ridge: float) -> Step:

@@ -15,7 +15,7 @@ from frozenprobe.probe.scaling import Doubles, Floats
 Ints = npt.NDArray[np.int64]
 
 BIAS_RIDGE = 1e-2  # of the intercepts' mean curvature: not penalised, their Hessian is singular along (1, ..., 1)
-LEAST_RIDGE = 1e-6  # where every probability is 0 or 1 nothing is left but rounding
+LEAST_RIDGE = 1e-7  # of the rows' weight by class: where every image is certain nothing is left but rounding
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,11 @@ class Products(ABC, Generic[T]):
         """Each problem's sum of losses, and all their (a * (P - Y))^T X, stacked as the weights are."""
 
     @abstractmethod
-    def sum_curvatures(self, stacked: Floats, asked: Asked) -> Floats:
-        """Keep P = softmax(X W^T) of the mean views for `sum_bent`; sum_i a_i (diag(p_i) - p_i p_i^T), `(C, C)`."""
+    def sum_probabilities(self, stacked: Floats, asked: Asked) -> tuple[Doubles, Doubles]:
+        """Keep P = softmax(X W^T) of the mean views for `sum_bent`; sum_i a_i p_i, `(C,)`, and sum_i a_i p_i p_i^T.
+
+        In float64: the p (1 - p) of images that are nearly certain would drown in rounding.
+        """
 
     @abstractmethod
     def sum_bent(self, stacked: Floats, asked: Sequence[Asked]) -> Floats:
@@ -96,15 +99,17 @@ class Products(ABC, Generic[T]):
         for each, loss, slope in zip(asked, losses, self.split(sums, asked), strict=True):
             weights = each.at[:, :-1]
             slope[:, :-1] += weights
+            slope[:, -1] -= slope[:, -1].mean()  # shifting all intercepts changes nothing; rounding says otherwise
             answers.append((float(loss) + dot(weights, weights) / 2, slope))
         return answers
 
-    def bend(self, asked: Asked) -> tuple[Floats, float]:
+    def bend(self, asked: Asked) -> tuple[Doubles, float]:
         """Take the mean-view problem's Hessian here for what follows; the intercepts' part of it, and their ridge."""
-        curvature = self.sum_curvatures(self.stacked([asked]), asked)
-        mean = float(np.trace(curvature)) / len(curvature)
-        self.ridges[asked.problem] = max(BIAS_RIDGE * mean, LEAST_RIDGE)
-        return curvature, self.ridges[asked.problem]
+        first, second = self.sum_probabilities(self.stacked([asked]), asked)
+        curvature: Doubles = np.diag(first) - second
+        ridge = float(max(BIAS_RIDGE * np.trace(curvature), LEAST_RIDGE * first.sum()) / len(curvature))
+        self.ridges[asked.problem] = ridge
+        return curvature, ridge
 
     def multiply(self, asked: Sequence[Asked]) -> list[Floats]:
         """The mean-view problem's Hessian times each direction.

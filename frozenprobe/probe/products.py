@@ -127,7 +127,7 @@ class LogisticProducts(Products[Table]):
             sums[rows] += scores.T @ features
         return losses, sums
 
-    def sum_curvatures(self, stacked: Floats, asked: Asked) -> Floats:
+    def sum_probabilities(self, stacked: Floats, asked: Asked) -> tuple[Doubles, Doubles]:
         """See `Products`."""
         scores = self.mean.features @ stacked.T
         scores -= scores.max(axis=1, keepdims=True)
@@ -135,9 +135,10 @@ class LogisticProducts(Products[Table]):
         scores /= scores.sum(axis=1, keepdims=True)
         weight = np.float32(asked.c) * self.mean.weights[asked.problem][:, None]
         self.curvature[asked.problem] = Curvature(scores, weight)
-        weighted = scores * weight
-        curvature: Floats = np.diag(weighted.sum(axis=0)) - weighted.T @ scores
-        return curvature
+        exact = scores.astype(np.float64)
+        exact /= exact.sum(axis=1, keepdims=True)
+        weighted = exact * weight
+        return weighted.sum(axis=0), weighted.T @ exact
 
     def sum_bent(self, stacked: Floats, asked: Sequence[Asked]) -> Floats:
         """See `Products`."""

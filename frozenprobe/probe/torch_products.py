@@ -35,7 +35,7 @@ class TorchTable:
 
 @dataclass
 class TorchProducts(Products[TorchTable]):
-    """Sums over rows in float32 on a device; losses are summed in float64, on the CPU: MPS has none.
+    """Sums over rows in float32 on a device; losses are summed in float64, on the CPU.
 
     Products are cheap there, so rows without weight are multiplied, too, and `dual` stays False: what counts is
     how many numbers come and go, and these are fewer in `multiply`.
@@ -66,14 +66,16 @@ class TorchProducts(Products[TorchTable]):
         totals: Doubles = fetch(losses).sum(axis=1, dtype=np.float64)
         return totals, sums
 
-    def sum_curvatures(self, stacked: Floats, asked: Asked) -> Floats:
+    def sum_probabilities(self, stacked: Floats, asked: Asked) -> tuple[Doubles, Doubles]:
         """See `Products`."""
         with full_precision(self.device):
             probabilities = torch.softmax(self.mean.features @ put(stacked, self.device).T, dim=1)
             weight = asked.c * self.mean.weights[asked.problem][:, None]
             self.curvature[asked.problem] = (probabilities, weight)
-            weighted = probabilities * weight
-            return fetch(torch.diag(weighted.sum(dim=0)) - weighted.T @ probabilities)
+        exact = exactly(probabilities)
+        exact /= exact.sum(dim=1, keepdim=True)
+        weighted = exact * exactly(weight)
+        return weighted.sum(dim=0).cpu().numpy(), (weighted.T @ exact).cpu().numpy()
 
     def sum_bent(self, stacked: Floats, asked: Sequence[Asked]) -> Floats:
         """See `Products`."""
@@ -115,6 +117,11 @@ def to_residuals(table: TorchTable, block: slice, asked: Asked, scores: torch.Te
 def put(array: Floats | Ints, device: torch.device) -> torch.Tensor:
     """An array as a tensor there."""
     return torch.from_numpy(array).to(device)
+
+
+def exactly(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy in float64; on the CPU if the device is MPS, which has none."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
 def fetch(tensor: torch.Tensor) -> Floats:
