@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 class FrozenprobeError(Exception):
@@ -20,6 +21,10 @@ class FrozenprobeError(Exception):
     def __init__(self, wanted: str, *, found: str, where: str | Path, remedy: str) -> None:
         super().__init__(f"{wanted}\n  found:  {found}\n  where:  {where}\n  to do:  {remedy}")
         self.wanted, self.found, self.where, self.remedy = wanted, found, str(where), remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it travels between processes: by default an exception is made again from its message alone."""
+        return restored, (type(self), str(self)), vars(self)
 
 
 class ImageError(FrozenprobeError):
@@ -68,6 +73,13 @@ class MissingExtra(FrozenprobeError):
             where="this Python environment",
             remedy=f"pip install 'frozenprobe[{extra}]'   (in a clone of frozenprobe: pip install '.[{extra}]')",
         )
+
+
+def restored(kind: type[FrozenprobeError], message: str) -> FrozenprobeError:
+    """An error of this kind with this message; its attributes are set by whoever asks."""
+    error = kind.__new__(kind)
+    error.args = (message,)
+    return error
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, where: str) -> FrozenprobeError:

@@ -149,3 +149,14 @@ def test_many_images_of_few_features_are_solved_without_the_span() -> None:
     ((found,),) = solve_logistic(products, [[1.0]], tol=1e-7)
     best = objective(rows, make_weights(rows)[0], *reference(rows, make_weights(rows)[0], 1.0), 1.0)
     assert found.objective == pytest.approx(best, rel=1e-6)
+
+
+def test_float64_takes_over_where_rounding_keeps_a_problem_from_its_tolerance() -> None:
+    rows = make_rows(classes=5, images=12, views=3, dim=40)
+    weight = np.full(len(rows.labels), 1 / 3)
+    products = LogisticProducts.of(rows, [weight])
+    ((found,),) = solve_logistic(products, [[3e4]], tol=1e-6)
+    assert found.converged
+    assert "exact" in vars(products)  # made when it is first needed
+    best = objective(rows, weight, *reference(rows, weight, 3e4), 3e4)
+    assert found.objective == pytest.approx(best, rel=3e-6)

@@ -42,7 +42,7 @@ def make_set(seed: int, counts: Ints | int = 15, classes: int = CLASSES) -> tupl
 
 def lda(rows: TrainingRows, features: Floats, temperature: float = 2.0) -> Doubles:
     """LDA's answers, softened: with so few images it is far too sure."""
-    answers = ShrinkageLdaHead().fit(rows, seed=0).probabilities(features)
+    answers = ShrinkageLdaHead(0.3).fit(rows, seed=0).probabilities(features)
     return softmax(np.log(np.maximum(answers, 1e-15)) / temperature)
 
 

@@ -159,7 +159,7 @@ def answer_questions(options: ProbeOptions) -> ProbeOptions:
         raise FrozenprobeError("A seed from 0 on", found=str(options.seed), where="--seed", remedy="give 0 or more")
     name = options.head or head_for(options.settings)
     if name == AUTO:
-        return replace(options, head=AUTO)
+        return answer_for_auto(options)
     info = find_head(name)
     head = make_head(name, options.settings)
     return replace(
@@ -169,6 +169,26 @@ def answer_questions(options: ProbeOptions) -> ProbeOptions:
         scale=options.scale or info.scale,
         aggregate=options.aggregate or "rows",
     )
+
+
+def answer_for_auto(options: ProbeOptions) -> ProbeOptions:
+    """Nothing but the name: `auto` answers the rest inside the folds.
+
+    Raises:
+        FrozenprobeError: hyper-parameters of one head, or a budget below 0.
+    """
+    if options.settings:
+        raise FrozenprobeError(
+            "No hyper-parameters for the head auto, which chooses them",
+            found=", ".join(f"--{name.replace('_', '-')}" for name in options.settings),
+            where="--head auto",
+            remedy="leave --head out to get the head that they belong to, or leave them out",
+        )
+    if not options.budget >= 0:
+        raise FrozenprobeError(
+            "Seconds of work, from 0 on", found=str(options.budget), where="--budget", remedy="give 0 or more"
+        )
+    return replace(options, head=AUTO)
 
 
 def deal_folds(features: Features, labels: Ints, clusters: Ints, options: ProbeOptions) -> tuple[Ints, Ints]:

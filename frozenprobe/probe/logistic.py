@@ -11,7 +11,7 @@ gradients: 10 to 20 evaluations on all rows where plain L-BFGS needs hundreds. A
 the one before, moved by what the solution on mean views moved.
 
 A problem is a sequence of requests (evaluate here; multiply the Hessian by this); requests of one kind of all problems
-are answered by one matrix product.
+are answered by one matrix product. Products are float32, until rounding keeps a problem from its tolerance.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ CG_RESIDUAL = 1e-1  # squared, relative
 ARMIJO = 1e-4
 NOISE = 1e-6  # relative differences of F that float32 scores can bring about
 HALVINGS = 20
-STALLED = 200  # evaluations in which the gap was not even halved: rounding allows no more
+TRIES = 10  # evaluations in which the gap was not even halved, until float64 takes over
+STALLED = 100  # and until it is given up
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Request:
-    """What a problem wants to know: `full` and `mean` evaluate, the other kinds are of the mean-view Hessian."""
+    """What a problem wants to know: `full`, `exact` and `mean` evaluate, the others are of the mean-view Hessian."""
 
     kind: str
     asked: Asked
@@ -161,18 +162,22 @@ def descend(start: Asked, limits: Limits, invert: Callable[[int, Floats, float],
     problem, c, point = start.problem, start.c, start.at
     objective, gradient = yield Request("full", Asked(problem, c, point))
     evaluations, first = 1, 1.0
-    best, since = float("inf"), 0
+    best, since, kind = float("inf"), 0, "full"
     while True:
         curvature, ridge = yield Request("bend", Asked(problem, c, point))
         gap = yield from bound_gap(problem, gradient, curvature)
         converged = gap <= limits.tol * objective
         if gap < best / 2:
             best, since = gap, evaluations
+        elif kind == "full" and evaluations - since >= TRIES:  # rounding is as large as what is left to gain
+            kind, memory, since = "exact", Memory(PAIRS), evaluations
+            objective, gradient = yield Request(kind, Asked(problem, c, point))
+            continue
         if converged or evaluations >= limits.max_evaluations or evaluations - since >= STALLED:
             break
         outer = memory.outer(gradient)
         direction = memory.inner(outer, (yield from invert(problem, outer.vector, ridge)))
-        moved = yield from search("full", Asked(problem, c, point), objective, gradient, -direction, first)
+        moved = yield from search(kind, Asked(problem, c, point), objective, gradient, -direction, first)
         if moved is None:
             break
         evaluations += moved.evaluations

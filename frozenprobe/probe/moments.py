@@ -13,6 +13,7 @@ from frozenprobe.probe.options import SCALES
 from frozenprobe.probe.scaling import Doubles, Floats, Scaling
 
 BLOCK = 4096  # rows multiplied in float32 at once
+SPREAD = 500  # rows that tell where most of them are
 NOTHING = 1e-9  # a weight or a variance that subtraction left over: so much smaller than what it was taken from
 
 
@@ -24,7 +25,7 @@ class Moments:
         weight: `(C,)` sum of w, by class.
         sums: `(C, D)` sum of w (x - origin), by class.
         second: `(D, D)` sum of w (x - origin) (x - origin)^T over all rows.
-        origin: `(D,)`, near the rows, where rounding is small; no result depends on it.
+        origin: `(D,)`, near the rows, where rounding is small; no result depends on it otherwise.
     """
 
     weight: Doubles
@@ -157,7 +158,11 @@ class Moments:
 
 
 def starting_point(features: Floats) -> Doubles:
-    """`(D,)` an origin for these rows: the mean of the first block; in float64, so that a constant stays itself."""
+    """`(D,)` an origin for these rows: the median of some of them, spread evenly.
+
+    Not the mean: a few huge rows would move it away from all others, whose moments would then drown in rounding; and
+    such rows may be ones that the moments are to do without. A constant stays itself.
+    """
     if not len(features):
         return np.zeros(features.shape[1])
-    return np.asarray(features[:BLOCK].mean(axis=0, dtype=np.float64))
+    return np.asarray(np.median(features[:: 1 + len(features) // SPREAD], axis=0), dtype=np.float64)

@@ -24,6 +24,7 @@ from frozenprobe.probe.stacking import blend, fit_stack
 from frozenprobe.probe.training import LEAST, FittedProbe, Trainer
 
 SMALL = 0.02  # a member with less of a blend is left out of it
+KNOWING = 0.999  # of the log-loss of answering all classes alike
 
 
 @dataclass(frozen=True)
@@ -243,27 +244,33 @@ def logits_of(probabilities: Doubles) -> Floats:
 def choose(candidates: Sequence[Candidate], logits: Sequence[Floats], labels: Ints) -> list[Member]:
     """The blend with the lowest log-loss on these answers: the best of each family, weighted; at least one member.
 
+    Members with next to no share, and heads that know no more than a guess, are left out.
+
     Args:
         candidates: what answered.
         logits: for each `(n, C)`.
         labels: `(n,)`.
     """
-    if not len(labels):
-        return [Member(0, 1.0, 1.0)]
+    if not len(labels):  # nothing tells them apart: the middle of the first family
+        first = [number for number, each in enumerate(candidates) if each.family == candidates[0].family]
+        return [Member(first[len(first) // 2], 1.0, 1.0)]
     losses = [log_loss(calibrated(each, labels), labels) for each in logits]
     best: dict[object, int] = {}
     for number, candidate in enumerate(candidates):
         known = best.setdefault(candidate.family, number)
         if losses[number] < losses[known]:
             best[candidate.family] = number
-    kept = sorted(best.values(), key=lambda number: losses[number])
+    ranked = sorted(best.values(), key=lambda number: losses[number])
+    # what knows no more than a guess could stay in a blend, at a temperature that makes it say nothing
+    kept = [number for number in ranked if losses[number] < KNOWING * np.log(logits[number].shape[1])] or ranked[:1]
     while True:
         weights = fit_stack(np.stack([logits[number] for number in kept]), labels)
         shares = weights * [fit_temperature(logits[number], labels, unknown=1.0) for number in kept]
         shares /= shares.sum()
-        if (shares >= SMALL).all():
+        enough = shares >= min(SMALL, shares.max())
+        if enough.all():
             return [Member(*each) for each in zip(kept, weights.tolist(), shares.tolist(), strict=True)]
-        kept = [number for number, share in zip(kept, shares, strict=True) if share >= SMALL]
+        kept = [number for number, stays in zip(kept, enough, strict=True) if stays]
 
 
 def calibrated(logits: Floats, labels: Ints) -> Doubles:

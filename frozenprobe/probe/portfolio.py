@@ -89,49 +89,54 @@ def make_portfolio(
         scale: only this scaling; None: those of `GROUPS`.
         aggregate: only this way to treat views; None: those of `GROUPS`.
     """
-    kept: list[Candidate] = []
-    skipped: list[str] = []
+    families: dict[object, list[Candidate]] = {}
+    skipped: dict[str, float] = {}
     spent = 0.0
-    for group in narrowed(scale, aggregate):
+    for group in GROUPS:
         for number, source in enumerate(sources):
-            if group.aggregate != "rows" and aggregate is None and source.train.shape[1] == 1:
-                continue  # with one view all ways are the same
-            inputs = source.train.shape
-            views = 1 if group.aggregate in ("mean", "clean") else inputs[1]
-            cost = work(group, (inputs[0], views, inputs[2]), classes, fits=fits) / RATE
-            trial: dict[str, Setting] = {"tol": TRIAL_TOL} if group.head == "logreg" else {}
-            members = [
-                Candidate(group.head, group.scale, group.aggregate, dict(one), number, trial) for one in group.grid
-            ]
-            if spent + cost > seconds and kept:
-                skipped.append(f"{members[0].says(sources)} (about {cost:.0f} s)")
+            images, views, dim = source.train.shape
+            how = aggregate or ("rows" if views == 1 else group.aggregate)  # with one view all ways are the same
+            asked = replace(group, scale=scale or group.scale, aggregate=how)
+            candidates = candidates_of(asked, number)
+            known = families.get(candidates[0].family, [])
+            new = [candidate for candidate in candidates if candidate not in known]
+            if not new:
+                continue
+            rows = (images, 1 if how in ("mean", "clean") else views, dim)
+            cost = work(group.head, len(new), rows, classes=classes, fits=fits) / RATE
+            if spent + cost > seconds and families:
+                skipped[("more of " if known else "") + candidates[0].family_says(sources)] = cost
                 continue
             spent += cost
-            kept += members
-    return Portfolio(kept, skipped)
+            families[candidates[0].family] = known + new
+    return Portfolio(
+        [candidate for members in families.values() for candidate in members],
+        [f"{name} (about {cost:.1f} s)" for name, cost in skipped.items()],
+    )
 
 
-def narrowed(scale: str | None, aggregate: str | None) -> list[Group]:
-    """The groups, with what was pinned in place of their own."""
-    pinned = [replace(group, scale=scale or group.scale, aggregate=aggregate or group.aggregate) for group in GROUPS]
-    return [group for number, group in enumerate(pinned) if group not in pinned[:number]]
+def candidates_of(group: Group, source: int) -> list[Candidate]:
+    """The members of a group on one source."""
+    trial: dict[str, Setting] = {"tol": TRIAL_TOL} if group.head == "logreg" else {}
+    return [Candidate(group.head, group.scale, group.aggregate, dict(one), source, trial) for one in group.grid]
 
 
-def work(group: Group, shape: tuple[int, int, int], classes: int, *, fits: int) -> float:
-    """Floating-point operations of all fits of a group, roughly.
+def work(head: str, values: int, shape: tuple[int, int, int], *, classes: int, fits: int) -> float:
+    """Floating-point operations of all fits of some candidates of a family, roughly.
 
     Args:
-        group: of candidates.
+        head: a name of `HEADS`.
+        values: how many candidates.
         shape: images, views that make rows, and dimension.
         classes: C.
         fits: how often each candidate is fitted.
     """
     images, views, dim = shape
-    rows, values = images * views, len(group.grid)
-    if group.head in ("lda", "ridge"):  # the moments once; then a decomposition a fit
+    rows = images * views
+    if head in ("lda", "ridge"):  # the moments once; then a decomposition a fit
         return 2.0 * rows * dim**2 + fits * (6.0 * dim**3 + values * 4.0 * dim**2 * classes)
-    if group.head == "logreg":  # evaluations on all rows, and products on mean views
+    if head == "logreg":  # evaluations on all rows, and products on mean views
         return fits * values * 4.0 * dim * classes * (4.0 * rows + 12.0 * images)
-    if group.head == "kernel":
+    if head == "kernel":
         return fits * (12.0 * images**3 + 4.0 * images**2 * dim)
     return fits * values * 4.0 * rows * images * dim / 5

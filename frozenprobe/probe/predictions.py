@@ -29,7 +29,7 @@ class OutOfFold:
         folds: `(N,)`.
         clusters: `(N,)` images that belong together.
         scored: `(N,)` bool.
-        oof: `(N, C)` out-of-fold probabilities, the mean over repeats.
+        oof: `(N, C)` out-of-fold probabilities; of the first repeat where there are several.
         repeat_answers: `(R, N)` most probable class in each repeat; R is 1 where the run has no repeats.
         repeat_folds: `(R, N)` folds of each repeat.
     """

@@ -75,7 +75,10 @@ class Products(ABC, Generic[T]):
 
     @abstractmethod
     def sum_residuals(self, table: T, stacked: Floats, asked: Sequence[Asked]) -> tuple[Doubles, Floats]:
-        """Each problem's sum of losses, and all their (a * (P - Y))^T X, stacked as the weights are."""
+        """Each problem's sum of losses, and all their (a * (P - Y))^T X, stacked as the weights are.
+
+        In the precision of the table.
+        """
 
     @abstractmethod
     def sum_probabilities(self, stacked: Floats, asked: Asked) -> tuple[Doubles, Doubles]:
@@ -88,6 +91,11 @@ class Products(ABC, Generic[T]):
     def sum_bent(self, stacked: Floats, asked: Sequence[Asked]) -> Floats:
         """Of the mean views (a * (P * S - P (P . S)))^T X with S = X V^T, stacked as the directions V are."""
 
+    @property
+    @abstractmethod
+    def exact(self) -> T:
+        """All rows in float64, for problems that rounding keeps from their tolerance."""
+
     def evaluate(self, table: T, asked: Sequence[Asked]) -> list[tuple[float, Floats]]:
         """F and its gradient, `(C, D + 1)`, of each on these rows.
 
@@ -96,7 +104,7 @@ class Products(ABC, Generic[T]):
         """
         losses, sums = self.sum_residuals(table, self.stacked(asked), asked)
         answers = []
-        for each, loss, slope in zip(asked, losses, self.split(sums, asked), strict=True):
+        for each, loss, slope in zip(asked, losses, self.split(sums.astype(np.float32), asked), strict=True):
             weights = each.at[:, :-1]
             slope[:, :-1] += weights
             slope[:, -1] -= slope[:, -1].mean()  # shifting all intercepts changes nothing; rounding says otherwise
@@ -130,6 +138,7 @@ class Products(ABC, Generic[T]):
             "multiply": self.multiply,
             "mean": lambda asked: self.evaluate(self.mean, asked),
             "full": lambda asked: self.evaluate(self.full, asked),
+            "exact": lambda asked: self.evaluate(self.exact, asked),
         }
 
     @property

@@ -46,6 +46,10 @@ class Table:
     segments: list[Segment]
     order: Ints
 
+    def exact(self) -> Table:
+        """The same rows in float64."""
+        return replace(self, features=self.features.astype(np.float64))
+
     @staticmethod
     def of(features: Floats, labels: Ints, weights: Sequence[Doubles], classes: Sequence[Ints]) -> Table:
         """Lay out rows for problems that have these weights and classes."""
@@ -113,6 +117,7 @@ class LogisticProducts(Products[Table]):
 
     def sum_residuals(self, table: Table, stacked: Floats, asked: Sequence[Asked]) -> tuple[Doubles, Floats]:
         """See `Products`; rows are not multiplied for problems in which they have no weight."""
+        stacked = stacked.astype(table.features.dtype, copy=False)
         losses, sums = np.zeros(len(asked)), np.zeros_like(stacked)
         parts = spans(asked)
         for segment in table.segments:
@@ -165,6 +170,11 @@ class LogisticProducts(Products[Table]):
         """Whether M M^T costs less than M and M^T."""
         count, dim = self.mean.features.shape
         return bool(count <= DUAL * dim)
+
+    @functools.cached_property
+    def exact(self) -> Table:
+        """See `Products`."""
+        return self.full.exact()
 
     @functools.cached_property
     def gram(self) -> Floats:

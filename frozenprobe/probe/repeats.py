@@ -14,7 +14,9 @@ from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.probe.crossval import ProbeResult, cross_validate
 from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.task import Progress
+from frozenprobe.probe.task import Progress, combined
+
+PATIENCE = 10  # seconds that a scheduler has to answer
 
 
 def repeat_probe(
@@ -98,7 +100,7 @@ def dask_cluster(scheduler: str) -> Iterator[None]:
     from joblib import parallel_config
 
     try:
-        client = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
+        client = Client(scheduler, timeout=PATIENCE)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise FrozenprobeError(
             "A dask scheduler",
@@ -124,7 +126,7 @@ def staged(progress: Progress | None, repeat: int, repeats: int) -> Progress | N
 
 
 def join(results: Sequence[ProbeResult]) -> ProbeResult:
-    """The first result, with the answers and scores of all: test answers are averaged over the repeats."""
+    """The first result, with the scores of all, and their test answers averaged."""
     first = results[0]
     if len(results) == 1:
         return first
@@ -133,6 +135,8 @@ def join(results: Sequence[ProbeResult]) -> ProbeResult:
         first,
         test=np.mean([result.test for result in results], axis=0),
         fold_scores=tuple(scores),
+        refit=combined([result.refit for result in results]),
+        optimistic=None if first.optimistic is None else float(np.mean([result.optimistic for result in results])),
         notes=tuple(dict.fromkeys(note for result in results for note in result.notes)),
         repeats=tuple(results),
     )

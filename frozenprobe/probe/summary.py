@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,6 +16,8 @@ from frozenprobe.probe.calibration import expected_calibration_error
 from frozenprobe.probe.crossval import Answered, ProbeResult
 from frozenprobe.probe.heads import Convergence, Ints
 from frozenprobe.probe.options import AUTO
+
+WIDTH = 118  # of a line
 
 
 def summarise(result: ProbeResult, *, public_share: float | None = None) -> dict[str, Any]:
@@ -124,6 +127,7 @@ def title(result: ProbeResult, files: Sequence[Features], *, chosen: bool) -> st
 def render(summary: dict[str, Any], *, per_class: bool = False) -> str:
     """The tables a person reads."""
     lines = [*render_choice(summary), *render_folds(summary["folds"]), "", *render_scores(summary)]
+    repeats = 1 if summary["repeats"] is None else len(summary["repeats"]["accuracies"])
     if summary["optimistic_accuracy"] is not None:
         lines += [
             f"best epoch of each fold, the report's protocol: {summary['optimistic_accuracy']:.1%} "
@@ -131,13 +135,14 @@ def render(summary: dict[str, Any], *, per_class: bool = False) -> str:
         ]
     if summary["confused"]:
         width = max(len(f"{a} / {b}") for a, b, _ in summary["confused"])
-        lines += ["", "most confused"]
+        lines += ["", "most confused" + (f", counted over all {repeats} repeats" if repeats > 1 else "")]
         lines += [f"  {f'{a} / {b}':<{width}}  {count} images" for a, b, count in summary["confused"]]
     if per_class:
         lines += ["", *render_classes(summary["per_class"])]
     if summary["converged"] is False:
         lines += ["", "NOT CONVERGED: the numbers are not those of this head's optimum; raise --max-iter or --tol"]
-    lines += [f"note: {note}" for note in summary["notes"]]
+    for note in summary["notes"]:
+        lines += wrapped(f"note: {note}")
     return "\n".join(lines)
 
 
@@ -150,29 +155,31 @@ def render_choice(summary: dict[str, Any]) -> list[str]:
         known = best.setdefault(candidate["family"], candidate)
         if candidate["share"] > known["share"]:
             best[candidate["family"]] = candidate
-    lines = [f"{len(summary['candidates'])} candidates; of each family the best, scored out of fold and calibrated"]
+    where = "" if summary["repeats"] is None else " in the first repeat"
+    lines = [
+        f"{len(summary['candidates'])} candidates; of each family the best, scored out of fold{where} and calibrated"
+    ]
     lines += ["log-loss  accuracy  share  candidate"]
     for candidate in best.values():
         share = f"{candidate['share']:.0%}" if candidate["share"] else "-"
         lines.append(f"{candidate['log_loss']:>8.3f}  {candidate['accuracy']:>8.1%}  {share:>5}  {candidate['says']}")
     if summary["skipped"]:
-        lines.append(f"skipped, beyond --budget: {'; '.join(summary['skipped'])}")
+        lines += wrapped(f"skipped, beyond --budget: {'; '.join(summary['skipped'])}")
     return [*lines, ""]
 
 
 def render_folds(folds: list[dict[str, Any]]) -> list[str]:
-    """A row a fold; of several repeats a row a repeat."""
+    """A row a fold and the time that all took; of several repeats a row a repeat."""
     last = "chosen inside its training part" if folds[0]["says"] else "convergence"
     if folds[-1]["repeat"]:
         return render_repeats(folds)
-    lines = [f"fold  images  accuracy  log-loss  macro-F1  seconds  {last}"]
+    lines = [f"fold  images  accuracy  log-loss  macro-F1  {last}"]
     for fold in folds:
         how = fold["says"] or render_convergence(Convergence(**fold["convergence"]))
-        lines.append(
-            f"{fold['fold'] + 1:>4}  {fold['images']:>6}  {fold['accuracy']:>8.1%}  {fold['log_loss']:>8.3f}"
-            f"  {fold['macro_f1']:>8.3f}  {fold['seconds']:>7.1f}  {how}"
-        )
-    return lines
+        numbers = (f"{fold['accuracy']:.1%}", f"{fold['log_loss']:.3f}", f"{fold['macro_f1']:.3f}")
+        cells = "".join(f"  {number if fold['images'] else '-':>8}" for number in numbers)
+        lines.append(f"{fold['fold'] + 1:>4}  {fold['images']:>6}{cells}  {how}")
+    return [*lines, f"all in {sum(fold['seconds'] for fold in folds):.1f} s"]
 
 
 def render_repeats(folds: list[dict[str, Any]]) -> list[str]:
@@ -209,10 +216,18 @@ def render_scores(summary: dict[str, Any]) -> list[str]:
         told = {"test_images": public["test_images"], "share": public["share"]}
         lines.append(intervals.render_public((public["low"], public["high"]), **told))
     if summary["repeats"] is not None:
-        lines.append(f"over the repeats      {summary['repeats']['note']}")
+        lines += wrapped(f"over the repeats      {summary['repeats']['note']}", indent=22)
     if summary["chosen"]:
-        lines += ["", f"final: {summary['chosen']}"]
+        several = "" if summary["repeats"] is None else " (of the first repeat; test images get the mean of all)"
+        gap = summary["refit"]["gap"]
+        certified = "" if gap is None else f"; within {gap:.1e} of the optimum"
+        lines += ["", *wrapped(f"final{several}: {summary['chosen']}{certified}", indent=7)]
     return lines
+
+
+def wrapped(text: str, *, indent: int = 6) -> list[str]:
+    """Lines of at most `WIDTH` characters, all but the first indented."""
+    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 
 
 def render_convergence(convergence: Convergence) -> str:

@@ -30,7 +30,7 @@ from frozenprobe.probe.options import AUTO, ProbeOptions
 from frozenprobe.probe.portfolio import make_portfolio
 from frozenprobe.probe.scaling import Doubles, Floats
 from frozenprobe.probe.training import FittedProbe, Trainer
-from frozenprobe.probe.transductive import refine
+from frozenprobe.probe.transductive import TransductiveAnswer, refine
 from frozenprobe.probe.tripwire import shuffled_accuracy
 
 INNER_FOLDS = 3  # of a training part that is dealt again
@@ -43,6 +43,7 @@ class FoldScore:
     """One fold's numbers on its scored images.
 
     Attributes:
+        seconds: an equal share of what all folds took: they are fitted together.
         says: what answered, where it was chosen inside the training folds.
         repeat: of the whole cross-validation.
     """
@@ -148,8 +149,9 @@ def spring(task: Task, progress: Progress) -> str:
 
     def predict(labels: Ints, training: Ints, held: Ints) -> Ints:
         if labels.tobytes() not in known:
+            again = replace(task, labels=labels, options=replace(task.options, tripwire=False))
             told = lambda stage, done, total: progress(f"shuffled labels: {stage}", done, total)  # noqa: E731
-            known[labels.tobytes()] = answer(replace(task, labels=labels), told).oof.argmax(axis=1)
+            known[labels.tobytes()] = run_task(again, told).oof.argmax(axis=1)
         return known[labels.tobytes()][held]
 
     found = shuffled_accuracy(predict, task.labels, task.clusters, task.folds, seed=task.options.seed)
@@ -167,25 +169,34 @@ def transduce(task: Task, outcome: Outcome) -> Outcome:
     """
     inputs = task.sources[-1]  # of several, all side by side
     oof, test = outcome.oof.copy(), outcome.test.copy()
+    unfinished = 0
     for fold in range(task.count):
-        held = np.flatnonzero(task.folds == fold)
-        oof[held], _ = refine_answers(task, np.flatnonzero(task.folds != fold), inputs.shown[held], outcome.oof[held])
+        held, training = np.flatnonzero(task.folds == fold), np.flatnonzero(task.folds != fold)
+        refined = refine_answers(task, training, inputs.shown[held], outcome.oof[held])
+        oof[held] = refined.probabilities
+        unfinished += not refined.converged
     says = "no test images"
     if task.usable.any():
         everything, asked = np.arange(len(task.labels)), inputs.asked[task.usable]
-        test[task.usable], says = refine_answers(task, everything, asked, outcome.test[task.usable])
+        refined = refine_answers(task, everything, asked, outcome.test[task.usable])
+        test[task.usable], says = refined.probabilities, refined.says
     labels = task.labels[task.scored]
     without, with_it = (metrics.accuracy(each[task.scored], labels) for each in (outcome.oof, oof))
     rows = [
         score_fold(task, row.fold, oof, seconds=row.seconds, convergence=row.convergence, says=row.says)
         for row in outcome.fold_scores
     ]
-    note = f"TRANSDUCTIVE: out-of-fold accuracy {with_it:.1%}, without it {without:.1%}; test images: {says}"
+    note = (
+        "TRANSDUCTIVE: images were answered with the help of the unlabelled features of the others answered with them; "
+        f"accuracy {with_it:.1%} out of fold, each fold taken as the unlabelled set, and {without:.1%} without it"
+        + (f" (NOT converged in {unfinished} folds)" if unfinished else "")
+        + f"; test: {says}"
+    )
     return replace(outcome, oof=oof, test=test, fold_scores=tuple(rows), notes=(*outcome.notes, note))
 
 
-def refine_answers(task: Task, training: Ints, vectors: Floats, probabilities: Doubles) -> tuple[Doubles, str]:
-    """Refine the `(n, C)` answers to images with `(n, t, D)` features, and what was done in words."""
+def refine_answers(task: Task, training: Ints, vectors: Floats, probabilities: Doubles) -> TransductiveAnswer:
+    """Refine the `(n, C)` answers to images with `(n, t, D)` features."""
     trainer = Trainer(make_head("lda", {}), task.sources[-1].train, task.labels, seed=task.options.seed)
     rows, scaling = trainer.rows_of(training), trainer.scaling_of(training)
     classes = np.unique(task.labels[training])
@@ -193,7 +204,7 @@ def refine_answers(task: Task, training: Ints, vectors: Floats, probabilities: D
     refined = refine(probabilities[:, classes], scaling.apply(vectors).mean(axis=1), scaled)
     result = np.zeros_like(probabilities)
     result[:, classes] = refined.probabilities
-    return result, refined.says
+    return replace(refined, probabilities=result)
 
 
 def answer(task: Task, progress: Progress) -> Outcome:
@@ -348,8 +359,12 @@ def combined(states: Sequence[Convergence]) -> Convergence:
     if len(states) == 1:
         return states[0]
     told = [state.converged for state in states if state.converged is not None]
-    gaps = [state.gap for state in states if state.gap is not None]
-    return Convergence(converged=all(told) if told else None, gap=max(gaps, default=None))
+    gaps, distances = (
+        [value for state in states if (value := getattr(state, name)) is not None] for name in ("gap", "distance")
+    )
+    return Convergence(
+        converged=all(told) if told else None, gap=max(gaps, default=None), distance=max(distances, default=None)
+    )
 
 
 def say_blend(members: Sequence[Member], candidates: Sequence[Candidate], sources: Sequence[Inputs]) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from frozenprobe.devices import full_precision
@@ -26,6 +29,11 @@ class TorchTable:
     labels: list[torch.Tensor]
     weights: list[torch.Tensor]
 
+    def exact(self) -> TorchTable:
+        """The same rows in float64."""
+        features, weights = exactly(self.features), [exactly(each) for each in self.weights]
+        return TorchTable(features, [each.to(features.device) for each in self.labels], weights)
+
     @staticmethod
     def of(table: Table, device: torch.device) -> TorchTable:
         """Copy a table to a device."""
@@ -41,11 +49,9 @@ class TorchProducts(Products[TorchTable]):
     how many numbers come and go, and these are fewer in `multiply`.
 
     Attributes:
-        device: where the tables are.
         curvature: for each problem the probabilities on mean views at the point last given to `bend`, and the weights.
     """
 
-    device: torch.device
     curvature: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     @staticmethod
@@ -53,11 +59,16 @@ class TorchProducts(Products[TorchTable]):
         """Lay out the rows for problems of these row weights, and copy them to the device."""
         here = LogisticProducts.of(rows, weights)
         full, mean = TorchTable.of(here.full, device), TorchTable.of(here.mean, device)
-        return TorchProducts(here.classes, here.centres, full, mean, device)
+        return TorchProducts(here.classes, here.centres, full, mean)
+
+    @functools.cached_property
+    def exact(self) -> TorchTable:
+        """See `Products`."""
+        return self.full.exact()
 
     def sum_residuals(self, table: TorchTable, stacked: Floats, asked: Sequence[Asked]) -> tuple[Doubles, Floats]:
         """See `Products`."""
-        losses = torch.zeros((len(asked), len(table.features)), device=self.device)
+        losses = table.features.new_zeros((len(asked), len(table.features)))
 
         def subtract(block: slice, number: int, scores: torch.Tensor) -> None:
             losses[number, block] = to_residuals(table, block, asked[number], scores)
@@ -68,14 +79,14 @@ class TorchProducts(Products[TorchTable]):
 
     def sum_probabilities(self, stacked: Floats, asked: Asked) -> tuple[Doubles, Doubles]:
         """See `Products`."""
-        with full_precision(self.device):
-            probabilities = torch.softmax(self.mean.features @ put(stacked, self.device).T, dim=1)
+        with full_precision(self.mean.features.device):
+            probabilities = torch.softmax(self.mean.features @ put(stacked, self.mean.features).T, dim=1)
             weight = asked.c * self.mean.weights[asked.problem][:, None]
             self.curvature[asked.problem] = (probabilities, weight)
         exact = exactly(probabilities)
         exact /= exact.sum(dim=1, keepdim=True)
         weighted = exact * exactly(weight)
-        return weighted.sum(dim=0).cpu().numpy(), (weighted.T @ exact).cpu().numpy()
+        return fetch(weighted.sum(dim=0)), fetch(weighted.T @ exact)
 
     def sum_bent(self, stacked: Floats, asked: Sequence[Asked]) -> Floats:
         """See `Products`."""
@@ -91,8 +102,8 @@ class TorchProducts(Products[TorchTable]):
     def sweep(self, features: torch.Tensor, stacked: Floats, asked: Sequence[Asked], change: Change) -> Floats:
         """S = X W^T in blocks of rows, each problem's columns changed in place -> S^T X, `(C of all, D + 1)`."""
         columns = [len(each.at) for each in asked]
-        with full_precision(self.device):
-            weights = put(stacked, self.device)
+        with full_precision(features.device):
+            weights = put(stacked, features)
             sums = torch.zeros_like(weights)
             for block in slices(len(features), max(1, SCORES // sum(columns))):
                 scores = features[block] @ weights.T
@@ -114,9 +125,9 @@ def to_residuals(table: TorchTable, block: slice, asked: Asked, scores: torch.Te
     return (weight * (total.log() - own))[:, 0]
 
 
-def put(array: Floats | Ints, device: torch.device) -> torch.Tensor:
-    """An array as a tensor there."""
-    return torch.from_numpy(array).to(device)
+def put(array: Floats | Ints, like: torch.Tensor | torch.device) -> torch.Tensor:
+    """An array as a tensor on a device, or on that of another tensor and in its precision."""
+    return torch.from_numpy(array).to(like)
 
 
 def exactly(tensor: torch.Tensor) -> torch.Tensor:
@@ -124,7 +135,7 @@ def exactly(tensor: torch.Tensor) -> torch.Tensor:
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
-def fetch(tensor: torch.Tensor) -> Floats:
-    """A float32 tensor as an array here."""
-    array: Floats = tensor.cpu().numpy()
+def fetch(tensor: torch.Tensor) -> npt.NDArray[Any]:
+    """A tensor as an array here."""
+    array: npt.NDArray[Any] = tensor.cpu().numpy()
     return array

@@ -22,7 +22,7 @@ MOMENT_HEADS: tuple[tuple[type, str, MomentFit], ...] = (
     (ShrinkageLdaHead, "shrinkage", lda.fit_moments),
     (RidgeHead, "alpha", ridge.fit_moments),
 )
-LEAST = 1e-30  # probabilities are raised to this before the logarithm
+LEAST = 1e-300  # probabilities are raised to this before the logarithm
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def refine(
         settings: see there.
     """
     if not len(probabilities):
-        return TransductiveAnswer(probabilities, True, 0, (), "transductive: no unlabelled image")
+        return TransductiveAnswer(probabilities, True, 0, (), "no unlabelled image")
     problem = make_problem(probabilities, features, rows, settings)
     answer = gaussian_em(problem, settings)
     moved = ""
@@ -116,7 +116,7 @@ def refine(
     changed = int((answer.probabilities.argmax(axis=1) != probabilities.argmax(axis=1)).sum())
     end = "" if answer.converged else ", NOT converged"
     says = (
-        f"transductive: the features of {len(probabilities)} unlabelled images were used to answer them; "
+        f"of {len(probabilities)} unlabelled images "
         f"{changed} answers changed ({answer.iterations} iterations{end}){moved}"
     )
     return replace(answer, says=says)

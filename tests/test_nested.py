@@ -1,0 +1,304 @@
+"""Nested choice: every answer that a choice is made on comes from a fit without that image and without the fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from frozenprobe.probe.calibration import apply_temperature, fit_temperature
+from frozenprobe.probe.heads import Convergence, Ints, make_head
+from frozenprobe.probe.inputs import Inputs
+from frozenprobe.probe.metrics import log_loss
+from frozenprobe.probe.nested import (
+    SMALL,
+    Candidate,
+    Member,
+    Plan,
+    answer_all,
+    answer_blend,
+    ask,
+    choose,
+    flat,
+    logits_of,
+)
+from frozenprobe.probe.options import ProbeOptions
+from frozenprobe.probe.scaling import Floats
+from frozenprobe.probe.training import Trainer
+
+COUNT, CLASSES = 36, 3
+
+
+def labels_and_folds(folds: int) -> tuple[Ints, Ints]:
+    rng = np.random.default_rng(folds)
+    return np.arange(COUNT) % CLASSES, rng.permutation(np.arange(COUNT) % folds)
+
+
+def deal_in_three(images: Ints) -> Ints:
+    return np.arange(len(images)) // 2 % 3
+
+
+def make_plan(folds: int, deal: Callable[[Ints], Ints] = deal_in_three) -> tuple[Plan, Ints, Ints]:
+    labels, fold = labels_and_folds(folds)
+    return Plan.of(fold, labels, deal), labels, fold
+
+
+# The plan
+
+
+@pytest.mark.parametrize("folds", [2, 3, 4, 5, 7])
+def test_the_first_fits_go_without_one_fold_and_answer_it(folds: int) -> None:
+    plan, _, fold = make_plan(folds)
+    for k in range(folds):
+        np.testing.assert_array_equal(plan.subsets[k], np.flatnonzero(fold != k))
+        (asking,) = plan.askings[k]
+        assert asking.fold is None
+        np.testing.assert_array_equal(asking.images, np.flatnonzero(fold == k))
+
+
+@pytest.mark.parametrize("folds", [4, 5, 7])
+def test_from_four_folds_on_each_is_chosen_for_on_its_two_neighbours(folds: int) -> None:
+    plan, _, fold = make_plan(folds)
+    assert len(plan.subsets) == 2 * folds  # a fit without a pair serves both of it
+    for k in range(folds):
+        neighbours = np.isin(fold, ((k - 1) % folds, (k + 1) % folds))
+        np.testing.assert_array_equal(plan.chosen_on[k], np.flatnonzero(neighbours))
+
+
+@pytest.mark.parametrize("folds", [2, 3])
+def test_of_fewer_folds_the_whole_training_part_is_dealt_again(folds: int) -> None:
+    dealt: list[list[int]] = []
+
+    def deal(images: Ints) -> Ints:
+        dealt.append(images.tolist())
+        return deal_in_three(images)
+
+    plan, _, fold = make_plan(folds, deal)
+    assert dealt == [np.flatnonzero(fold != k).tolist() for k in range(folds)]
+    assert len(plan.subsets) == folds + 3 * folds
+    for k in range(folds):
+        np.testing.assert_array_equal(plan.chosen_on[k], np.flatnonzero(fold != k))
+
+
+@dataclass(frozen=True)
+class FitOf:
+    """Stands for a fit: its answer to any image is the class that has its own number."""
+
+    number: int
+    total: int
+    head: Any = field(default_factory=lambda: type("Head", (), {"convergence": Convergence()})())
+
+    def predict(self, vectors: Floats) -> npt.NDArray[np.float64]:
+        return np.eye(self.total)[np.full(len(vectors), self.number)]
+
+
+@pytest.mark.parametrize("folds", [2, 3, 4, 5, 7])
+def test_every_answer_comes_from_a_fit_that_saw_neither_the_image_nor_the_fold_it_chooses_for(folds: int) -> None:
+    plan, labels, fold = make_plan(folds)
+    total = len(plan.subsets)
+    fits: list[Any] = [FitOf(number, total) for number in range(total)]
+    answers = ask(fits, np.zeros((COUNT, 1, 1), dtype=np.float32), plan, total)
+    by = answers.oof.argmax(axis=1)
+    for image in range(COUNT):
+        assert image not in plan.subsets[by[image]]
+        assert (fold[plan.subsets[by[image]]] != fold[image]).all()
+    for k in range(folds):
+        assert len(plan.chosen_on[k]) > 0
+        assert (fold[plan.chosen_on[k]] != k).all()
+        assert (np.diff(plan.chosen_on[k]) > 0).all()  # sorted, and each once
+        for image, own in zip(plan.chosen_on[k], answers.inner[k].argmax(axis=1), strict=True):
+            seen = plan.subsets[own]
+            assert image not in seen
+            assert not np.isin(np.flatnonzero(fold == k), seen).any()
+            assert labels[image] in labels[seen]
+
+
+def test_images_of_a_class_that_a_fit_has_not_seen_choose_nothing() -> None:
+    # class 2 lives in folds 0 and 1 alone: a fit without both cannot know it
+    folds = np.arange(24) % 4
+    labels = np.arange(24) // 4 % 2
+    labels[(folds < 2) & (np.arange(24) >= 16)] = 2
+    plan = Plan.of(folds, labels, deal_in_three)
+    for k, number in ((0, 1), (1, 0)):
+        neighbours = np.isin(folds, ((k - 1) % 4, (k + 1) % 4))
+        unknown = np.flatnonzero((folds == number) & (labels == 2))
+        assert len(unknown) > 0
+        assert not np.isin(unknown, plan.chosen_on[k]).any()
+        np.testing.assert_array_equal(plan.chosen_on[k], np.setdiff1d(np.flatnonzero(neighbours), unknown))
+
+
+def test_a_fit_that_would_see_one_class_is_not_made() -> None:
+    # without folds 0 and 1 only class 0 is left
+    folds = np.arange(20) % 4
+    labels = np.where(folds < 2, np.arange(20) // 4 % 2, 0)
+    plan = Plan.of(folds, labels, deal_in_three)
+    assert len(plan.subsets) == 4 + 3
+    for subset in plan.subsets:
+        assert len(np.unique(labels[subset])) == 2
+    np.testing.assert_array_equal(plan.chosen_on[0], np.flatnonzero(folds == 3))
+
+
+def test_a_plan_without_inner_parts_has_nothing_to_choose_on() -> None:
+    plan, _, _ = make_plan(2, lambda images: np.zeros(len(images), dtype=np.int64))
+    assert len(plan.subsets) == 2
+    assert [len(images) for images in plan.chosen_on] == [0, 0]
+
+
+# Answers
+
+
+def make_inputs(seed: int = 0) -> tuple[Inputs, Ints]:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(COUNT) % CLASSES
+    images = rng.normal(size=(CLASSES, 8))[labels] + rng.normal(size=(COUNT, 8))
+    train = (images[:, None] + 0.3 * rng.normal(size=(COUNT, 3, 8))).astype(np.float32)
+    return Inputs("", train, train[:, :2], train[:0, :2]), labels
+
+
+@pytest.mark.parametrize("folds", [3, 5])
+@pytest.mark.parametrize("aggregate", ["rows", "logit", "mean", "clean"])
+def test_answers_are_those_of_fits_made_one_by_one(folds: int, aggregate: str) -> None:
+    inputs, labels = make_inputs()
+    plan = Plan.of(labels_and_folds(folds)[1], labels, deal_in_three)
+    candidates = [
+        Candidate("lda", "global", aggregate, {"shrinkage": 0.3}),
+        Candidate("lda", "global", aggregate, {"shrinkage": 0.7}),
+        Candidate("cosine", "global", aggregate),
+    ]
+    told: list[tuple[int, int]] = []
+    found = answer_all(
+        candidates,
+        [inputs],
+        labels,
+        plan,
+        options=ProbeOptions(),
+        total=CLASSES,
+        progress=lambda *news: told.append(news),
+    )
+    assert told == [(2, 3), (3, 3)]  # family by family
+    seen = inputs.aggregated(aggregate)
+    for candidate, answers in zip(candidates, found, strict=True):
+        trainer = Trainer(
+            make_head(candidate.head, candidate.settings), seen.train, labels, geometric=aggregate == "logit"
+        )
+        for subset, askings in zip(plan.subsets, plan.askings, strict=True):
+            fitted = trainer.fit(subset)
+            for asking in askings:
+                alone = logits_of(fitted.predict(seen.shown[asking.images]))
+                if asking.fold is None:
+                    kept = answers.oof[asking.images]
+                else:
+                    kept = answers.inner[asking.fold][np.isin(plan.chosen_on[asking.fold], asking.images)]
+                np.testing.assert_allclose(kept, alone, rtol=1e-4, atol=2e-3)
+
+
+def test_trial_settings_are_those_of_the_fits_that_choose_but_not_of_the_last() -> None:
+    inputs, labels = make_inputs()
+    plan = Plan.of(labels_and_folds(4)[1], labels, deal_in_three)
+    candidate = Candidate("logreg", "global", "mean", {"c": 1.0}, 0, {"max_iter": 1})
+    (answers,) = answer_all([candidate], [inputs], labels, plan, options=ProbeOptions(), total=CLASSES)
+    assert all(state.iterations == 1 for state in answers.convergence)
+    assert candidate.final().trial == {}
+    assert candidate.final().settings == {"c": 1.0}
+
+
+def test_a_candidate_says_what_it_is() -> None:
+    inputs, _ = make_inputs()
+    sources = [inputs, Inputs("small.h5", inputs.train, inputs.shown, inputs.asked)]
+    assert Candidate("lda", "global", "rows", {"shrinkage": 0.3}).says(sources) == "lda, shrinkage = 0.3 (rows)"
+    other = Candidate("logreg", "standard", "mean", {"c": 1.0, "tol": None}, 1)
+    assert other.says(sources) == "logreg, c = 1.0 (mean, standard, small.h5)"
+    assert other.family_says(sources) == "logreg (mean, standard, small.h5)"
+
+
+# Choosing
+
+
+def answered(labels: Ints, strength: float, *, noise: float = 1.0, seed: int = 0) -> Floats:
+    """Logarithms of probabilities that know the labels by so much."""
+    rng = np.random.default_rng(seed)
+    logits = strength * np.eye(CLASSES)[labels] + noise * rng.normal(size=(len(labels), CLASSES))
+    return logits_of(apply_temperature(logits, 1.0))
+
+
+LABELS = np.random.default_rng(9).integers(CLASSES, size=300)
+
+
+def family(head: str, count: int) -> list[Candidate]:
+    return [Candidate(head, "global", "rows", {"value": number}) for number in range(count)]
+
+
+def test_of_each_family_the_candidate_with_the_lowest_calibrated_log_loss_is_a_member() -> None:
+    candidates = family("lda", 3) + family("ridge", 2)
+    logits = [
+        answered(LABELS, 1.0, seed=1),
+        10 * answered(LABELS, 2.0, seed=2),  # the best, once its temperature is right
+        answered(LABELS, 1.5, seed=3),
+        answered(LABELS, 1.8, seed=4),
+        answered(LABELS, 1.0, seed=5),
+    ]
+    members = choose(candidates, logits, LABELS)
+    assert [member.number for member in members] == [1, 3]
+    assert sum(member.share for member in members) == pytest.approx(1)
+    assert members[0].weight < members[1].weight  # ten times too sure
+    assert members[0].share > members[1].share
+
+
+def test_a_blend_is_better_than_its_members_on_the_answers_it_is_chosen_on() -> None:
+    candidates = family("lda", 1) + family("ridge", 1)
+    logits = [answered(LABELS, 1.5, seed=1), answered(LABELS, 1.5, seed=2)]
+    members = choose(candidates, logits, LABELS)
+    blended = log_loss(answer_blend(members, [logits[member.number] for member in members]), LABELS)
+    alone = [log_loss(apply_temperature(each, fit_temperature(each, LABELS)), LABELS) for each in logits]
+    assert blended < min(alone) - 0.05
+
+
+def test_a_member_of_a_small_share_is_left_out_and_the_others_take_its_place() -> None:
+    candidates = family("lda", 1) + family("ridge", 1) + family("knn", 1)
+    for seed in range(3, 7):  # noise that seems to know something, and noise that does not
+        noise = answered(LABELS, 0.0, seed=seed)
+        logits = [answered(LABELS, 1.5, seed=1), answered(LABELS, 1.5, seed=2), noise]
+        members = choose(candidates, logits, LABELS)
+        assert sorted(member.number for member in members) == [0, 1]
+        assert sum(member.share for member in members) == pytest.approx(1)
+        assert all(member.share >= SMALL for member in members)
+        assert choose(candidates[:2], logits[:2], LABELS) == members
+
+
+def test_equal_members_that_are_all_small_are_all_kept() -> None:
+    candidates = [Candidate("lda", "global", "rows", source=number) for number in range(60)]
+    same = answered(LABELS[:2], 1.0, noise=0.1)
+    members = choose(candidates, [same] * 60, LABELS[:2])
+    assert len(members) == 60  # 1/60 is less than SMALL
+    assert sum(member.share for member in members) == pytest.approx(1)
+
+
+def test_heads_that_are_surely_wrong_leave_the_least_harmful_one() -> None:
+    candidates = family("lda", 1) + family("ridge", 1)
+    wrong = [answered((LABELS + 1) % CLASSES, strength, noise=0.1) for strength in (8.0, 6.0)]
+    members = choose(candidates, wrong, LABELS)
+    assert members
+    blended = answer_blend(members, [wrong[member.number] for member in members])
+    assert log_loss(blended, LABELS) == pytest.approx(np.log(CLASSES), rel=0.02)
+
+
+def test_one_candidate_is_given_its_temperature() -> None:
+    logits = answered(LABELS, 2.0)
+    (member,) = choose(family("lda", 1), [3 * logits], LABELS)
+    assert (member.number, member.share) == (0, pytest.approx(1))
+    assert member.weight == pytest.approx(1 / fit_temperature(3 * logits, LABELS, unknown=1.0))
+
+
+def test_without_an_image_to_choose_on_the_middle_of_the_first_family_is_taken() -> None:
+    candidates = family("lda", 3) + family("ridge", 2)
+    nothing = np.zeros((0, CLASSES), dtype=np.float32)
+    assert choose(candidates, [nothing] * 5, LABELS[:0]) == [Member(1, 1.0, 1.0)]
+
+
+def test_flat_lists_every_asking() -> None:
+    plan, _, _ = make_plan(5)
+    assert len(list(flat(plan.askings))) == 5 + 2 * 5

@@ -1,0 +1,141 @@
+"""The portfolio of `auto`: counted, not timed; within its budget, and it names what it leaves out."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from itertools import groupby
+
+import numpy as np
+import pytest
+
+from frozenprobe.probe.inputs import Inputs
+from frozenprobe.probe.options import AGGREGATES, HEADS
+from frozenprobe.probe.portfolio import GROUPS, RATE, Portfolio, make_portfolio, work
+
+EVERYTHING = math.inf
+
+
+def source(images: int = 1000, views: int = 10, dim: int = 1280, name: str = "") -> Inputs:
+    train = np.broadcast_to(np.float32(0), (images, views, dim))  # only its shape is looked at
+    return Inputs(name, train, train[:, :2], train[:0, :2])
+
+
+def portfolio(*sources: Inputs, seconds: float = EVERYTHING, classes: int = 100, **pinned: str) -> Portfolio:
+    return make_portfolio(sources or (source(),), classes=classes, fits=11, seconds=seconds, **pinned)
+
+
+def seconds_of(found: Portfolio, *sources: Inputs) -> float:
+    """What its candidates cost, family by family."""
+    total = 0.0
+    for _, members in groupby(found.candidates, key=lambda candidate: candidate.family):
+        group = list(members)
+        images, views, dim = (sources or (source(),))[group[0].source].train.shape
+        rows = 1 if group[0].aggregate in ("mean", "clean") else views
+        total += work(group[0].head, len(group), (images, rows, dim), classes=100, fits=11) / RATE
+    return total
+
+
+def test_with_all_the_time_everything_is_tried_once() -> None:
+    found = portfolio()
+    assert found.skipped == []
+    assert len(found.candidates) == sum(len(group.grid) for group in GROUPS)
+    for number, candidate in enumerate(found.candidates):
+        assert candidate not in found.candidates[:number]
+    assert {candidate.head for candidate in found.candidates} <= set(HEADS)
+    assert {candidate.aggregate for candidate in found.candidates} <= set(AGGREGATES)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 5.0, 10.0, 40.0])
+def test_it_stays_within_the_budget_and_names_the_rest(seconds: float) -> None:
+    found = portfolio(seconds=seconds)
+    everything = portfolio()
+    kept = {candidate.family for candidate in found.candidates}
+    assert seconds_of(found) <= seconds or len(kept) == 1
+    left = {candidate.family: candidate for candidate in everything.candidates if candidate.family not in kept}
+    assert len(found.skipped) == len(left)
+    for candidate in left.values():
+        (said,) = [text for text in found.skipped if text.startswith(candidate.family_says([source()]) + " (about ")]
+        assert float(said.rsplit(" ", 2)[1]) > 0
+
+
+def test_more_time_never_means_fewer_candidates() -> None:
+    counts = [len(portfolio(seconds=seconds).candidates) for seconds in (0.0, 3.0, 10.0, 30.0, EVERYTHING)]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[2] < counts[-1]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e-9])
+def test_there_is_a_candidate_however_small_the_budget(seconds: float) -> None:
+    assert portfolio(source(50_000, 10, 4096), seconds=seconds).candidates
+
+
+def test_it_is_the_same_every_time_and_its_families_are_next_to_each_other() -> None:
+    for seconds in (5.0, EVERYTHING):
+        one, again = portfolio(seconds=seconds), portfolio(seconds=seconds)
+        assert one == again
+        runs = [family for family, _ in groupby(candidate.family for candidate in one.candidates)]
+        assert len(runs) == len(set(runs))
+
+
+@pytest.mark.parametrize("scale", ["l2", "standard"])
+def test_a_pinned_scaling_is_the_only_one(scale: str) -> None:
+    found = portfolio(scale=scale)
+    assert {candidate.scale for candidate in found.candidates} == {scale}
+    for number, candidate in enumerate(found.candidates):
+        assert candidate not in found.candidates[:number]
+
+
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+def test_a_pinned_way_to_treat_views_is_the_only_one_and_no_grid_is_tried_twice(aggregate: str) -> None:
+    found = portfolio(aggregate=aggregate)
+    assert {candidate.aggregate for candidate in found.candidates} == {aggregate}
+    for number, candidate in enumerate(found.candidates):
+        assert candidate not in found.candidates[:number]
+    values = [candidate.settings["c"] for candidate in found.candidates if candidate.head == "logreg"]
+    assert sorted(map(float, map(str, values))) == [0.1, 1.0, 10.0]
+
+
+def test_with_one_view_all_ways_are_the_same_and_each_head_is_tried_once() -> None:
+    found = portfolio(source(views=1))
+    assert {candidate.aggregate for candidate in found.candidates} == {"rows"}
+    assert {candidate.head for candidate in found.candidates} == {group.head for group in GROUPS}
+    tried = Counter((candidate.head, candidate.scale, *candidate.settings.items()) for candidate in found.candidates)
+    assert set(tried.values()) == {1}
+    assert [candidate.settings["c"] for candidate in found.candidates if candidate.head == "logreg"] == [1.0, 0.1, 10.0]
+
+
+def test_every_source_is_tried_and_named() -> None:
+    sources = [source(name="one"), source(dim=640, name="other"), source(dim=1920, name="side by side")]
+    found = portfolio(*sources, seconds=20.0)
+    assert {candidate.source for candidate in found.candidates} == {0, 1, 2}
+    assert any("other" in text for text in [*found.skipped, *(each.says(sources) for each in found.candidates)])
+    assert len(found.skipped) == len(set(found.skipped))
+
+
+def test_logistic_regressions_that_choose_are_solved_less_exactly_than_the_last() -> None:
+    for candidate in portfolio().candidates:
+        assert (candidate.trial != {}) == (candidate.head == "logreg")
+        assert candidate.final().trial == {}
+
+
+@pytest.mark.parametrize("head", sorted({group.head for group in GROUPS}))
+def test_work_grows_with_everything_it_is_counted_from(head: str) -> None:
+    base = work(head, 2, (500, 4, 256), classes=20, fits=11)
+    assert base > 0
+    assert work(head, 2, (1000, 4, 256), classes=20, fits=11) > base
+    assert work(head, 2, (500, 4, 512), classes=20, fits=11) > base
+    assert work(head, 2, (500, 4, 256), classes=20, fits=22) > base
+
+
+def test_a_grid_of_which_a_part_is_left_out_is_named_as_more() -> None:
+    alone = portfolio(source(views=1), seconds=EVERYTHING)
+    enough = seconds_of(alone, source(views=1)) - 0.01
+    said = portfolio(source(views=1), seconds=enough).skipped
+    assert any(text.startswith("more of logreg (rows) (about ") for text in said)
+
+
+def test_what_is_there_already_is_not_said_to_be_left_out() -> None:
+    found = portfolio(source(50_000, 1, 4096), seconds=0.0)
+    assert {candidate.head for candidate in found.candidates} == {"lda"}
+    assert not any(text.startswith(("lda (rows) ", "more of lda (rows) ")) for text in found.skipped)
