@@ -11,7 +11,8 @@ from sklearn.linear_model import LogisticRegression
 
 from frozenprobe.probe import logistic
 from frozenprobe.probe.logistic import Solution, side_by_side, solve_in_dual, solve_logistic, solve_on_means
-from frozenprobe.probe.products import Asked, LogisticProducts, Rows
+from frozenprobe.probe.problems import Asked, Rows
+from frozenprobe.probe.products import LogisticProducts
 from tests.test_products import make_rows, make_weights
 
 Doubles = npt.NDArray[np.float64]

@@ -8,7 +8,8 @@ import pytest
 
 from frozenprobe.probe import products as module
 from frozenprobe.probe.logistic import scale_intercepts
-from frozenprobe.probe.products import Asked, LogisticProducts, Rows
+from frozenprobe.probe.problems import Asked, Rows
+from frozenprobe.probe.products import LogisticProducts
 
 Doubles = npt.NDArray[np.float64]
 

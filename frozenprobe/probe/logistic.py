@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from frozenprobe.probe.products import Asked, LogisticProducts, dot
+from frozenprobe.probe.problems import Asked, Products, dot
 from frozenprobe.probe.scaling import Doubles, Floats
 
 PAIRS = 30  # steps that L-BFGS remembers; on mean views fewer, where vector operations cost as much as products
@@ -66,7 +66,7 @@ class Solution:
 
 
 def solve_logistic(
-    products: LogisticProducts, cs: Sequence[Sequence[float]], *, tol: float = 1e-5, max_evaluations: int = 500
+    products: Products[Any], cs: Sequence[Sequence[float]], *, tol: float = 1e-5, max_evaluations: int = 500
 ) -> list[list[Solution]]:
     """Solve every problem for each of its c, all problems side by side.
 
@@ -102,18 +102,9 @@ class Request:
 Step = Generator[Request, Any, Any]
 
 
-def side_by_side(paths: Sequence[Step], products: LogisticProducts) -> list[Any]:
+def side_by_side(paths: Sequence[Step], products: Products[Any]) -> list[Any]:
     """Run generators of requests to their ends, answering the requests of one kind together, the cheap kinds first."""
-    kinds: dict[str, Callable[[list[Asked]], list[Any]]] = {
-        "bend": lambda asked: [products.bend(each) for each in asked],
-        "project": products.project,
-        "kernel": products.kernel,
-        "lift": products.lift,
-        "multiply": products.multiply,
-        "mean": lambda asked: products.evaluate(products.mean, asked),
-        "full": lambda asked: products.evaluate(products.full, asked),
-        "exact": lambda asked: products.evaluate(products.exact, asked),
-    }
+    kinds = products.answers
     results: list[Any] = [None] * len(paths)
     waiting: dict[int, Request] = {}
 
@@ -134,9 +125,9 @@ def side_by_side(paths: Sequence[Step], products: LogisticProducts) -> list[Any]
     return results
 
 
-def follow(products: LogisticProducts, problem: int, path: Sequence[float], limits: Limits) -> Step:
+def follow(products: Products[Any], problem: int, path: Sequence[float], limits: Limits) -> Step:
     """One problem along its path of c; returns its solutions."""
-    mean = point = np.zeros((len(products.classes[problem]), products.full.features.shape[1]), dtype=np.float32)
+    mean = point = np.zeros((len(products.classes[problem]), len(products.centres[problem]) + 1), dtype=np.float32)
     solutions = []
     for c in path:
         before = mean

@@ -1,4 +1,4 @@
-"""The products of logistic regression over shared rows: objective, gradient and Hessian of many problems in one go."""
+"""The sums over rows of logistic regression on the CPU: numpy, and threads for what is not a matrix product."""
 
 from __future__ import annotations
 
@@ -8,51 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from frozenprobe.probe.problems import Asked, Ints, Products, Rows, ends
 from frozenprobe.probe.scaling import Doubles, Floats
-
-Ints = npt.NDArray[np.int64]
 
 BLOCK = 16384  # rows whose scores are in memory at once
 SLICE = 256  # rows that a thread works on at once: their scores stay in its cache
-BIAS_RIDGE = (
-    1e-2  # of the intercepts' mean curvature: they are not penalised, their Hessian is singular along (1, ..., 1)
-)
-LEAST_RIDGE = 1e-7  # of the rows' weight by class: where every image is certain nothing is left but rounding
 DUAL = 1.5  # a kernel of n x n is cheaper than two products with n x D as long as n is not much larger than D
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What all problems share.
-
-    Attributes:
-        features: `(n, D)` float32.
-        labels: `(n,)` class of each row, 0 to C - 1.
-        images: `(n,)` which image a row is a view of.
-    """
-
-    features: Floats
-    labels: Ints
-    images: Ints
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One problem's part of a product.
-
-    Attributes:
-        problem: its number.
-        c: multiplies its weights.
-        at: `(C, D + 1)` weights or direction, the intercepts (of centred features) last.
-    """
-
-    problem: int
-    c: float
-    at: Floats
 
 
 @dataclass(frozen=True)
@@ -109,12 +74,10 @@ class Curvature:
     Attributes:
         probabilities: `(n, C)` of the mean views.
         weight: `(n, 1)` of the mean views, times c.
-        ridge: penalty on the intercepts that makes it invertible.
     """
 
     probabilities: Floats
     weight: Floats
-    ridge: float
 
     def apply(self, scores: Floats, rows: slice = slice(None)) -> None:
         """S -> a * (P * S - P (P . S)), in place."""
@@ -125,24 +88,13 @@ class Curvature:
 
 
 @dataclass
-class LogisticProducts:
-    """Answers in float32 on the CPU; losses are summed in float64.
-
-    Every problem sees the features x less the mean m of its own rows, which makes the Hessian far better conditioned:
-        z = W (x - m) + b = W x + (b - W m)        dF/dW = sum_i r_i (x_i - m)^T = sum_i r_i x_i^T - (sum_i r_i) m^T
+class LogisticProducts(Products[Table]):
+    """Sums over rows in float32 on the CPU; losses are summed in float64.
 
     Attributes:
-        classes: for each problem the classes that have weight.
-        centres: for each problem m, `(D,)`.
-        full: all rows.
-        mean: a row for each image (and label, should it have several): its mean view, with the weight of all its views.
         curvature: of each problem, at the point last given to `bend`.
     """
 
-    classes: list[Ints]
-    centres: list[Floats]
-    full: Table
-    mean: Table
     curvature: dict[int, Curvature] = field(default_factory=dict)
 
     @staticmethod
@@ -163,15 +115,10 @@ class LogisticProducts:
             Table.of(mean, rows.labels[first], sums, classes),
         )
 
-    def evaluate(self, table: Table, asked: Sequence[Asked]) -> list[tuple[float, Floats]]:
-        """F and its gradient, `(C, D + 1)`, of each on these rows.
-
-        With P = softmax(X W^T), Y one-hot and a the weights times c:
-            F = -sum_i a_i log P[i, y_i] + |W|^2 / 2        dF/dW = (a * (P - Y))^T X + W, the intercepts not penalised
-        """
-        losses = np.zeros(len(asked))
-        stacked = self.stacked(asked).astype(table.features.dtype, copy=False)
-        gradient = np.zeros_like(stacked)
+    def sum_residuals(self, table: Table, stacked: Floats, asked: Sequence[Asked]) -> tuple[Doubles, Floats]:
+        """See `Products`; rows are not multiplied for problems in which they have no weight."""
+        stacked = stacked.astype(table.features.dtype, copy=False)
+        losses, sums = np.zeros(len(asked)), np.zeros_like(stacked)
         parts = spans(asked)
         for segment in table.segments:
             seen = [number for number, each in enumerate(asked) if each.problem in segment.problems]
@@ -182,64 +129,37 @@ class LogisticProducts:
             features = table.features[segment.rows]
             scores = features @ stacked[rows].T
             losses[seen] += in_threads(functools.partial(to_residuals, table, segment.rows, some), scores, some)
-            gradient[rows] += scores.T @ features
-        answers = []
-        for each, loss, slope in zip(asked, losses, self.split(gradient.astype(np.float32), asked), strict=True):
-            weights = each.at[:, :-1]
-            slope[:, :-1] += weights
-            slope[:, -1] -= slope[
-                :, -1
-            ].mean()  # equal shifts of all intercepts change nothing; rounding says otherwise
-            answers.append((float(loss) + dot(weights, weights) / 2, slope))
-        return answers
+            sums[rows] += scores.T @ features
+        return losses, sums
 
-    def stacked(self, asked: Sequence[Asked]) -> Floats:
-        """The weights of all, for features that are not centred."""
-        stacked = np.concatenate([each.at for each in asked])
-        for each, part in zip(asked, np.split(stacked, ends(asked)), strict=True):
-            part[:, -1] -= part[:, :-1] @ self.centres[each.problem]
-        return stacked
-
-    def split(self, sums: Floats, asked: Sequence[Asked]) -> list[Floats]:
-        """Sums of r x^T over features that are not centred -> each problem's, over centred ones."""
-        parts = np.split(sums, ends(asked))
-        for each, part in zip(asked, parts, strict=True):
-            part[:, :-1] -= np.outer(part[:, -1], self.centres[each.problem])
-        return parts
-
-    def bend(self, asked: Asked) -> tuple[Doubles, float]:
-        """Take the mean-view problem's Hessian here for what follows; the intercepts' part of it, and their ridge."""
-        scores = self.mean.features @ self.stacked([asked]).T
+    def sum_probabilities(self, stacked: Floats, asked: Asked) -> tuple[Doubles, Doubles]:
+        """See `Products`."""
+        scores = self.mean.features @ stacked.T
         scores -= scores.max(axis=1, keepdims=True)
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=1, keepdims=True)
         weight = np.float32(asked.c) * self.mean.weights[asked.problem][:, None]
-        exact = scores.astype(np.float64)  # p (1 - p) of images that are nearly certain would drown in rounding
+        self.curvature[asked.problem] = Curvature(scores, weight)
+        exact = scores.astype(np.float64)
         exact /= exact.sum(axis=1, keepdims=True)
         weighted = exact * weight
-        curvature: Doubles = np.diag(weighted.sum(axis=0)) - weighted.T @ exact
-        ridge = max(BIAS_RIDGE * np.trace(curvature), LEAST_RIDGE * weighted.sum()) / len(curvature)
-        self.curvature[asked.problem] = Curvature(scores, weight, float(ridge))
-        return curvature, self.curvature[asked.problem].ridge
+        return weighted.sum(axis=0), weighted.T @ exact
 
-    def multiply(self, asked: Sequence[Asked]) -> list[Floats]:
-        """The mean-view problem's Hessian times each direction.
-
-        With S = X V^T:  H V = (a * (P * S - P (P . S)))^T X + V, the intercepts with their ridge in place of 1
-        """
-        features = self.mean.features
-        scores = features @ self.stacked(asked).T
+    def sum_bent(self, stacked: Floats, asked: Sequence[Asked]) -> Floats:
+        """See `Products`."""
+        scores = self.mean.features @ stacked.T
         in_threads(lambda rows, number, part: self.apply(asked[number].problem, part, rows), scores, asked)
-        products = self.split((scores.T @ features).astype(np.float32, copy=False), asked)
-        for each, product in zip(asked, products, strict=True):
-            product[:, :-1] += each.at[:, :-1]
-            product[:, -1] += np.float32(self.curvature[each.problem].ridge) * each.at[:, -1]
-        return products
+        return (scores.T @ self.mean.features).astype(np.float32, copy=False)
 
     def apply(self, problem: int, scores: Floats, rows: slice) -> float:
         """See `Curvature`; there is no loss to return."""
         self.curvature[problem].apply(scores, rows)
         return 0.0
+
+    @property
+    def answers(self) -> dict[str, Callable[[list[Asked]], list[Any]]]:
+        """See `Products`; the last three where `dual` says so."""
+        return {"project": self.project, "kernel": self.kernel, "lift": self.lift, **super().answers}
 
     # The same Hessian in the span of n mean views: M, `(n, D + 1)`, are the centred mean views with a last column of
     # 1 / sqrt(ridge), which makes the penalty of the intercepts 1, too:
@@ -253,7 +173,7 @@ class LogisticProducts:
 
     @functools.cached_property
     def exact(self) -> Table:
-        """All rows in float64, for problems that rounding keeps from their tolerance."""
+        """See `Products`."""
         return self.full.exact()
 
     @functools.cached_property
@@ -275,7 +195,7 @@ class LogisticProducts:
     def with_ridge(self, asked: Asked) -> Floats:
         """The last column over the root of the ridge."""
         scaled = asked.at.copy()
-        scaled[:, -1] /= np.float32(self.curvature[asked.problem].ridge ** 0.5)
+        scaled[:, -1] /= np.float32(self.ridges[asked.problem] ** 0.5)
         return scaled
 
     def kernel(self, asked: Sequence[Asked]) -> list[tuple[Floats, Floats]]:
@@ -293,7 +213,7 @@ class LogisticProducts:
         for each, part, product in zip(asked, turned, np.split(sums, ends(asked)), strict=True):
             centre, cross = self.centres[each.problem], self.crosses[each.problem]
             total = part.sum(axis=1, keepdims=True)
-            square = np.float32(centre @ centre + 1 / self.curvature[each.problem].ridge)
+            square = np.float32(centre @ centre + 1 / self.ridges[each.problem])
             product += total * (square - cross) - (part @ cross)[:, None]
             answers.append((part, product))
         return answers
@@ -319,11 +239,6 @@ def to_residuals(table: Table, block: slice, asked: Sequence[Asked], rows: slice
     return float(weight.astype(np.float64) @ (np.log(total) - own))
 
 
-def ends(asked: Sequence[Asked]) -> Ints:
-    """Where the columns of one problem end and those of the next begin."""
-    return np.cumsum([len(each.at) for each in asked])[:-1]
-
-
 def spans(asked: Sequence[Asked]) -> list[slice]:
     """The columns of each problem."""
     bounds = [0, *np.cumsum([len(each.at) for each in asked]).tolist()]
@@ -346,11 +261,6 @@ def in_threads(work: Callable[[slice, int, Floats], float], scores: Floats, aske
     found = list(pool().map(run, pieces) if THREADS > 1 and len(pieces) > 1 else map(run, pieces))
     total: Doubles = np.sum(found, axis=0)
     return total
-
-
-def dot(one: Floats, other: Floats) -> float:
-    """The inner product of two arrays."""
-    return float(np.vdot(one, other))
 
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
