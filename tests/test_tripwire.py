@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.training import Trainer
 from frozenprobe.probe.heads import make_head
 from frozenprobe.probe.options import ProbeOptions
+from frozenprobe.probe.training import Trainer
 from frozenprobe.probe.tripwire import FitPredict, binomial_tail, shuffle_labels, shuffled_accuracy
 
 Ints = npt.NDArray[np.int64]
