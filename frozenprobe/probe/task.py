@@ -301,7 +301,7 @@ def run_choice(
         ),
         refit=combined([fitted.head.convergence for fitted in fits]),
         optimistic=None,
-        model=blend_arrays(final, fits),
+        model=blend_arrays(final, candidates, fits),
         chosen=say_blend(final, candidates, task.sources),
         candidates=tuple(score_candidates(task, candidates, answers, final)),
         skipped=tuple(skipped),
@@ -383,11 +383,13 @@ def say_heads(members: Sequence[Member], candidates: Sequence[Candidate]) -> str
     return " + ".join(f"{share:.0%} {name}" for name, share in ranked)
 
 
-def blend_arrays(members: Sequence[Member], fits: Sequence[FittedProbe]) -> Arrays:
-    """The final blend as plain arrays: `weights`, and each member's own under `member0_...`."""
+def blend_arrays(members: Sequence[Member], candidates: Sequence[Candidate], fits: Sequence[FittedProbe]) -> Arrays:
+    """The final blend as plain arrays: `weights`, and under `member0_...` what each member is and its own arrays."""
     arrays: Arrays = {"weights": np.array([member.weight for member in members])}
-    for number, fitted in enumerate(fits):
+    for number, (member, fitted) in enumerate(zip(members, fits, strict=True)):
+        candidate = candidates[member.number]
         own = fitted.head.arrays() | fitted.scaling.arrays()
+        own |= {name: np.array(getattr(candidate, name)) for name in ("head", "aggregate", "source")}
         arrays |= {f"member{number}_{name}": array for name, array in own.items()}
     return arrays
 
