@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from frozenprobe.probe.curvetable import render_curve
     from frozenprobe.probe.estimators import (
         CosineProbeClassifier,
+        KernelProbeClassifier,
         KnnProbeClassifier,
         LdaProbeClassifier,
         LinearProbeClassifier,
         LogregProbeClassifier,
         MlpProbeClassifier,
         ReportProbeClassifier,
+        RidgeProbeClassifier,
         SvmProbeClassifier,
     )
     from frozenprobe.probe.options import ProbeOptions
@@ -54,12 +56,14 @@ HOMES = {
     "frozenprobe.probe.crossval": ("ProbeResult", "cross_validate"),
     "frozenprobe.probe.estimators": (
         "CosineProbeClassifier",
+        "KernelProbeClassifier",
         "KnnProbeClassifier",
         "LdaProbeClassifier",
         "LinearProbeClassifier",
         "LogregProbeClassifier",
         "MlpProbeClassifier",
         "ReportProbeClassifier",
+        "RidgeProbeClassifier",
         "SvmProbeClassifier",
     ),
     "frozenprobe.probe.curveplot": ("save_plot",),
@@ -83,6 +87,7 @@ __all__ = [
     "Features",
     "FrozenprobeError",
     "ImageSources",
+    "KernelProbeClassifier",
     "KnnProbeClassifier",
     "LdaProbeClassifier",
     "LinearProbeClassifier",
@@ -91,6 +96,7 @@ __all__ = [
     "ProbeOptions",
     "ProbeResult",
     "ReportProbeClassifier",
+    "RidgeProbeClassifier",
     "Run",
     "SvmProbeClassifier",
     "__version__",

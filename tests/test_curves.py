@@ -20,7 +20,7 @@ from tests.conftest import MakeFeatures, rewrite
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
 
-LDA = ProbeOptions(head="lda")
+LDA = ProbeOptions(head="lda", settings={"shrinkage": 0.3})
 Ints = npt.NDArray[np.int64]
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.heads import make_head
-from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.training import Trainer
 from frozenprobe.probe.tripwire import FitPredict, binomial_tail, shuffle_labels, shuffled_accuracy
 
@@ -34,9 +33,7 @@ def make_views(seed: int = 0) -> Floats:
 def protocol(head: str, vectors: Floats) -> FitPredict:
     """A head on `(n, views, D)`, with its default scaling."""
     settings: dict[str, float | int] = {"k": 1} if head == "knn" else {}
-    trainer = Trainer(
-        make_head(head, settings), ProbeOptions(scale="global"), vectors, np.zeros(len(vectors), dtype=np.int64)
-    )
+    trainer = Trainer(make_head(head, settings), vectors, np.zeros(len(vectors), dtype=np.int64))
 
     def fit_predict(labels: Ints, train: Ints, held: Ints) -> Ints:
         answers: Ints = replace(trainer, labels=labels, total=CLASSES).fit(train).predict(vectors[held]).argmax(axis=1)
