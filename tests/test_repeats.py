@@ -229,7 +229,7 @@ def test_a_scheduler_without_workers_is_an_error_and_not_an_endless_wait(
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr(module, "PATIENCE", 0.5)
     with (
-        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None, silence_logs=50) as cluster,
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0", silence_logs=50) as cluster,
         pytest.raises(FrozenprobeError, match="at least one worker"),
     ):
         repeat_probe([features], LDA, repeats=2, scheduler=cluster.scheduler_address)
