@@ -1,12 +1,13 @@
 """Our logistic regression beside scikit-learn's, and every head beside the baselines people use, on cached features.
 
-    python benchmarks/bench_probe.py solver                                           # synthetic: 1000 x 9 x 1024, 100 classes
-    python benchmarks/bench_probe.py solver --features features/x.h5                  # real features
+    python benchmarks/bench_probe.py solver                              # synthetic: 1000 x 9 x 1024, 100 classes
+    python benchmarks/bench_probe.py solver --features features/x.h5     # real features
     python benchmarks/bench_probe.py heads --features features/x.h5 --solution solution.csv
+    python benchmarks/bench_probe.py command --features features/x.h5
 
-`solver` times (a) one C and (b) a path of 12 values of C, over 5 folds, ours all at once, scikit-learn's fold by fold in float32
-with the faster of one and all threads. scikit-learn stops where its tolerance is met: its default, and then ten times smaller
-ones until its objective is within 1e-4 of ours. Both objectives are computed in float64 afterwards.
+`solver` times (a) one C and (b) a path of 12 values of C, over 5 folds, ours all at once, scikit-learn's fold by fold
+in float32 with the faster of one and all threads. scikit-learn stops where its tolerance is met: its default, and ten
+times smaller ones until its objective is within 1e-4 of ours. Objectives are computed in float64 afterwards.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def make_features(images: int = 1000, views: int = 9, dim: int = 1024, classes: 
 
 
 def scale(vectors):
-    """L2-normalise, centre, mean square 1: what `global` does, here once for all folds, so that both solve the same problem."""
+    """L2-normalise, centre, mean square 1: what `global` does, here once for all folds: both solve the same problem."""
     unit = normalise(vectors)
     unit = unit - unit.reshape(-1, unit.shape[2]).mean(axis=0)
     return unit / np.sqrt(np.square(unit).mean())
@@ -59,7 +60,7 @@ def scale(vectors):
 def objective(model, vectors, labels, c):
     """C sum w loss + |W|^2 / 2 in float64; the views of an image share its weight of 1."""
     coefficients, intercepts = model
-    images, views, dim = vectors.shape
+    views, dim = vectors.shape[1:]
     scores = vectors.reshape(-1, dim).astype(np.float64) @ coefficients.T.astype(np.float64) + intercepts
     top = scores.max(axis=1)
     loss = np.log(np.exp(scores - top[:, None]).sum(axis=1)) + top
@@ -123,9 +124,7 @@ def solver(features: Path | None, folds_of_theirs: int, repeats: int) -> None:
             opened.train.hashes,
         )
     vectors = scale(vectors)
-    print(
-        f"{vectors.shape[0]} images x {vectors.shape[1]} views x {vectors.shape[2]}, {labels.max() + 1} classes, {FOLDS} folds"
-    )
+    print("{} images x {} views x {}, ".format(*vectors.shape) + f"{labels.max() + 1} classes, {FOLDS} folds")
     folds = assign_folds(labels, np.arange(len(labels)), hashes, folds=FOLDS, seed=0)
     train = [np.flatnonzero(folds != fold) for fold in range(FOLDS)]
     threads = faster_threads(vectors[train[0]], labels[train[0]])
@@ -153,7 +152,7 @@ def measure(name, cs, vectors, labels, folds, train, threads, times):
     total, tol = float(np.median(default_seconds)), 1e-4
     gaps = [
         objective(fit[1], vectors[images], labels[images], c) / best - 1
-        for fit, (images, c), best in zip(fits, problems, reached)
+        for fit, (images, c), best in zip(fits, problems, reached, strict=True)
     ]
     report(f"{name}, tol 1e-4 (its default)", own, gaps, total * FOLDS / len(train))
     seconds = [fit[0] for fit in fits]
@@ -219,7 +218,8 @@ def run_head(name, opened, labels, options):
     right = float((result.test.argmax(axis=1) == labels).mean())
     loss = -np.log(np.maximum(result.test[np.arange(len(labels)), labels], 1e-15)).mean()
     print(
-        f"| {name} | {summary['accuracy']:.1%} | {summary['log_loss']:.3f} | {right:.1%} | {loss:.3f} | {seconds:.1f} |",
+        f"| {name} | {summary['accuracy']:.1%} | {summary['log_loss']:.3f} | {right:.1%} | {loss:.3f} "
+        f"| {seconds:.1f} |",
         flush=True,
     )
 

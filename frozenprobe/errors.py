@@ -85,7 +85,7 @@ def restored(kind: type[FrozenprobeError], message: str) -> FrozenprobeError:
 def unknown_name(kind: str, name: str, known: Iterable[str], *, where: str) -> FrozenprobeError:
     """The error for a name that is in no list: says the nearest name and the list."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.6)
     remedy = (f"did you mean {near[0]}? " if near else "") + f"Known: {', '.join(names)}"
     return FrozenprobeError(f"The name of a {kind} was wanted", found=repr(name), where=where, remedy=remedy)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions, find_backbone, load_backbone
-from frozenprobe.extract.compute import Embedder, choose_device, choose_dtype, full_precision
+from frozenprobe.extract.compute import Embedder, choose_dtype
 from frozenprobe.extract.network import Backbone
 from frozenprobe.extract.preprocessing import Preprocessing
 
@@ -26,39 +26,6 @@ def pixels(count: int, side: int = 32, seed: int = 0) -> np.ndarray:
 def embedder(network: nn.Module, dtype: str = "float32", preprocessing: Preprocessing | None = None) -> Embedder:
     how = preprocessing or Preprocessing(32, 32)
     return Embedder(Backbone(find_backbone("resnet18.in1k"), network.eval(), None, how, ""), CPU, dtype)
-
-
-@pytest.mark.parametrize(("cuda", "mps", "chosen"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
-def test_auto_takes_cuda_then_mps_then_the_cpu(
-    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert choose_device("auto") == torch.device(chosen)
-    assert choose_device("cpu") == CPU
-
-
-def test_device_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    for name in ("cuda", "cuda:0", "mps"):
-        with pytest.raises(FrozenprobeError, match=f"The device {name}\n.*sees cpu\n") as caught:
-            choose_device(name)
-        assert caught.value.where == "--device"
-
-
-def test_second_gpu_of_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert choose_device("cuda:0") == torch.device("cuda:0")
-    with pytest.raises(FrozenprobeError, match="The device cuda:1"):
-        choose_device("cuda:1")
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:first", "cuda:-1", ""])
-def test_unknown_device_is_an_error_that_lists_the_known(name: str) -> None:
-    with pytest.raises(FrozenprobeError, match=r"Known: auto, cuda, mps, cpu, cuda:1"):
-        choose_device(name)
 
 
 @pytest.mark.parametrize(
@@ -191,15 +158,6 @@ def test_digest_is_the_same_after_the_network_has_run(tiny_vit: Path) -> None:
     before, after = load_backbone(ANY_VIT, tiny_vit, OPTIONS), load_backbone(ANY_VIT, tiny_vit, OPTIONS)
     Embedder(after, CPU, "bfloat16").embed(pixels(2), [None] * 2)
     assert after.digest == before.digest
-
-
-def test_convolutions_on_cuda_are_told_to_keep_float32() -> None:
-    allowed = torch.backends.cudnn.allow_tf32
-    with full_precision(torch.device("cuda")):
-        assert not torch.backends.cudnn.allow_tf32
-    assert torch.backends.cudnn.allow_tf32 == allowed
-    with full_precision(CPU):
-        assert torch.backends.cudnn.allow_tf32 == allowed
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

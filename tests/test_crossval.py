@@ -26,7 +26,10 @@ pytestmark = pytest.mark.usefixtures("no_fsync")  # durability is test_publish's
 Floats = npt.NDArray[np.float32]
 
 # The heads in which nothing is random. k counts views: of an image's five views alone, votes would often tie.
-EXACT: dict[str, dict[str, float | int]] = {"logreg": {}, "lda": {}, "knn": {"k": 12}, "cosine": {}, "svm": {}}
+EXACT: dict[str, dict[str, float | int]] = {
+    **{head: {} for head in ("logreg", "lda", "ridge", "kernel", "cosine", "svm")},
+    "knn": {"k": 12},
+}
 SETTINGS = EXACT | {"linear": {"epochs": 3}, "mlp": {"epochs": 3}}
 TIGHT: dict[str, float | int] = {"tol": 1e-7}
 
@@ -465,7 +468,7 @@ def test_every_question_is_answered_in_the_options_of_the_result(make_features: 
     options = probe(make_features(), "logreg").options
     assert options.folds == 5
     assert options.scale == "global"
-    assert options.settings == {"c": 1.0, "tol": None, "max_iter": 2000, "solver": "own"}
+    assert options.settings == {"c": 1.0, "tol": None, "max_iter": 2000, "solver": "own", "device": "cpu"}
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from frozenprobe.probe.logistic import Solution, solve_logistic
-from frozenprobe.probe.products import LogisticProducts, Rows
+from frozenprobe.probe import logistic
+from frozenprobe.probe.logistic import Solution, side_by_side, solve_in_dual, solve_logistic, solve_on_means
+from frozenprobe.probe.problems import Asked, Rows
+from frozenprobe.probe.products import LogisticProducts
 from tests.test_products import make_rows, make_weights
 
 Doubles = npt.NDArray[np.float64]
@@ -86,8 +88,8 @@ def test_rows_without_weight_are_as_if_absent(seed: int, c: float) -> None:
     poisoned = Rows(np.where(keep[:, None], rows.features, np.float32(1e3)), rows.labels, rows.images)
     ((alone,),) = solve(fewer, [weight[keep]], [c], tol=1e-6)
     ((found,),) = solve(poisoned, [weight], [c], tol=1e-6)
-    assert found.objective == pytest.approx(alone.objective, rel=1e-5)
-    assert np.linalg.norm(found.coefficients - alone.coefficients) <= 2 * (2 * 1e-5 * alone.objective) ** 0.5
+    assert found.objective == pytest.approx(alone.objective, rel=3e-5)
+    assert np.linalg.norm(found.coefficients - alone.coefficients) <= 2 * (2 * 3e-5 * alone.objective) ** 0.5
 
 
 def test_a_class_without_weight_has_no_row() -> None:
@@ -122,3 +124,39 @@ def test_a_far_off_mean_changes_no_solution() -> None:
     ((found,),), ((there,),) = solve(rows, weights, [1.0], tol=1e-7), solve(moved, weights, [1.0], tol=1e-7)
     assert there.objective == pytest.approx(found.objective, rel=1e-5)
     np.testing.assert_allclose(there.coefficients, found.coefficients, atol=1e-2)
+
+
+@pytest.mark.parametrize("c", [0.01, 1.0, 100.0])
+def test_the_inverse_in_the_span_of_the_mean_views_is_the_inverse(c: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logistic, "CG_RESIDUAL", 1e-9)
+    monkeypatch.setattr(logistic, "CG_STEPS", 300)
+    rows = make_rows(classes=4, images=10, dim=40)
+    products = LogisticProducts.of(rows, make_weights(rows)[:1])
+    assert products.dual
+    rng = np.random.default_rng(0)
+    at, target = (rng.normal(size=(4, 41)).astype(np.float32) for _ in range(2))
+    target[:, -1] -= target[:, -1].mean()  # as every gradient's: the scores are only known up to a shift
+    ridge = products.bend(Asked(0, c, 0.1 * at))[1]
+    in_span, in_full = side_by_side([solve(0, target, ridge) for solve in (solve_in_dual, solve_on_means)], products)
+    assert np.linalg.norm(products.multiply([Asked(0, c, in_full)])[0] - target) <= 5e-3 * np.linalg.norm(target)
+    np.testing.assert_allclose(in_span, in_full, rtol=2e-2, atol=2e-3)
+
+
+def test_many_images_of_few_features_are_solved_without_the_span() -> None:
+    rows = make_rows(classes=3, images=30, dim=4)
+    products = LogisticProducts.of(rows, make_weights(rows)[:1])
+    assert not products.dual
+    ((found,),) = solve_logistic(products, [[1.0]], tol=1e-7)
+    best = objective(rows, make_weights(rows)[0], *reference(rows, make_weights(rows)[0], 1.0), 1.0)
+    assert found.objective == pytest.approx(best, rel=1e-6)
+
+
+def test_float64_takes_over_where_rounding_keeps_a_problem_from_its_tolerance() -> None:
+    rows = make_rows(classes=5, images=12, views=3, dim=40)
+    weight = np.full(len(rows.labels), 1 / 3)
+    products = LogisticProducts.of(rows, [weight])
+    ((found,),) = solve_logistic(products, [[3e4]], tol=1e-6)
+    assert found.converged
+    assert "exact" in vars(products)  # made when it is first needed
+    best = objective(rows, weight, *reference(rows, weight, 3e4), 3e4)
+    assert found.objective == pytest.approx(best, rel=3e-6)

@@ -7,7 +7,9 @@ import numpy.typing as npt
 import pytest
 
 from frozenprobe.probe import products as module
-from frozenprobe.probe.products import BIAS_CURVATURE, Asked, LogisticProducts, Rows
+from frozenprobe.probe.logistic import scale_intercepts
+from frozenprobe.probe.problems import Asked, Rows
+from frozenprobe.probe.products import LogisticProducts
 
 Doubles = npt.NDArray[np.float64]
 
@@ -93,12 +95,13 @@ def test_the_hessian_of_the_mean_views_is_the_change_of_their_gradient() -> None
         ends = [Asked(each.problem, each.c, each.at + sign * step * way.at) for sign in (1, -1)]
         (_, up), (_, down) = (products.evaluate(products.mean, [end])[0] for end in ends)
         expected = (up - down) / (2 * step)
-        expected[:, -1] += BIAS_CURVATURE * way.at[:, -1]
+        matrix, ridge = curvature
+        expected[:, -1] += ridge * way.at[:, -1]
         np.testing.assert_allclose(product, expected, rtol=5e-3, atol=5e-3)
         bias = np.zeros_like(way.at)
         bias[:, -1] = way.at[:, -1]
         (alone,) = products.multiply([Asked(each.problem, each.c, bias)])
-        np.testing.assert_allclose(alone[:, -1], curvature @ bias[:, -1], atol=1e-4)
+        np.testing.assert_allclose(alone[:, -1], matrix @ bias[:, -1] + ridge * bias[:, -1], rtol=1e-4, atol=1e-4)
 
 
 def test_a_mean_view_stands_for_its_image_with_the_weight_of_all_views() -> None:
@@ -106,11 +109,11 @@ def test_a_mean_view_stands_for_its_image_with_the_weight_of_all_views() -> None
     weights = make_weights(rows)
     products = LogisticProducts.of(rows, weights)
     assert products.mean.features.shape == (24, 6)
-    for image in range(24):
+    for row, image in enumerate(products.mean.order):
         own = rows.images == image
-        np.testing.assert_allclose(products.mean.features[image, :-1], rows.features[own].mean(axis=0), atol=1e-6)
+        np.testing.assert_allclose(products.mean.features[row, :-1], rows.features[own].mean(axis=0), atol=1e-6)
         for table, weight in zip(products.mean.weights, weights, strict=True):
-            assert table[image] == pytest.approx(weight[own].sum(), rel=1e-6)
+            assert table[row] == pytest.approx(weight[own].sum(), rel=1e-6)
 
 
 def test_rows_of_two_labels_under_one_image_are_kept_apart() -> None:
@@ -129,3 +132,35 @@ def test_problems_side_by_side_get_the_answers_they_get_alone() -> None:
         ((alone, slope),) = products.evaluate(products.full, [each])
         assert alone == pytest.approx(objective, rel=1e-9)
         np.testing.assert_allclose(slope, gradient, atol=1e-5)
+
+
+def test_the_span_of_the_mean_views_gives_the_same_hessian() -> None:
+    rows = make_rows()
+    products = LogisticProducts.of(rows, make_weights(rows))
+    asked = points(products)
+    ridges = [products.bend(each)[1] for each in asked]
+    directions = [Asked(each.problem, each.c, other.at) for each, other in zip(asked, points(products, 2), strict=True)]
+    scaled = [
+        Asked(each.problem, each.c, scale_intercepts(each.at, ridge))
+        for each, ridge in zip(directions, ridges, strict=True)
+    ]
+    images = products.project(directions)
+    answers = products.kernel([Asked(each.problem, 1.0, image) for each, image in zip(asked, images, strict=True)])
+    lifted = products.lift([Asked(each.problem, 1.0, bent) for each, (bent, _) in zip(asked, answers, strict=True)])
+    for each, ridge, part, product in zip(directions, ridges, lifted, products.multiply(scaled), strict=True):
+        expected = scale_intercepts(product, ridge)  # of (W, b sqrt(ridge)): D H D with D = diag(1, 1 / sqrt(ridge))
+        np.testing.assert_allclose(each.at + part, expected, rtol=1e-4, atol=1e-4)
+    back = products.project([Asked(each.problem, 1.0, part) for each, part in zip(asked, lifted, strict=True)])
+    for image, (_, product) in zip(back, answers, strict=True):
+        np.testing.assert_allclose(product, image, rtol=1e-3, atol=1e-3)
+
+
+def test_rows_without_weight_are_never_multiplied() -> None:
+    rows = make_rows()
+    weights = make_weights(rows)
+    products = LogisticProducts.of(rows, weights)
+    seen = np.zeros((3, len(rows.labels)), dtype=bool)
+    for segment in products.full.segments:
+        for problem in segment.problems:
+            seen[problem, products.full.order[segment.rows]] = True
+    np.testing.assert_array_equal(seen, np.array(weights) > 0)

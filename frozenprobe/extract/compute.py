@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from frozenprobe.errors import FrozenprobeError, unknown_name
+from frozenprobe.devices import full_precision
+from frozenprobe.errors import unknown_name
 from frozenprobe.extract.network import Backbone
 from frozenprobe.extract.steps import Box
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-
-
-def choose_device(name: str) -> torch.device:
-    """The device called `name`; `auto` takes CUDA, else MPS, else the CPU.
-
-    Raises:
-        FrozenprobeError: no such device here.
-    """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(kind for kind, here in there.items() if here))
-    kind, colon, number = name.partition(":")
-    if kind not in there or bool(colon) != number.isdecimal():
-        raise unknown_name("device", name, ["auto", *there, "cuda:1"], where="--device")
-    index = int(number or 0)
-    if not there[kind] or (kind == "cuda" and index >= torch.cuda.device_count()):
-        raise FrozenprobeError(
-            f"The device {name}",
-            found=f"torch {torch.__version__} sees {', '.join(kind for kind, here in there.items() if here)}",
-            where="--device",
-            remedy="leave --device out to take the best one there is",
-        )
-    return torch.device(name)
 
 
 def choose_dtype(name: str, device: torch.device) -> str:
@@ -100,17 +77,3 @@ class Embedder:
         ):
             features: torch.Tensor = self.network(images)
         return features.float()
-
-
-def full_precision(device: torch.device) -> AbstractContextManager[None]:
-    """On CUDA, convolutions in float32 round their inputs to 10 bits (TF32) unless told not to."""
-    if device.type != "cuda":
-        return nullcontext()
-    cudnn = torch.backends.cudnn
-    return cudnn.flags(
-        enabled=cudnn.enabled,
-        benchmark=cudnn.benchmark,
-        benchmark_limit=cudnn.benchmark_limit,
-        deterministic=cudnn.deterministic,
-        allow_tf32=False,
-    )

@@ -22,9 +22,10 @@ from frozenprobe.cache.lock import writer_lock
 from frozenprobe.cache.repair import damaged_files
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.verify import require_whole
+from frozenprobe.devices import choose_device
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones import ANY_VIT, BackboneInfo
-from frozenprobe.extract.compute import Embedder, choose_device
+from frozenprobe.extract.compute import Embedder
 from frozenprobe.extract.environment import describe_environment, require_same_rows
 from frozenprobe.extract.inspection import Progress, available_cores, inspect
 from frozenprobe.extract.loader import Job, Row, Seconds, ViewSettings, load_batches

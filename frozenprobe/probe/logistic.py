@@ -11,7 +11,7 @@ gradients: 10 to 20 evaluations on all rows where plain L-BFGS needs hundreds. A
 the one before, moved by what the solution on mean views moved.
 
 A problem is a sequence of requests (evaluate here; multiply the Hessian by this); requests of one kind of all problems
-are answered by one matrix product.
+are answered by one matrix product. Products are float32, until rounding keeps a problem from its tolerance.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from frozenprobe.probe.products import Asked, LogisticProducts, dot
+from frozenprobe.probe.problems import Asked, Products, dot
 from frozenprobe.probe.scaling import Doubles, Floats
 
 PAIRS = 30  # steps that L-BFGS remembers; on mean views fewer, where vector operations cost as much as products
@@ -34,6 +34,8 @@ CG_RESIDUAL = 1e-1  # squared, relative
 ARMIJO = 1e-4
 NOISE = 1e-6  # relative differences of F that float32 scores can bring about
 HALVINGS = 20
+TRIES = 10  # evaluations in which the gap was not even halved, until float64 takes over
+STALLED = 100  # and until it is given up
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Solution:
 
 
 def solve_logistic(
-    products: LogisticProducts, cs: Sequence[Sequence[float]], *, tol: float = 1e-5, max_evaluations: int = 500
+    products: Products[Any], cs: Sequence[Sequence[float]], *, tol: float = 1e-5, max_evaluations: int = 500
 ) -> list[list[Solution]]:
     """Solve every problem for each of its c, all problems side by side.
 
@@ -91,7 +93,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Request:
-    """What a problem wants to know: `full` and `mean` evaluate, `bend` and `multiply` are the mean-view Hessian's."""
+    """What a problem wants to know: `full`, `exact` and `mean` evaluate, the others are of the mean-view Hessian."""
 
     kind: str
     asked: Asked
@@ -100,14 +102,9 @@ class Request:
 Step = Generator[Request, Any, Any]
 
 
-def side_by_side(paths: Sequence[Step], products: LogisticProducts) -> list[Any]:
+def side_by_side(paths: Sequence[Step], products: Products[Any]) -> list[Any]:
     """Run generators of requests to their ends, answering the requests of one kind together, the cheap kinds first."""
-    kinds: dict[str, Callable[[list[Asked]], list[Any]]] = {
-        "bend": lambda asked: [products.bend(each) for each in asked],
-        "multiply": products.multiply,
-        "mean": lambda asked: products.evaluate(products.mean, asked),
-        "full": lambda asked: products.evaluate(products.full, asked),
-    }
+    kinds = products.answers
     results: list[Any] = [None] * len(paths)
     waiting: dict[int, Request] = {}
 
@@ -128,14 +125,15 @@ def side_by_side(paths: Sequence[Step], products: LogisticProducts) -> list[Any]
     return results
 
 
-def follow(products: LogisticProducts, problem: int, path: Sequence[float], limits: Limits) -> Step:
+def follow(products: Products[Any], problem: int, path: Sequence[float], limits: Limits) -> Step:
     """One problem along its path of c; returns its solutions."""
-    mean = point = np.zeros((len(products.classes[problem]), products.full.features.shape[1]), dtype=np.float32)
+    mean = point = np.zeros((len(products.classes[problem]), len(products.centres[problem]) + 1), dtype=np.float32)
     solutions = []
     for c in path:
         before = mean
         mean = yield from descend_on_means(problem, c, mean)
-        solution, point = yield from descend(problem, c, point + (mean - before), limits)
+        start = Asked(problem, c, point + (mean - before))
+        solution, point = yield from descend(start, limits, solve_in_dual if products.dual else solve_on_means)
         away = solution.coefficients @ products.centres[problem].astype(np.float64)
         solutions.append(replace(solution, intercepts=solution.intercepts - away))
     return solutions
@@ -158,20 +156,28 @@ def descend_on_means(problem: int, c: float, point: Floats) -> Step:
     return point
 
 
-def descend(problem: int, c: float, point: Floats, limits: Limits) -> Step:
-    """L-BFGS on all rows around the mean-view Hessian; returns the solution and its point."""
+def descend(start: Asked, limits: Limits, invert: Callable[[int, Floats, float], Step]) -> Step:
+    """L-BFGS on all rows around the mean-view Hessian, applied by `invert`; returns the solution and its point."""
     memory = Memory(PAIRS)
+    problem, c, point = start.problem, start.c, start.at
     objective, gradient = yield Request("full", Asked(problem, c, point))
     evaluations, first = 1, 1.0
+    best, since, kind = float("inf"), 0, "full"
     while True:
-        curvature = yield Request("bend", Asked(problem, c, point))
+        curvature, ridge = yield Request("bend", Asked(problem, c, point))
         gap = yield from bound_gap(problem, gradient, curvature)
         converged = gap <= limits.tol * objective
-        if converged or evaluations >= limits.max_evaluations:
+        if gap < best / 2:
+            best, since = gap, evaluations
+        elif kind == "full" and evaluations - since >= TRIES:  # rounding is as large as what is left to gain
+            kind, memory, since = "exact", Memory(PAIRS), evaluations
+            objective, gradient = yield Request(kind, Asked(problem, c, point))
+            continue
+        if converged or evaluations >= limits.max_evaluations or evaluations - since >= STALLED:
             break
         outer = memory.outer(gradient)
-        direction = memory.inner(outer, (yield from solve_on_means(problem, outer.vector)))
-        moved = yield from search("full", Asked(problem, c, point), objective, gradient, -direction, first)
+        direction = memory.inner(outer, (yield from invert(problem, outer.vector, ridge)))
+        moved = yield from search(kind, Asked(problem, c, point), objective, gradient, -direction, first)
         if moved is None:
             break
         evaluations += moved.evaluations
@@ -183,29 +189,85 @@ def descend(problem: int, c: float, point: Floats, limits: Limits) -> Step:
     return Solution(weights[:, :-1], weights[:, -1], objective, norm, gap, evaluations, converged), point
 
 
-def bound_gap(problem: int, gradient: Floats, curvature: Floats) -> Step:
+def bound_gap(problem: int, gradient: Floats, curvature: Doubles) -> Step:
     """Upper bound of F - F*: see `Solution`."""
     shift = np.zeros_like(gradient)
-    shift[:, -1] = np.linalg.solve(curvature.astype(np.float64), gradient[:, -1].astype(np.float64))
+    shift[:, -1] = np.linalg.pinv(curvature, rcond=1e-9, hermitian=True) @ gradient[:, -1].astype(np.float64)
     left = gradient - (yield Request("multiply", Asked(problem, 1.0, shift)))
-    return dot(left[:, :-1], left[:, :-1]) / 2 + dot(gradient[:, -1], shift[:, -1]) / 2
+    return dot(left[:, :-1], left[:, :-1]) / 2 + max(dot(gradient[:, -1], shift[:, -1]), 0.0) / 2
 
 
-def solve_on_means(problem: int, target: Floats) -> Step:
-    """The inverse of the mean-view Hessian times the target, by conjugate gradients."""
-    solution, residual = np.zeros_like(target), target.copy()
-    direction, size = residual.copy(), dot(residual, residual)
+def solve_on_means(problem: int, target: Floats, ridge: float) -> Step:
+    """The inverse of the mean-view Hessian times the target, by conjugate gradients.
+
+    In the variables of `scale_intercepts`: where images are nearly certain the intercepts' curvature is far below 1,
+    and rounding would lead their part of the search astray.
+    """
+    residual = scale_intercepts(target, ridge)
+    solution, direction, size = np.zeros_like(target), residual, dot(residual, residual)
     enough = CG_RESIDUAL * size
     for _ in range(CG_STEPS):
-        product = yield Request("multiply", Asked(problem, 1.0, direction))
+        product = yield Request("multiply", Asked(problem, 1.0, scale_intercepts(direction, ridge)))
+        product = scale_intercepts(product, ridge)
         step = np.float32(size / dot(direction, product))
         solution += step * direction
-        residual -= step * product
+        residual = residual - step * product
         before, size = size, dot(residual, residual)
         if size <= enough:
             break
         direction = residual + np.float32(size / before) * direction
-    return solution
+    return scale_intercepts(solution, ridge)
+
+
+def solve_in_dual(problem: int, target: Floats, ridge: float) -> Step:
+    """The same conjugate gradients in the span of the mean views.
+
+    In Krylov's space of H = I + M^T B M every vector is v = g t + M^T b with the target t, so it is kept as g and b,
+    with u = M v beside them (the intercepts as in `LogisticProducts.project`):
+        H v = (g, b + B u)      M H v = u + M M^T B u      <v, w> = g_v (g_w |t|^2 + <M t, b_w>) + <b_v, u_w>
+    """
+    target = scale_intercepts(target, ridge)
+    image = yield Request("project", Asked(problem, 1.0, target))
+    square = dot(target, target)
+
+    def inner(one: Dual, other: Dual) -> float:
+        return one.share * (other.share * square + dot(image, other.span)) + dot(one.span, other.image)
+
+    solution, residual = Dual(0.0, np.zeros_like(image), np.zeros_like(image)), Dual(1.0, np.zeros_like(image), image)
+    direction, size = residual, square
+    enough = CG_RESIDUAL * size
+    for _ in range(CG_STEPS):
+        bent, product = yield Request("kernel", Asked(problem, 1.0, direction.image))
+        step = size / (inner(direction, direction) + dot(direction.image, bent))
+        solution = solution.plus(step, direction)
+        residual = residual.plus(-step, Dual(direction.share, direction.span + bent, direction.image + product))
+        before, size = size, inner(residual, residual)
+        if size <= enough:
+            break
+        direction = residual.plus(size / before, direction)
+    lifted = yield Request("lift", Asked(problem, 1.0, solution.span))
+    return scale_intercepts(np.float32(solution.share) * target + lifted, ridge)
+
+
+@dataclass(frozen=True)
+class Dual:
+    """v = share t + M^T span, and its image M v; `(C, n)` arrays."""
+
+    share: float
+    span: Floats
+    image: Floats
+
+    def plus(self, step: float, other: Dual) -> Dual:
+        """self + step * other."""
+        small = np.float32(step)
+        return Dual(self.share + step * other.share, self.span + small * other.span, self.image + small * other.image)
+
+
+def scale_intercepts(at: Floats, ridge: float) -> Floats:
+    """The variables in which the intercepts' penalty is 1."""
+    scaled = at.copy()
+    scaled[:, -1] /= np.float32(ridge**0.5)
+    return scaled
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from frozenprobe.errors import FrozenprobeError, unknown_name
 from frozenprobe.probe.heads import Convergence, LinearModel, TrainingRows, softmax
 from frozenprobe.probe.logistic import Solution, solve_logistic
-from frozenprobe.probe.products import LogisticProducts, Rows
+from frozenprobe.probe.problems import Products, Rows
+from frozenprobe.probe.products import LogisticProducts
 from frozenprobe.probe.scaling import Doubles
 
 SOLVERS = ("own", "sklearn")
@@ -30,12 +32,14 @@ class LogisticRegressionHead:
             the mean objective's gradient (None: 1e-4).
         max_iter: evaluations (own) or iterations (sklearn) after which it gives up.
         solver: a name of `SOLVERS`.
+        device: of `own`, where the sums over rows are made: `cpu` (numpy), or `cuda`, `cuda:1`, `mps`, `auto` (torch).
     """
 
     c: float = 1.0
     tol: float | None = None
     max_iter: int = 2000
     solver: str = "own"
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         for name, value in (("--c", self.c), ("--tol", self.tolerance), ("--max-iter", self.max_iter)):
@@ -43,6 +47,13 @@ class LogisticRegressionHead:
                 raise FrozenprobeError("A number above 0", found=str(value), where=name, remedy="give one, such as 1.0")
         if self.solver not in SOLVERS:
             raise unknown_name("solver", self.solver, SOLVERS, where="--solver")
+        if self.solver == "sklearn" and self.device != "cpu":
+            raise FrozenprobeError(
+                "The solver own: scikit-learn's has no other device than the cpu",
+                found=f"--solver sklearn --device {self.device}",
+                where="the options",
+                remedy="leave out one of the two",
+            )
 
     @property
     def tolerance(self) -> float:
@@ -70,8 +81,11 @@ class LogisticRegressionHead:
 
         Returns:
             for each vector of weights and each c the model of `factor * features`, a row a class that has weight.
+
+        Raises:
+            FrozenprobeError: no such device here.
         """
-        products = LogisticProducts.of(Rows(rows.features, rows.labels, rows.images), weights)
+        products = make_products(Rows(rows.features, rows.labels, rows.images), weights, self.device)
         # |W|^2 / 2 + c loss(W f x) = (|V|^2 / 2 + c f^2 loss(V x)) / f^2  with V = f W; and scikit-learn's two classes
         # share one w = w_1 - w_0 with the penalty |w|^2 / 2, twice that of w_1 = -w_0 = w / 2
         shares = [0.5 if len(own) == 2 else 1.0 for own in products.classes]
@@ -99,6 +113,18 @@ class LogisticRegressionHead:
         converged = steepest <= ROUNDING * self.tolerance
         convergence = Convergence(converged, int(model.n_iter_.max()), objective, gradient_norm)
         return LinearModel(coefficients, intercepts, convergence)
+
+
+def make_products(rows: Rows, weights: Sequence[Doubles], device: str) -> Products[Any]:
+    """Sums over rows on the device called so; on the CPU numpy makes them, and torch need not be loaded."""
+    if device != "cpu":
+        from frozenprobe.devices import choose_device
+        from frozenprobe.probe.torch_products import TorchProducts
+
+        chosen = choose_device(device)
+        if chosen.type != "cpu":
+            return TorchProducts.of(rows, weights, chosen)
+    return LogisticProducts.of(rows, weights)
 
 
 def model_of(solution: Solution, *, c: float, factor: float, total: float) -> LinearModel:

@@ -1,52 +1,31 @@
-"""The products of logistic regression over shared rows: objective, gradient and Hessian of many problems in one go."""
+"""The sums over rows of logistic regression on the CPU: numpy, and threads for what is not a matrix product."""
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from frozenprobe.probe.problems import Asked, Ints, Products, Rows, ends
 from frozenprobe.probe.scaling import Doubles, Floats
-
-Ints = npt.NDArray[np.int64]
 
 BLOCK = 16384  # rows whose scores are in memory at once
 SLICE = 256  # rows that a thread works on at once: their scores stay in its cache
-BIAS_CURVATURE = 1e-3  # the intercepts are not penalised: their Hessian is singular along (1, ..., 1)
+DUAL = 1.5  # a kernel of n x n is cheaper than two products with n x D as long as n is not much larger than D
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What all problems share.
+class Segment:
+    """Rows next to each other, and the problems in which they have weight."""
 
-    Attributes:
-        features: `(n, D)` float32.
-        labels: `(n,)` class of each row, 0 to C - 1.
-        images: `(n,)` which image a row is a view of.
-    """
-
-    features: Floats
-    labels: Ints
-    images: Ints
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One problem's part of a product.
-
-    Attributes:
-        problem: its number.
-        c: multiplies its weights.
-        at: `(C, D + 1)` weights or direction, the intercepts (of centred features) last.
-    """
-
-    problem: int
-    c: float
-    at: Floats
+    rows: slice
+    problems: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -54,43 +33,69 @@ class Table:
     """Rows with a column of ones, and what each problem sees of them.
 
     Attributes:
-        features: `(n, D + 1)`.
+        features: `(n, D + 1)`, rows that have weight in the same problems next to each other.
         labels: for each problem `(n,)` index into the classes it has; 0 for rows without weight.
         weights: for each problem `(n,)` float32.
+        segments: of the rows, at most `BLOCK` long.
+        order: `(n,)` which of the given rows each one is.
     """
 
     features: Floats
     labels: list[Ints]
     weights: list[Floats]
+    segments: list[Segment]
+    order: Ints
+
+    def exact(self) -> Table:
+        """The same rows in float64."""
+        return replace(self, features=self.features.astype(np.float64))
 
     @staticmethod
     def of(features: Floats, labels: Ints, weights: Sequence[Doubles], classes: Sequence[Ints]) -> Table:
         """Lay out rows for problems that have these weights and classes."""
-        ones = np.ones((len(features), 1), dtype=np.float32)
-        local = [np.where(np.isin(labels, own), np.searchsorted(own, labels), 0) for own in classes]
-        return Table(np.hstack([features, ones]), local, [weight.astype(np.float32) for weight in weights])
+        patterns, kind = np.unique(np.stack(weights, axis=1) > 0, axis=0, return_inverse=True)
+        order = np.argsort(kind.ravel(), kind="stable")
+        bounds = np.cumsum([0, *np.bincount(kind.ravel(), minlength=len(patterns))]).tolist()
+        segments = [
+            Segment(slice(bounds[number] + part.start, bounds[number] + part.stop), frozenset(np.flatnonzero(pattern)))
+            for number, pattern in enumerate(patterns)
+            for part in slices(bounds[number + 1] - bounds[number], BLOCK)
+        ]
+        ordered = np.ones((len(features), features.shape[1] + 1), dtype=np.float32)
+        np.take(features, order, axis=0, out=ordered[:, :-1])
+        local = [np.where(np.isin(labels, own), np.searchsorted(own, labels), 0)[order] for own in classes]
+        return Table(ordered, local, [weight[order].astype(np.float32) for weight in weights], segments, order)
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """The mean-view problem's Hessian at a point.
+
+    Attributes:
+        probabilities: `(n, C)` of the mean views.
+        weight: `(n, 1)` of the mean views, times c.
+    """
+
+    probabilities: Floats
+    weight: Floats
+
+    def apply(self, scores: Floats, rows: slice = slice(None)) -> None:
+        """S -> a * (P * S - P (P . S)), in place."""
+        probabilities = self.probabilities[rows]
+        scores *= probabilities
+        scores -= probabilities * scores.sum(axis=1, keepdims=True)
+        scores *= self.weight[rows]
 
 
 @dataclass
-class LogisticProducts:
-    """Answers in float32 on the CPU; losses are summed in float64.
-
-    Every problem sees the features x less the mean m of its own rows, which makes the Hessian far better conditioned:
-        z = W (x - m) + b = W x + (b - W m)        dF/dW = sum_i r_i (x_i - m)^T = sum_i r_i x_i^T - (sum_i r_i) m^T
+class LogisticProducts(Products[Table]):
+    """Sums over rows in float32 on the CPU; losses are summed in float64.
 
     Attributes:
-        classes: for each problem the classes that have weight.
-        centres: for each problem m, `(D,)`.
-        full: all rows.
-        mean: a row for each image (and label, should it have several): its mean view, with the weight of all its views.
-        curvature: for each problem the probabilities on mean views at the point last given to `bend`, and the weights.
+        curvature: of each problem, at the point last given to `bend`.
     """
 
-    classes: list[Ints]
-    centres: list[Floats]
-    full: Table
-    mean: Table
-    curvature: dict[int, tuple[Floats, Floats]] = field(default_factory=dict)
+    curvature: dict[int, Curvature] = field(default_factory=dict)
 
     @staticmethod
     def of(rows: Rows, weights: Sequence[Doubles]) -> LogisticProducts:
@@ -110,73 +115,113 @@ class LogisticProducts:
             Table.of(mean, rows.labels[first], sums, classes),
         )
 
-    def evaluate(self, table: Table, asked: Sequence[Asked]) -> list[tuple[float, Floats]]:
-        """F and its gradient, `(C, D + 1)`, of each on these rows.
+    def sum_residuals(self, table: Table, stacked: Floats, asked: Sequence[Asked]) -> tuple[Doubles, Floats]:
+        """See `Products`; rows are not multiplied for problems in which they have no weight."""
+        stacked = stacked.astype(table.features.dtype, copy=False)
+        losses, sums = np.zeros(len(asked)), np.zeros_like(stacked)
+        parts = spans(asked)
+        for segment in table.segments:
+            seen = [number for number, each in enumerate(asked) if each.problem in segment.problems]
+            if not seen:
+                continue
+            some = [asked[number] for number in seen]
+            rows = np.concatenate([np.arange(parts[number].start, parts[number].stop) for number in seen])
+            features = table.features[segment.rows]
+            scores = features @ stacked[rows].T
+            losses[seen] += in_threads(functools.partial(to_residuals, table, segment.rows, some), scores, some)
+            sums[rows] += scores.T @ features
+        return losses, sums
 
-        With P = softmax(X W^T), Y one-hot and a the weights times c:
-            F = -sum_i a_i log P[i, y_i] + |W|^2 / 2        dF/dW = (a * (P - Y))^T X + W, the intercepts not penalised
-        """
-        losses = np.zeros(len(asked))
-        gradient = np.zeros((sum(len(each.at) for each in asked), table.features.shape[1]), dtype=np.float32)
-        stacked = self.stacked(asked).T
-        for block in slices(len(table.features), BLOCK):
-            scores = table.features[block] @ stacked
-            losses += in_threads(lambda *part, block=block: to_residuals(table, block, asked, *part), scores, asked)
-            gradient += scores.T @ table.features[block]
-        answers = []
-        for each, loss, slope in zip(asked, losses, self.split(gradient, asked), strict=True):
-            weights = each.at[:, :-1]
-            slope[:, :-1] += weights
-            answers.append((float(loss) + dot(weights, weights) / 2, slope))
-        return answers
-
-    def stacked(self, asked: Sequence[Asked]) -> Floats:
-        """The weights of all, for features that are not centred."""
-        stacked = np.concatenate([each.at for each in asked])
-        for each, part in zip(asked, np.split(stacked, ends(asked)), strict=True):
-            part[:, -1] -= part[:, :-1] @ self.centres[each.problem]
-        return stacked
-
-    def split(self, sums: Floats, asked: Sequence[Asked]) -> list[Floats]:
-        """Sums of r x^T over features that are not centred -> each problem's, over centred ones."""
-        parts = np.split(sums, ends(asked))
-        for each, part in zip(asked, parts, strict=True):
-            part[:, :-1] -= np.outer(part[:, -1], self.centres[each.problem])
-        return parts
-
-    def bend(self, asked: Asked) -> Floats:
-        """Take the mean-view problem's Hessian at this point for `multiply`; its part of the intercepts, `(C, C)`."""
-        scores = self.mean.features @ self.stacked([asked]).T
+    def sum_probabilities(self, stacked: Floats, asked: Asked) -> tuple[Doubles, Doubles]:
+        """See `Products`."""
+        scores = self.mean.features @ stacked.T
         scores -= scores.max(axis=1, keepdims=True)
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=1, keepdims=True)
-        weight = np.float32(asked.c) * self.mean.weights[asked.problem]
-        self.curvature[asked.problem] = (scores, weight[:, None])
-        weighted = scores * weight[:, None]
-        curvature: Floats = np.diag(weighted.sum(axis=0) + np.float32(BIAS_CURVATURE)) - weighted.T @ scores
-        return curvature
+        weight = np.float32(asked.c) * self.mean.weights[asked.problem][:, None]
+        self.curvature[asked.problem] = Curvature(scores, weight)
+        exact = scores.astype(np.float64)
+        exact /= exact.sum(axis=1, keepdims=True)
+        weighted = exact * weight
+        return weighted.sum(axis=0), weighted.T @ exact
 
-    def multiply(self, asked: Sequence[Asked]) -> list[Floats]:
-        """The mean-view problem's Hessian, at the point last given to `bend`, times each direction.
+    def sum_bent(self, stacked: Floats, asked: Sequence[Asked]) -> Floats:
+        """See `Products`."""
+        scores = self.mean.features @ stacked.T
+        in_threads(lambda rows, number, part: self.apply(asked[number].problem, part, rows), scores, asked)
+        return (scores.T @ self.mean.features).astype(np.float32, copy=False)
 
-        With S = X V^T:  H V = (a * (P * S - P (P . S)))^T X + V
+    def apply(self, problem: int, scores: Floats, rows: slice) -> float:
+        """See `Curvature`; there is no loss to return."""
+        self.curvature[problem].apply(scores, rows)
+        return 0.0
+
+    @property
+    def answers(self) -> dict[str, Callable[[list[Asked]], list[Any]]]:
+        """See `Products`; the last three where `dual` says so."""
+        return {"project": self.project, "kernel": self.kernel, "lift": self.lift, **super().answers}
+
+    # The same Hessian in the span of n mean views: M, `(n, D + 1)`, are the centred mean views with a last column of
+    # 1 / sqrt(ridge), which makes the penalty of the intercepts 1, too:
+    #     H = I + M^T B M      with  B S = a * (P * S - P (P . S))
+
+    @property
+    def dual(self) -> bool:
+        """Whether M M^T costs less than M and M^T."""
+        count, dim = self.mean.features.shape
+        return bool(count <= DUAL * dim)
+
+    @functools.cached_property
+    def exact(self) -> Table:
+        """See `Products`."""
+        return self.full.exact()
+
+    @functools.cached_property
+    def gram(self) -> Floats:
+        """`(n, n)` inner products of the mean views, not centred."""
+        features = self.mean.features[:, :-1]
+        return features @ features.T
+
+    def project(self, asked: Sequence[Asked]) -> list[Floats]:
+        """(M V^T)^T for each `(C, D + 1)` direction: `(C, n)`."""
+        scaled = [replace(each, at=self.with_ridge(each)) for each in asked]
+        return np.split((self.stacked(scaled) @ self.mean.features.T).astype(np.float32, copy=False), ends(asked))
+
+    def lift(self, asked: Sequence[Asked]) -> list[Floats]:
+        """S^T M for each `(C, n)` S: `(C, D + 1)`."""
+        parts = self.split(np.concatenate([each.at for each in asked]) @ self.mean.features, asked)
+        return [self.with_ridge(replace(each, at=part)) for each, part in zip(asked, parts, strict=True)]
+
+    def with_ridge(self, asked: Asked) -> Floats:
+        """The last column over the root of the ridge."""
+        scaled = asked.at.copy()
+        scaled[:, -1] /= np.float32(self.ridges[asked.problem] ** 0.5)
+        return scaled
+
+    def kernel(self, asked: Sequence[Asked]) -> list[tuple[Floats, Floats]]:
+        """B S and M M^T B S for each `(C, n)` S^T, transposed likewise.
+
+        With m the centre, k = X m and s the sum of a row of (B S)^T:
+            M M^T = X X^T - k 1^T - 1 k^T + (|m|^2 + 1 / ridge) 1 1^T
         """
-        features = self.mean.features
-        scores = features @ self.stacked(asked).T
+        bent = [each.at.T.copy() for each in asked]
+        for each, scores in zip(asked, bent, strict=True):
+            self.curvature[each.problem].apply(scores)
+        turned = [scores.T for scores in bent]
+        sums = np.concatenate(turned) @ self.gram
+        answers = []
+        for each, part, product in zip(asked, turned, np.split(sums, ends(asked)), strict=True):
+            centre, cross = self.centres[each.problem], self.crosses[each.problem]
+            total = part.sum(axis=1, keepdims=True)
+            square = np.float32(centre @ centre + 1 / self.ridges[each.problem])
+            product += total * (square - cross) - (part @ cross)[:, None]
+            answers.append((part, product))
+        return answers
 
-        def bend(rows: slice, number: int, part: Floats) -> float:
-            probabilities, weight = (array[rows] for array in self.curvature[asked[number].problem])
-            part *= probabilities
-            part -= probabilities * part.sum(axis=1, keepdims=True)
-            part *= weight
-            return 0.0
-
-        in_threads(bend, scores, asked)
-        products = self.split((scores.T @ features).astype(np.float32, copy=False), asked)
-        for each, product in zip(asked, products, strict=True):
-            product[:, :-1] += each.at[:, :-1]
-            product[:, -1] += np.float32(BIAS_CURVATURE) * each.at[:, -1]
-        return products
+    @functools.cached_property
+    def crosses(self) -> list[Floats]:
+        """For each problem k, `(n,)`: the mean views times its centre."""
+        return [self.mean.features[:, :-1] @ centre for centre in self.centres]
 
 
 def to_residuals(table: Table, block: slice, asked: Sequence[Asked], rows: slice, number: int, scores: Floats) -> float:
@@ -194,9 +239,10 @@ def to_residuals(table: Table, block: slice, asked: Sequence[Asked], rows: slice
     return float(weight.astype(np.float64) @ (np.log(total) - own))
 
 
-def ends(asked: Sequence[Asked]) -> Ints:
-    """Where the columns of one problem end and those of the next begin."""
-    return np.cumsum([len(each.at) for each in asked])[:-1]
+def spans(asked: Sequence[Asked]) -> list[slice]:
+    """The columns of each problem."""
+    bounds = [0, *np.cumsum([len(each.at) for each in asked]).tolist()]
+    return [slice(start, stop) for start, stop in pairwise(bounds)]
 
 
 def slices(count: int, size: int) -> Iterator[slice]:
@@ -206,20 +252,15 @@ def slices(count: int, size: int) -> Iterator[slice]:
 
 def in_threads(work: Callable[[slice, int, Floats], float], scores: Floats, asked: Sequence[Asked]) -> Doubles:
     """Call `work(rows, number, part)` for slices of rows and each problem's columns of the scores; sums."""
-    bounds = [0, *ends(asked).tolist(), scores.shape[1]]
+    columns = spans(asked)
 
     def run(rows: slice) -> list[float]:
-        return [work(rows, number, scores[rows, bounds[number] : bounds[number + 1]]) for number in range(len(asked))]
+        return [work(rows, number, scores[rows, own]) for number, own in enumerate(columns)]
 
     pieces = list(slices(len(scores), SLICE))
     found = list(pool().map(run, pieces) if THREADS > 1 and len(pieces) > 1 else map(run, pieces))
     total: Doubles = np.sum(found, axis=0)
     return total
-
-
-def dot(one: Floats, other: Floats) -> float:
-    """The inner product of two arrays."""
-    return float(np.vdot(one, other))
 
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))

@@ -1,0 +1,91 @@
+"""Devices by name, and float32 products that keep all their bits whatever was set before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from frozenprobe.devices import choose_device, full_precision
+from frozenprobe.errors import FrozenprobeError
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(("cuda", "mps", "chosen"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_auto_takes_cuda_then_mps_then_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert choose_device("auto") == torch.device(chosen)
+    assert choose_device("cpu") == CPU
+
+
+def test_device_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for name in ("cuda", "cuda:0", "mps"):
+        with pytest.raises(FrozenprobeError, match=f"The device {name}\n.*sees cpu\n") as caught:
+            choose_device(name)
+        assert caught.value.where == "--device"
+
+
+def test_second_gpu_of_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choose_device("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(FrozenprobeError, match="The device cuda:1"):
+        choose_device("cuda:1")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cpu:first", "cuda:-1", ""])
+def test_unknown_device_is_an_error_that_lists_the_known(name: str) -> None:
+    with pytest.raises(FrozenprobeError, match=r"Known: auto, cuda, mps, cpu, cuda:1"):
+        choose_device(name)
+
+
+def settings() -> tuple[str | bool, bool]:
+    """Of products and convolutions; asking for `allow_tf32` where `fp32_precision` was set is an error."""
+    matmul = torch.backends.cuda.matmul
+    return getattr(matmul, "fp32_precision", None) or matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+@contextmanager
+def rounding(name: str) -> Iterator[None]:
+    """TF32 in products, set by a name that torch has had for the setting."""
+    matmul = torch.backends.cuda.matmul
+    if not hasattr(matmul, name):
+        pytest.skip("an older torch")
+    before = getattr(matmul, name)
+    setattr(matmul, name, {"allow_tf32": True, "fp32_precision": "tf32"}[name])
+    try:
+        yield
+    finally:
+        setattr(matmul, name, before)
+
+
+@pytest.mark.parametrize("name", ["allow_tf32", "fp32_precision"])
+def test_products_and_convolutions_on_cuda_keep_float32_for_a_while(name: str) -> None:
+    with rounding(name):
+        before = settings()
+        assert before[0] in ("tf32", True)
+        with full_precision(CUDA):
+            assert settings() in (("ieee", False), (False, False))
+        assert settings() == before
+        with full_precision(CPU):
+            assert settings() == before
+        with pytest.raises(ZeroDivisionError), full_precision(CUDA):
+            _ = 1 / 0
+        assert settings() == before
+        assert getattr(torch.backends.cuda.matmul, name) in ("tf32", True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_product_on_cuda_is_the_cpus() -> None:
+    one, other = torch.randn(2, 300, 300, generator=torch.Generator().manual_seed(0))
+    with rounding("allow_tf32"), full_precision(CUDA):
+        found = (one.cuda() @ other.cuda()).cpu()
+    assert (found - one @ other).abs().max() < 1e-4  # of TF32: 2e-2
