@@ -120,6 +120,27 @@ def test_a_command_loads_only_what_it_needs(arguments, allowed):
     assert set(result.stdout.splitlines()[-1].split()[1:]) <= allowed
 
 
+@pytest.mark.parametrize(
+    ("options", "allowed"),
+    [
+        ("--c 1.0", {"h5py", "numpy"}),
+        ("--head ridge --alpha 0.1", {"h5py", "numpy"}),
+        ("--head knn", {"h5py", "numpy"}),
+        ("--head lda --shrinkage 0.3 --calibrate", {"h5py", "numpy", "scipy"}),
+        ("", {"h5py", "numpy", "scipy"}),
+    ],
+)
+def test_a_probe_loads_only_what_its_head_needs(options, allowed, make_features, tmp_path):
+    line = ["probe", str(make_features(classes=2).path), *options.split(), "--runs", str(tmp_path / "runs")]
+    code = (
+        "import sys\nfrom frozenprobe.cli import main\n"
+        f"try: main({line!r})\nexcept SystemExit as end: assert not end.code\n"
+        f"print('LOADED', *[name for name in {(*HEAVY, 'joblib', 'dask')!r} if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(result.stdout.splitlines()[-1].split()[1:]) <= allowed
+
+
 def test_every_public_name_is_there_and_none_is_loaded_early():
     code = (
         "import sys, frozenprobe\n"

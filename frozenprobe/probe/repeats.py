@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def dask_cluster(scheduler: str) -> Iterator[None]:
 
     Raises:
         MissingExtra: no dask.
-        FrozenprobeError: no scheduler answers there.
+        FrozenprobeError: no scheduler answers there, or one without workers.
     """
     try:
         from dask.distributed import Client
@@ -99,16 +100,18 @@ def dask_cluster(scheduler: str) -> Iterator[None]:
         raise MissingExtra("dask", "dask") from None
     from joblib import parallel_config
 
-    try:
-        client = Client(scheduler, timeout=PATIENCE)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
-        raise FrozenprobeError(
-            "A dask scheduler",
-            found=f"{type(error).__name__}: {error}",
-            where=scheduler,
-            remedy="start one with: dask scheduler, and workers with: dask worker ADDRESS",
-        ) from None
-    with client, parallel_config(backend="dask"):
+    with ExitStack() as stack:
+        try:
+            client = stack.enter_context(Client(scheduler, timeout=PATIENCE))  # type: ignore[no-untyped-call]
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except (OSError, ValueError, asyncio.TimeoutError) as error:
+            raise FrozenprobeError(
+                "A dask scheduler with at least one worker",
+                found=f"{type(error).__name__}: {error}",
+                where=scheduler,
+                remedy="start one with: dask scheduler, and workers with: dask worker ADDRESS",
+            ) from None
+        stack.enter_context(parallel_config(backend="dask"))
         yield
 
 

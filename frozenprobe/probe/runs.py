@@ -60,7 +60,6 @@ def save_run(result: ProbeResult, summary: dict[str, Any], files: Features | Seq
         the folder.
     """
     files = [files] if isinstance(files, Features) else list(files)
-    features = files[0]
     created = datetime.now(timezone.utc)
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".{secrets.token_hex(4)}.partial"
@@ -69,19 +68,14 @@ def save_run(result: ProbeResult, summary: dict[str, Any], files: Features | Seq
         config = {
             "created": created.isoformat(timespec="microseconds"),
             "frozenprobe": __version__,
-            "features": str(features.path.absolute()),
-            "fingerprint": features.spec.fingerprint(),
-            "spec": asdict(features.spec),
-            "licence": features.about.get("licence", ""),
-            "more_features": [
-                {"features": str(each.path.absolute()), "fingerprint": each.spec.fingerprint()} for each in files[1:]
-            ],
+            **origin_of(files[0]),
+            "more_features": [origin_of(each) for each in files[1:]],
             "options": asdict(result.options),
         }
         (aside / "config.json").write_text(to_json(config), encoding="utf-8")
         (aside / "metrics.json").write_text(to_json(summary), encoding="utf-8")
         write_oof(aside / "oof.csv", result)
-        save_arrays(aside / "predictions.npz", prediction_arrays(result, features.sample))
+        save_arrays(aside / "predictions.npz", prediction_arrays(result, files[0].sample))
         save_arrays(aside / "head.npz", result.model | {"class_names": names_array(result.class_names)})
         for file in aside.iterdir():
             with open(file, "rb+") as handle:
@@ -92,6 +86,16 @@ def save_run(result: ProbeResult, summary: dict[str, Any], files: Features | Seq
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return target
+
+
+def origin_of(features: Features) -> dict[str, Any]:
+    """Where features come from."""
+    return {
+        "features": str(features.path.absolute()),
+        "fingerprint": features.spec.fingerprint(),
+        "spec": asdict(features.spec),
+        "licence": features.about.get("licence", ""),
+    }
 
 
 def write_oof(path: Path, result: ProbeResult) -> None:
