@@ -11,6 +11,7 @@ import numpy as np
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.duplicates import BLOCK
 from frozenprobe.probe.fitting import balance
 from frozenprobe.probe.heads import FittedHead, make_head
 from frozenprobe.probe.lda import ShrinkageLdaHead
@@ -24,6 +25,7 @@ HEADS_ON_MOMENTS = ("lda", "ridge")
 STREAMED = (*HEADS_ON_MOMENTS, "linear")
 COPIES = 3  # of all vectors that are alive at once: as they are stored, on their way to being scaled, scaled
 CLEAN_COPIES = 5  # of one view, while near duplicates are looked for
+COSINE = 2 * 4 + 3  # bytes a cosine: two blocks of them and three of yes or no
 BLOCKS = 1 / 4  # of the limit may be blocks of the file: moments, models and answers take the rest
 
 
@@ -44,9 +46,9 @@ class Outsized:
     limit: int
 
     def searchable(self) -> bool:
-        """Whether near duplicates can be looked for: the clean views fit."""
+        """Whether near duplicates can be looked for: the clean views fit, and a block of cosines."""
         images = max(len(self.features.train), len(self.features.test or ()))
-        return 4 * CLEAN_COPIES * images * self.features.dim <= self.limit
+        return 4 * CLEAN_COPIES * images * self.features.dim + COSINE * min(images**2, BLOCK) <= self.limit
 
     def notes(self, options: ProbeOptions) -> list[str]:
         """What the user should know, options as they were answered."""
