@@ -32,8 +32,8 @@ SMALL = 8000  # bytes: blocks of a few images
 
 def make_stream(features: Features, *, scale: str = "global", memory: int = SMALL, folds: int = 4) -> Stream:
     count = len(features.train)
-    weight = np.linspace(0.5, 1.5, count)
-    return Stream(features, VIEWS, np.arange(count) % folds, weight, scale=scale, memory=memory)
+    weight, labels = np.linspace(0.5, 1.5, count), features.train.labels
+    return Stream(features, VIEWS, labels, np.arange(count) % folds, weight, scale=scale, memory=memory)
 
 
 def in_memory(stream: Stream, head: ShrinkageLdaHead | RidgeHead, fold: int | None) -> tuple[LinearModel, Doubles]:
@@ -57,7 +57,7 @@ def test_pinned_lda_is_that_of_rows_in_memory(scale: str, make_features: MakeFea
         _, answers = in_memory(stream, ShrinkageLdaHead(0.3), fold)
         np.testing.assert_allclose(streamed.oof[held], answers[held], atol=2e-4)
     model, _ = in_memory(stream, ShrinkageLdaHead(0.3), None)
-    np.testing.assert_allclose(streamed.final.model.coefficients, model.coefficients, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(streamed.final.head.coefficients, model.coefficients, rtol=1e-3, atol=1e-3)
     shown = streamed.final.scaling.apply(stream.features.read("test", VIEWS.answer))
     expected = np.mean([model.probabilities(shown[:, view]) for view in (0, 1)], axis=0)
     np.testing.assert_allclose(streamed.test, expected, atol=2e-4)
@@ -71,10 +71,10 @@ def test_pinned_ridge_is_that_of_rows_in_memory_but_for_the_temperature(
     streamed = stream_probe(stream, RidgeHead(0.1))
     for fold, found in [*enumerate(streamed.fold_models), (None, streamed.final)]:
         model, _ = in_memory(stream, RidgeHead(0.1), fold)
-        one, other = (each.coefficients * each.chosen["temperature"] for each in (found.model, model))
+        one, other = (each.coefficients * each.chosen["temperature"] for each in (found.head, model))
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * np.abs(other).max())
         # in memory every image is left out, here a third or a quarter of them at once
-        assert 0.6 < found.model.chosen["temperature"] / model.chosen["temperature"] < 1.6
+        assert 0.6 < found.head.chosen["temperature"] / model.chosen["temperature"] < 1.6
 
 
 @pytest.mark.parametrize("memory", [1, SMALL, 1 << 20])
@@ -105,7 +105,7 @@ def test_the_choice_is_the_plain_loop_over_the_other_folds(make_features: MakeFe
         chances = apply_temperature(scores, temperature)[np.arange(len(labels)), labels]
         losses.append((np.average(-np.log(chances[outside]), weights=stream.weight[outside]), shrinkage, temperature))
     _, shrinkage, temperature = min(losses)
-    found = stream_probe(stream, ShrinkageLdaHead()).fold_models[0].model.chosen
+    found = stream_probe(stream, ShrinkageLdaHead()).fold_models[0].head.chosen
     assert found == {"shrinkage": shrinkage, "temperature": pytest.approx(temperature, rel=1e-2)}
 
 
@@ -122,10 +122,10 @@ def test_poison_in_a_fold_changes_no_answer_of_it(
     train = Split(features.train.ids, features.train.hashes, features.train.usable, (features.train.labels + held) % 4)
     poisoned = rewrite(features, "poisoned.h5", vectors=vectors, train=train)
     found = stream_probe(make_stream(poisoned, folds=folds, memory=1 << 26), head)
-    one, other = (each.fold_models[1].model for each in (found, clean))  # the origin of the sums may round otherwise
+    one, other = (each.fold_models[1].head for each in (found, clean))  # the origin of the sums may round otherwise
     np.testing.assert_allclose(one.coefficients, other.coefficients, rtol=1e-3, atol=1e-4)
     assert one.chosen == pytest.approx(other.chosen, rel=1e-3)
-    assert np.abs(found.final.model.coefficients - clean.final.model.coefficients).max() > 1e-3
+    assert np.abs(found.final.head.coefficients - clean.final.head.coefficients).max() > 1e-3
 
 
 def test_a_class_of_one_image_gets_probability_zero_without_it(make_features: MakeFeatures) -> None:
@@ -140,7 +140,7 @@ def test_a_sample_is_enough_to_choose_on(make_features: MakeFeatures) -> None:
     features = make_features(noise=1.5, per_class=40)
     streamed = stream_probe(make_stream(features, memory=20_000), RidgeHead())
     assert (streamed.oof.argmax(axis=1) == features.train.labels).mean() > 0.7
-    assert 1e-3 < streamed.final.model.chosen["temperature"] < 1
+    assert 1e-3 < streamed.final.head.chosen["temperature"] < 1
 
 
 def test_without_test_images_there_is_still_a_model(make_features: MakeFeatures) -> None:
@@ -175,7 +175,8 @@ from frozenprobe.probe.views import Views
 path = Path(sys.argv[1])
 features = open_features(path)
 count = len(features.train)
-stream = Stream(features, Views(tuple(range(12)), (0, 1), (0,)), np.arange(count) % 4, np.ones(count), memory=32 << 20)
+views, labels = Views(tuple(range(12)), (0, 1), (0,)), features.train.labels
+stream = Stream(features, views, labels, np.arange(count) % 4, np.ones(count), memory=32 << 20)
 np.ones((300, 300)) @ np.ones((300, 300))  # the buffers of the library of matrices are not ours
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 limit = used + path.stat().st_size * 3 // 4

@@ -28,6 +28,7 @@ from frozenprobe.probe.options import ProbeOptions, read_near_duplicates
 @click.option("--transductive", is_flag=True, help="Let the unlabelled test features take part in answering them.")
 @click.option("--tripwire", is_flag=True, help="Also run on shuffled labels, which must score at chance.")
 @click.option("--near-duplicates", default="auto", show_default=True, help="Kept in one fold: auto, off, or a cosine.")
+@click.option("--memory", type=float, help="GB for features, else they are streamed.  [default: half of the machine's]")
 @repeated
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes that share the repeats.")
 @click.option("--scheduler", help="Address of a dask scheduler whose workers share the repeats (extra dask).")
@@ -48,6 +49,7 @@ def probe(features: tuple[Path, ...], features_dir: Path, runs: Path, as_json: b
 
     paths = features or (newest_features(features_dir),)
     more = {name: given[name] for name in ("calibrate", "budget", "transductive", "tripwire")}
+    more["memory"] = None if given["memory"] is None else int(given["memory"] * 1e9)
     asked = probe_options(given, near_duplicates=read_near_duplicates(given["near_duplicates"]), **more)
     if not as_json:
         click.echo("\n".join(f"features {path}" for path in paths))

@@ -16,6 +16,7 @@ from frozenprobe.probe.heads import Arrays, Convergence, Ints, head_for, make_he
 from frozenprobe.probe.inputs import read_inputs
 from frozenprobe.probe.notes import make_notes, note_duplicates
 from frozenprobe.probe.options import AUTO, DEFAULT_FOLDS, HEADS, ProbeOptions, find_head
+from frozenprobe.probe.outsized import find_outsized
 from frozenprobe.probe.scaling import Doubles
 from frozenprobe.probe.task import CandidateScore, FoldScore, Progress, Task, run_task
 from frozenprobe.probe.views import choose_views
@@ -116,12 +117,14 @@ def cross_validate(
         )
     only = options.head in HEADS and HEADS[options.head].augmented_only
     views = [choose_views(each, options, augmented_only=only) for each in files]
-    found = find_clusters(features, options)
+    outsized = find_outsized(files, views, options)
+    searched = options if outsized is None or outsized.searchable() else replace(options, near_duplicates=0.0)
+    found = find_clusters(features, searched)
     clusters = found.clusters
     folds, unscored = deal_folds(features, split.labels, clusters, options)
     task = Task(
         options=options,
-        sources=read_inputs(files, views),
+        sources=[] if outsized else read_inputs(files, views),
         labels=split.labels,
         folds=folds,
         scored=~np.isin(split.labels, unscored),
@@ -130,7 +133,8 @@ def cross_validate(
         classes=len(features.class_names),
         usable=features.test.usable if features.test else np.zeros(0, dtype=bool),
     )
-    outcome = run_task(task, progress or (lambda stage, done, total: None))
+    tell = progress or (lambda stage, done, total: None)
+    outcome = run_task(task, tell, outsized.answer if outsized else None)
     torn = len(split_clusters(clusters, folds))
     notes = make_notes(features, options, unscored, views[0], torn=torn) + note_duplicates(features, found, torn=torn)
     return ProbeResult(
@@ -143,7 +147,7 @@ def cross_validate(
         scored=task.scored,
         test_ids=features.test.ids if features.test else (),
         test_usable=task.usable,
-        **(vars(outcome) | {"notes": (*outcome.notes, *notes)}),
+        **(vars(outcome) | {"notes": (*(outsized.notes(options) if outsized else ()), *outcome.notes, *notes)}),
     )
 
 
@@ -157,6 +161,8 @@ def answer_questions(options: ProbeOptions) -> ProbeOptions:
         raise unknown_name("class weight", options.class_weight, ("balanced",), where="--class-weight")
     if options.seed < 0:
         raise FrozenprobeError("A seed from 0 on", found=str(options.seed), where="--seed", remedy="give 0 or more")
+    if options.memory is not None and options.memory <= 0:
+        raise FrozenprobeError("Memory above 0", found=str(options.memory), where="--memory", remedy="give more")
     name = options.head or head_for(options.settings)
     if name == AUTO:
         return answer_for_auto(options)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ class LinearHead:
 
     def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
         """Train; order and views are drawn from the seed."""
-        schedule = falling_schedule(rows, self.epochs, self.lr, self.weight_decay, self.batch)
+        schedule = falling_schedule(self, len(np.unique(rows.images)))
         rng = np.random.default_rng([seed, 2])
         layer = new_layer(rows.features.shape[1], rows.classes, rng, bound=0.0)
         return model_of(layer, train(rows, layer, schedule, rng))
@@ -107,11 +108,30 @@ def check_training(epochs: int, lr: float, weight_decay: float, batch: int) -> N
             raise FrozenprobeError("A number from 0 on", found=str(value), where=name, remedy="give one")
 
 
-def falling_schedule(rows: TrainingRows, epochs: int, lr: float, weight_decay: float, batch: int) -> Schedule:
+class Paced(Protocol):
+    """A head with the hyper-parameters of training; see `LinearHead`."""
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the images."""
+
+    @property
+    def lr(self) -> float:
+        """Learning rate at the start."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Of AdamW."""
+
+    @property
+    def batch(self) -> int:
+        """Images in a step."""
+
+
+def falling_schedule(head: Paced, images: int) -> Schedule:
     """A learning rate that falls to 0 over the epochs; 0 epochs: 60, or as many as make 1500 steps."""
-    steps = math.ceil(len(np.unique(rows.images)) / batch)
-    epochs = epochs or max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps))
-    return Schedule(epochs, lr, weight_decay, batch, epochs)
+    epochs = head.epochs or max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / math.ceil(images / head.batch)))
+    return Schedule(epochs, head.lr, head.weight_decay, head.batch, epochs)
 
 
 ViewOfEpoch = Callable[[int, int], int]  # (epoch, views of an image) -> view
@@ -153,32 +173,54 @@ def train(
     """
     first, views, labels, weight = image_starts(rows)
     features = torch.from_numpy(rows.features)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=schedule.t_max)
-    mean_loss = 0.0
+    training = Training(network, schedule)
     for epoch in range(schedule.epochs):
         drawn = rng.integers(views) if view_of_epoch is None else np.array([view_of_epoch(epoch, n) for n in views])
         chosen = torch.from_numpy(first + drawn)
-        losses = []
         for batch in torch.split(torch.from_numpy(rng.permutation(len(first))), schedule.batch):
-            loss = nn.functional.cross_entropy(network(features[chosen[batch]]), labels[batch], reduction="none")
-            step_loss = (loss * weight[batch]).mean()
-            optimiser.zero_grad()
-            step_loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            losses.append(step_loss.detach())
-        scheduler.step()
-        mean_loss = float(torch.stack(losses).mean())
+            training.step(features[chosen[batch]], labels[batch], weight[batch])
+        training.end_epoch()
+        if after_epoch is not None:
+            after_epoch()
+    return training.convergence
+
+
+class Training:
+    """A network, its optimiser, and how far they got."""
+
+    def __init__(self, network: nn.Module, schedule: Schedule) -> None:
+        self.network = network
+        self.optimiser = torch.optim.AdamW(network.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
+        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, T_max=schedule.t_max)
+        self.losses: list[torch.Tensor] = []
+        self.convergence = Convergence(iterations=0, objective=0.0)
+
+    def step(self, rows: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor) -> None:
+        """One step on `(B, D)` rows with `(B,)` labels and weights."""
+        losses = nn.functional.cross_entropy(self.network(rows), labels, reduction="none")
+        loss = (losses * weight).mean()
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.losses.append(loss.detach())
+
+    def end_epoch(self) -> None:
+        """Lower the learning rate, and remember the mean loss of the steps.
+
+        Raises:
+            FrozenprobeError: it is not finite any more.
+        """
+        self.scheduler.step()
+        mean_loss, epochs = float(torch.stack(self.losses).mean()), (self.convergence.iterations or 0) + 1
         if not math.isfinite(mean_loss):
             raise FrozenprobeError(
                 "A finite training loss",
-                found=f"{mean_loss} in epoch {epoch + 1}",
+                found=f"{mean_loss} in epoch {epochs}",
                 where="the training of the head",
                 remedy="lower --lr, or scale the features (--scale global)",
             )
-        if after_epoch is not None:
-            after_epoch()
-    return Convergence(iterations=schedule.epochs, objective=mean_loss)
+        self.losses.clear()
+        self.convergence = Convergence(iterations=epochs, objective=mean_loss)
 
 
 def image_starts(rows: TrainingRows) -> tuple[Ints, Ints, torch.Tensor, torch.Tensor]:

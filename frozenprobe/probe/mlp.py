@@ -52,7 +52,7 @@ class MlpHead:
         outer = new_layer(self.hidden, rows.classes, rng, bound=0.0)
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         dropout = Dropout(self.dropout, generator)
-        schedule = falling_schedule(rows, self.epochs, self.lr, self.weight_decay, self.batch)
+        schedule = falling_schedule(self, len(np.unique(rows.images)))
         convergence = train(rows, nn.Sequential(dropout, inner, nn.ReLU(), dropout, outer), schedule, rng)
         first, second = (
             (layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in (inner, outer)

@@ -76,6 +76,7 @@ class ProbeOptions:
             found from the features; 0: only equal content counts.
         transductive: let the unlabelled features of the images to be answered take part in answering them.
         tripwire: also run everything on shuffled labels, which must score at chance.
+        memory: bytes that features may take; what needs more is streamed from the file. None: half of the machine's.
     """
 
     head: str | None = None
@@ -92,6 +93,7 @@ class ProbeOptions:
     near_duplicates: float | None = None
     transductive: bool = False
     tripwire: bool = False
+    memory: int | None = None
 
     def says(self, how: str = "") -> str:
         """Head, hyper-parameters, scaling and folds in a line; `how` stands behind the head's name."""

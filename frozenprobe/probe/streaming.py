@@ -10,7 +10,6 @@ from functools import reduce
 import numpy as np
 
 from frozenprobe.cache.store import Features
-from frozenprobe.errors import FrozenprobeError, some
 from frozenprobe.probe import lda, ridge
 from frozenprobe.probe.calibration import choose_by_loss, cooled, scores_of
 from frozenprobe.probe.heads import Ints, LinearModel
@@ -19,14 +18,15 @@ from frozenprobe.probe.lda import ShrinkageLdaHead
 from frozenprobe.probe.moments import Moments, starting_point
 from frozenprobe.probe.ridge import RidgeHead
 from frozenprobe.probe.scaling import Doubles, Floats, Scaling, normalise
-from frozenprobe.probe.views import Views
+from frozenprobe.probe.training import FittedProbe, MomentFit
+from frozenprobe.probe.views import Views, read_finite
 
 MEMORY = 256 << 20
 LEAST_INNER = 3  # folds that a choice is made on
 COPIES = 4  # of a block that are alive at once while it is summed up
 
 Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
-FitMoments = Callable[[Moments, Sequence[float]], list[LinearModel]]
+MomentHead = ShrinkageLdaHead | RidgeHead
 
 
 @dataclass(frozen=True)
@@ -36,26 +36,22 @@ class Stream:
     Attributes:
         features: an opened feature file.
         views: which stored views train, score and answer.
-        folds: `(N,)` fold of each training image.
-        weight: `(N,)` of each training image; the same in every fold.
+        labels: `(N,)` of the training images.
+        folds: `(N,)` fold of each.
+        weight: `(N,)` of each; the same in every fold.
         scale: a name of `SCALES`.
+        aggregate: a name of `AGGREGATES`.
         memory: bytes that blocks of rows may take; moments and answers come on top.
     """
 
     features: Features
     views: Views
+    labels: Ints
     folds: Ints
     weight: Doubles
     scale: str = "global"
+    aggregate: str = "rows"
     memory: int = MEMORY
-
-    @property
-    def labels(self) -> Ints:
-        """`(N,)` of the training images."""
-        labels = self.features.train.labels
-        if labels is None:
-            raise ValueError("training images without labels")
-        return labels
 
     @property
     def classes(self) -> int:
@@ -75,45 +71,27 @@ class Stream:
         """Pieces that a fold is cut into."""
         return math.ceil(LEAST_INNER / int(self.folds.max()))
 
+    def read(self, split: str, views: Sequence[int], images: slice) -> Floats:
+        """`(images, views, D)` of some images; one mean view where views are averaged, the first where it stands alone.
+
+        Raises:
+            FrozenprobeError: features that are not finite.
+        """
+        vectors = read_finite(self.features, split, views[:1] if self.aggregate == "clean" else views, images)
+        return vectors.mean(axis=1, keepdims=True) if self.aggregate == "mean" else vectors
+
     def blocks(self, split: str, views: Sequence[int]) -> Iterator[tuple[slice, Floats]]:
-        """Images of a split and their features, `(images, len(views), D)`, block by block.
+        """Images of a split and their features, `(images, views, D)`, block by block.
 
         Raises:
             FrozenprobeError: features that are not finite.
         """
         part = self.features.train if split == "train" else self.features.test
         count = len(part) if part is not None else 0
-        step = max(1, self.memory // (COPIES * 4 * len(views) * self.features.dim))
+        step = max(1, self.memory // (4 * COPIES * len(views) * (self.features.dim + 2 * self.classes)))
         for start in range(0, count, step):
             images = slice(start, min(start + step, count))
-            vectors = self.features.read(split, views, images)
-            broken = np.flatnonzero(~np.isfinite(vectors).all(axis=(1, 2))) + start
-            if len(broken) and part is not None:
-                raise FrozenprobeError(
-                    "Finite features",
-                    found=f"NaN or infinity in {split} images: {some(part.ids[image] for image in broken)}",
-                    where=self.features.path,
-                    remedy=f"frozenprobe repair {self.features.path}   drops them; then extract computes them again",
-                )
-            yield images, vectors
-
-
-@dataclass(frozen=True)
-class StreamedModel:
-    """A linear model with its scaling and the classes it has seen, in the order of its columns; `total` is C."""
-
-    model: LinearModel
-    scaling: Scaling
-    classes: Ints
-    total: int
-
-    def predict(self, vectors: Floats) -> Doubles:
-        """`(n, views, D)` -> `(n, C)`, the mean over the views; 0 for classes never seen."""
-        images, views, dim = vectors.shape
-        seen = self.model.probabilities(self.scaling.apply(vectors.reshape(images * views, dim)))
-        result = np.zeros((images, self.total))
-        result[:, self.classes] = seen.reshape(images, views, len(self.classes)).mean(axis=1)
-        return result
+            yield images, self.read(split, views, images)
 
 
 @dataclass(frozen=True)
@@ -129,35 +107,42 @@ class Streamed:
 
     oof: Doubles
     test: Doubles
-    fold_models: tuple[StreamedModel, ...]
-    final: StreamedModel
+    fold_models: tuple[FittedProbe, ...]
+    final: FittedProbe
 
 
 def stream_probe(
-    stream: Stream, head: ShrinkageLdaHead | RidgeHead, *, seed: int = 0, progress: Progress | None = None
+    stream: Stream, *heads: MomentHead, seed: int = 0, calibrate: bool = False, progress: Progress | None = None
 ) -> Streamed:
-    """Fit a closed-form head without each fold and with all, and answer; features are read twice.
+    """Fit closed-form heads without each fold and with all, and answer; features are read twice.
 
-    What the head leaves open, and the temperature, is chosen on inner folds, which are the other folds (or pieces of
-    them): moments without two folds answer the images of one of them, of which a sample is kept from the first pass.
+    What the heads leave open, which of them it is, and the temperature is chosen on inner folds, which are the other
+    folds (or pieces of them): moments without two folds answer the images of one of them, of which a sample is kept
+    from the first pass.
 
     Args:
         stream: see there.
-        head: its hyper-parameters.
+        heads: their hyper-parameters; of several the one with the lowest inner log-loss answers.
         seed: of the sample.
+        calibrate: fit a temperature also where nothing else is left open.
         progress: called with (stage, done, total) after every block and fit.
 
     Raises:
         FrozenprobeError: features that are not finite.
     """
     tell = progress or (lambda stage, done, total: None)
-    solver = Solver.of(head)
-    sums = accumulate(stream, sample_of(stream, solver, seed), tell)
+    solvers = [Solver.of(head, open_choice=calibrate or len(heads) > 1) for head in heads]
+    sums = accumulate(stream, sample_of(stream, solvers, seed), tell)
     count = int(stream.folds.max()) + 1
     fitted = []
     for done, fold in enumerate([*range(count), None], start=1):
-        fitted.append(sums.fit(solver, fold))
+        fitted.append(sums.fit(solvers, fold))
         tell("fitting", done, count + 1)
+    return answer_stream(stream, fitted, tell)
+
+
+def answer_stream(stream: Stream, fitted: Sequence[FittedProbe], tell: Progress) -> Streamed:
+    """The answers of the models without each fold to its images, and of the last, of all, to the test images."""
     oof = np.zeros((len(stream.folds), stream.classes))
     for images, vectors in stream.blocks("train", stream.views.score):
         for fold in np.unique(stream.folds[images]).tolist():
@@ -181,17 +166,18 @@ class Solver:
     """
 
     name: str
-    fit: FitMoments
+    fit: MomentFit
     values: tuple[float, ...]
     calibrated: bool
 
     @classmethod
-    def of(cls, head: ShrinkageLdaHead | RidgeHead) -> Solver:
+    def of(cls, head: MomentHead, *, open_choice: bool) -> Solver:
         """That of a head."""
         if isinstance(head, RidgeHead):
             return cls("alpha", ridge.fit_moments, ridge.ALPHAS if head.alpha is None else (head.alpha,), True)
         pinned = head.shrinkage
-        return cls("shrinkage", lda.fit_moments, lda.SHRINKAGES if pinned is None else (pinned,), pinned is None)
+        values = lda.SHRINKAGES if pinned is None else (pinned,)
+        return cls("shrinkage", lda.fit_moments, values, open_choice or pinned is None)
 
 
 @dataclass(frozen=True)
@@ -212,19 +198,25 @@ class FoldMoments:
     rows: Floats
     home: Ints
 
-    def fit(self, solver: Solver, fold: int | None) -> StreamedModel:
-        """The head without a fold, or with all of them; chosen and calibrated without that fold."""
+    def fit(self, solvers: Sequence[Solver], fold: int | None) -> FittedProbe:
+        """The best head without a fold, or with all of them; chosen and calibrated without that fold."""
         training, classes, scaling = self.without(fold)
-        if not solver.calibrated:
-            (model,) = solver.fit(training, solver.values)
-            return StreamedModel(model, scaling, classes, self.stream.classes)
-        scores, kept, known = self.inner_scores(solver, fold)
-        images = self.sample[kept]
-        choice = choose_by_loss(scores, self.stream.labels[images], self.stream.weight[images] * known)
+        if not solvers[0].calibrated:
+            (model,) = solvers[0].fit(training, solvers[0].values)
+            return self.fitted(model, scaling, classes)
+        choices = []
+        for solver in solvers:
+            scores, kept, known = self.inner_scores(solver, fold)
+            images = self.sample[kept]
+            choices.append(choose_by_loss(scores, self.stream.labels[images], self.stream.weight[images] * known))
+        choice, solver = min(zip(choices, solvers, strict=True), key=lambda each: each[0].loss)
         value = solver.values[choice.index]
         (model,) = solver.fit(training, [value])
-        model = cooled(model, choice.temperature, **{solver.name: value})
-        return StreamedModel(model, scaling, classes, self.stream.classes)
+        return self.fitted(cooled(model, choice.temperature, **{solver.name: value}), scaling, classes)
+
+    def fitted(self, model: LinearModel, scaling: Scaling, classes: Ints) -> FittedProbe:
+        """A model with what it needs to answer."""
+        return FittedProbe(model, scaling, classes, self.stream.classes, self.stream.aggregate == "logit")
 
     def inner_scores(self, solver: Solver, fold: int | None) -> tuple[Floats, Ints, Ints]:
         """Held-out scores `(values, n, C)` of the sample outside a fold; its places; 0 where the class is unknown."""
@@ -252,10 +244,10 @@ class FoldMoments:
         return moments.restricted(classes).scaled(scaling), classes, scaling
 
 
-def sample_of(stream: Stream, solver: Solver, seed: int) -> Ints:
+def sample_of(stream: Stream, solvers: Sequence[Solver], seed: int) -> Ints:
     """The images whose first view is kept: as many as memory allows for their rows, and for their scores."""
-    row = 4 * max(stream.features.dim, len(solver.values) * stream.classes)
-    count = min(len(stream.folds), stream.memory // (COPIES * row)) if solver.calibrated else 0
+    row = 4 * max(stream.features.dim, *(len(solver.values) * stream.classes for solver in solvers))
+    count = min(len(stream.folds), stream.memory // (COPIES * row)) if solvers[0].calibrated else 0
     if count == len(stream.folds):
         return np.arange(count)
     return np.sort(np.random.default_rng([seed, 7]).choice(len(stream.folds), count, replace=False))
@@ -263,12 +255,12 @@ def sample_of(stream: Stream, solver: Solver, seed: int) -> Ints:
 
 def accumulate(stream: Stream, sample: Ints, tell: Progress) -> FoldMoments:
     """One pass: the moments of every fold, and the first view of the sample. The rows of an image share its weight."""
-    views = stream.views.train
     dim, count = stream.features.dim, len(stream.folds)
     rows = np.zeros((len(sample), dim), dtype=np.float32)
     pieces = stream.pieces
     parts: list[Moments] = []
-    for images, vectors in stream.blocks("train", views):
+    for images, vectors in stream.blocks("train", stream.views.train):
+        views = vectors.shape[1]
         inside = slice(*np.searchsorted(sample, (images.start, images.stop)))
         rows[inside] = vectors[sample[inside] - images.start, 0]
         if stream.scale in ("global", "l2"):
@@ -282,8 +274,8 @@ def accumulate(stream: Stream, sample: Ints, tell: Progress) -> FoldMoments:
             held = np.flatnonzero(pieces[images] == piece) + images.start
             parts[piece] += Moments.of(
                 vectors[held - images.start].reshape(-1, dim),
-                np.repeat(stream.labels[held], len(views)),
-                np.repeat(stream.weight[held] / len(views), len(views)),
+                np.repeat(stream.labels[held], views),
+                np.repeat(stream.weight[held] / views, views),
                 classes=stream.classes,
                 origin=origin,
             )

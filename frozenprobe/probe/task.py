@@ -133,17 +133,27 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-def run_task(task: Task, progress: Progress) -> Outcome:
-    """Answer, out of fold and the test images; then what else was asked for."""
-    outcome = answer(task, progress)
+Answerer = Callable[[Task, Progress], Outcome]
+
+
+def run_task(task: Task, progress: Progress, answerer: Answerer | None = None) -> Outcome:
+    """Answer, out of fold and the test images; then what else was asked for.
+
+    Args:
+        task: what is to be fitted.
+        progress: called with (stage, done, total).
+        answerer: how it is answered if not from features in memory; then `task.sources` may be empty.
+    """
+    answerer = answerer or answer
+    outcome = answerer(task, progress)
     if task.options.transductive:
         outcome = transduce(task, outcome)
     if task.options.tripwire:
-        outcome = replace(outcome, notes=(*outcome.notes, spring(task, progress)))
+        outcome = replace(outcome, notes=(*outcome.notes, spring(task, answerer, progress)))
     return outcome
 
 
-def spring(task: Task, progress: Progress) -> str:
+def spring(task: Task, answerer: Answerer, progress: Progress) -> str:
     """Run everything on shuffled labels, and say whether they were predicted better than they can be."""
     known: dict[bytes, Ints] = {}
 
@@ -151,7 +161,7 @@ def spring(task: Task, progress: Progress) -> str:
         if labels.tobytes() not in known:
             again = replace(task, labels=labels, options=replace(task.options, tripwire=False))
             told = lambda stage, done, total: progress(f"shuffled labels: {stage}", done, total)  # noqa: E731
-            known[labels.tobytes()] = run_task(again, told).oof.argmax(axis=1)
+            known[labels.tobytes()] = run_task(again, told, answerer).oof.argmax(axis=1)
         return known[labels.tobytes()][held]
 
     found = shuffled_accuracy(predict, task.labels, task.clusters, task.folds, seed=task.options.seed)

@@ -64,14 +64,14 @@ def choose_views(features: Features, options: ProbeOptions, *, augmented_only: b
     return Views(augmented, (0,), (direct,)) if options.test_views is None else Views(augmented, fixed, fixed)
 
 
-def read_finite(features: Features, split: str, views: Sequence[int]) -> Floats:
-    """Read features and refuse NaN and infinity.
+def read_finite(features: Features, split: str, views: Sequence[int], images: slice = slice(None)) -> Floats:
+    """Read features, of all images or of some, and refuse NaN and infinity.
 
     Raises:
         FrozenprobeError: names the images.
     """
-    vectors = features.read(split, views)
-    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=(1, 2)))
+    vectors = features.read(split, views, images)
+    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=(1, 2))) + (images.start or 0)
     if len(broken):
         ids = (features.train if split == "train" or features.test is None else features.test).ids
         raise FrozenprobeError(
