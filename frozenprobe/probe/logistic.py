@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from frozenprobe.probe.problems import Asked, Products, dot
-from frozenprobe.probe.products import one_blas_thread
+from frozenprobe.probe.products import in_threads, one_blas_thread
 from frozenprobe.probe.scaling import Doubles, Floats
 
 PAIRS = 30  # steps that L-BFGS remembers; on mean views fewer, where vector operations cost as much as products
@@ -117,13 +117,12 @@ def side_by_side(paths: Sequence[Step], products: Products[Any]) -> list[Any]:
             waiting.pop(number, None)
             results[number] = stop.value
 
-    for number in range(len(paths)):
-        advance(number, None)
+    in_threads(lambda number: advance(number, None), range(len(paths)))
     while waiting:
         kind = next(kind for kind in kinds if any(request.kind == kind for request in waiting.values()))
         numbers = [number for number, request in waiting.items() if request.kind == kind]
-        for number, answer in zip(numbers, kinds[kind]([waiting[number].asked for number in numbers]), strict=True):
-            advance(number, answer)
+        answers = kinds[kind]([waiting[number].asked for number in numbers])
+        in_threads(lambda each: advance(*each), list(zip(numbers, answers, strict=True)))
     return results
 
 
