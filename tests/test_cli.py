@@ -260,6 +260,18 @@ def test_probe_takes_the_newest_file_by_the_time_inside(run, make_features):
     assert run("probe --head lda")[0].splitlines()[0] == "features features/new.h5"
 
 
+def test_memory_is_in_gigabytes_and_less_than_is_needed_streams(run, make_features):
+    path = make_features(noise=1.0).path
+    out, _ = run(f"probe {path} --head lda --memory 0.000008")
+    assert "note: STREAMED" in out
+    assert "8e-06 GB" in out
+    out, _ = run(f"probe {path} --head lda --memory 1")
+    assert "STREAMED" not in out
+    for bad in ("-1", "nan"):
+        _, err = run(f"probe {path} --memory {bad}", code=1)
+        assert "--memory" in err
+
+
 def test_probe_and_submit_need_nothing_but_the_feature_file(run, extract_tiny, photo_folder, tmp_path):
     extract_tiny("--views 1 --out kept.h5")
     for path in sorted(photo_folder.rglob("*"), reverse=True):

@@ -121,6 +121,7 @@ def test_the_metadata_names_every_import_of_the_package():
             "safetensors",
             "scikit-learn",
             "scipy",
+            "threadpoolctl",
             "torch",
             "torchvision",
             "tqdm",

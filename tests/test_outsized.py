@@ -88,8 +88,8 @@ def test_several_files_are_refused(make_features: MakeFeatures) -> None:
         cross_validate(files, ProbeOptions("lda", memory=SMALL))
 
 
-@pytest.mark.parametrize("memory", [0, -5])
-def test_memory_below_anything_is_refused(memory: int, make_features: MakeFeatures) -> None:
+@pytest.mark.parametrize("memory", [0, -5, float("nan")])
+def test_memory_that_is_none_is_refused(memory: float, make_features: MakeFeatures) -> None:
     with pytest.raises(FrozenprobeError, match="--memory"):
         cross_validate(make_features(), ProbeOptions("lda", memory=memory))
 

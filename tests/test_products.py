@@ -61,7 +61,6 @@ def test_objective_and_gradient_are_those_of_finite_differences(
 ) -> None:
     monkeypatch.setattr(module, "THREADS", threads)
     monkeypatch.setattr(module, "BLOCK", size)
-    monkeypatch.setattr(module, "SLICE", 7)
     rows = make_rows()
     weights = make_weights(rows)
     products = LogisticProducts.of(rows, weights)

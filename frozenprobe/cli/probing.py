@@ -49,7 +49,7 @@ def probe(features: tuple[Path, ...], features_dir: Path, runs: Path, as_json: b
 
     paths = features or (newest_features(features_dir),)
     more = {name: given[name] for name in ("calibrate", "budget", "transductive", "tripwire")}
-    more["memory"] = None if given["memory"] is None else int(given["memory"] * 1e9)
+    more["memory"] = None if given["memory"] is None else given["memory"] * 1e9
     asked = probe_options(given, near_duplicates=read_near_duplicates(given["near_duplicates"]), **more)
     if not as_json:
         click.echo("\n".join(f"features {path}" for path in paths))

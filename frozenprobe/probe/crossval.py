@@ -161,8 +161,9 @@ def answer_questions(options: ProbeOptions) -> ProbeOptions:
         raise unknown_name("class weight", options.class_weight, ("balanced",), where="--class-weight")
     if options.seed < 0:
         raise FrozenprobeError("A seed from 0 on", found=str(options.seed), where="--seed", remedy="give 0 or more")
-    if options.memory is not None and options.memory <= 0:
-        raise FrozenprobeError("Memory above 0", found=str(options.memory), where="--memory", remedy="give more")
+    if options.memory is not None and not options.memory > 0:
+        found = f"{options.memory:.0f} bytes"
+        raise FrozenprobeError("Memory above 0", found=found, where="--memory", remedy="leave it out, or give GB")
     name = options.head or head_for(options.settings)
     if name == AUTO:
         return answer_for_auto(options)

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from frozenprobe.probe.problems import Asked, Products, dot
+from frozenprobe.probe.products import one_blas_thread
 from frozenprobe.probe.scaling import Doubles, Floats
 
 PAIRS = 30  # steps that L-BFGS remembers; on mean views fewer, where vector operations cost as much as products
@@ -80,7 +81,8 @@ def solve_logistic(
         for each problem a solution for each of its c.
     """
     paths = [follow(products, number, path, Limits(tol, max_evaluations)) for number, path in enumerate(cs)]
-    return side_by_side(paths, products)
+    with one_blas_thread():
+        return side_by_side(paths, products)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class ProbeOptions:
     near_duplicates: float | None = None
     transductive: bool = False
     tripwire: bool = False
-    memory: int | None = None
+    memory: float | None = None
 
     def says(self, how: str = "") -> str:
         """Head, hyper-parameters, scaling and folds in a line; `how` stands behind the head's name."""

@@ -37,13 +37,13 @@ class Outsized:
         features: the file.
         views: which stored views train, score and answer.
         needed: bytes.
-        limit: bytes.
+        limit: bytes that there are for them.
     """
 
     features: Features
     views: Views
     needed: int
-    limit: int
+    limit: float
 
     def searchable(self) -> bool:
         """Whether near duplicates can be looked for: the clean views fit, and a block of cosines."""
@@ -137,15 +137,15 @@ def bytes_needed(features: Features, views: Views) -> int:
     return 4 * COPIES * rows * features.dim
 
 
-def memory_limit() -> int | None:
+def memory_limit() -> float | None:
     """Half of the machine's memory, in bytes; None where the system does not tell."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
     except (AttributeError, ValueError, OSError):
         return None
 
 
-def gigabytes(count: int) -> str:
+def gigabytes(count: float) -> str:
     """For people."""
     return f"{count / 1e9:.3g} GB"
 

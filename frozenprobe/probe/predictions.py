@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,25 +55,37 @@ def load_predictions(path: Path) -> OutOfFold:
     Raises:
         FrozenprobeError: no run there, or a damaged one.
     """
+    with opened_run(path) as (config, arrays):
+        oof, folds = arrays["oof"].astype(np.float64), arrays["folds"].astype(np.int64)
+        repeated = "repeat_oof" in arrays
+        read = OutOfFold(
+            path=path,
+            config=dict(config),
+            class_names=tuple(arrays["class_names"].tolist()),
+            ids=tuple(arrays["ids"].tolist()),
+            labels=arrays["labels"].astype(np.int64),
+            folds=folds,
+            clusters=arrays["clusters"].astype(np.int64),
+            scored=arrays["scored"].astype(bool),
+            oof=oof,
+            repeat_answers=(arrays["repeat_oof"] if repeated else oof[None]).argmax(axis=2),
+            repeat_folds=arrays["repeat_folds"].astype(np.int64) if repeated else folds[None],
+        )
+        check_shapes(read)
+    return read
+
+
+@contextmanager
+def opened_run(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
+    """The configuration of a run and its arrays; whatever is wrong with them is one error.
+
+    Raises:
+        FrozenprobeError: no run there, or a damaged one.
+    """
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         with np.load(path / "predictions.npz", allow_pickle=False) as arrays:
-            oof, folds = arrays["oof"].astype(np.float64), arrays["folds"].astype(np.int64)
-            repeated = "repeat_oof" in arrays
-            read = OutOfFold(
-                path=path,
-                config=dict(config),
-                class_names=tuple(arrays["class_names"].tolist()),
-                ids=tuple(arrays["ids"].tolist()),
-                labels=arrays["labels"].astype(np.int64),
-                folds=folds,
-                clusters=arrays["clusters"].astype(np.int64),
-                scored=arrays["scored"].astype(bool),
-                oof=oof,
-                repeat_answers=(arrays["repeat_oof"] if repeated else oof[None]).argmax(axis=2),
-                repeat_folds=arrays["repeat_folds"].astype(np.int64) if repeated else folds[None],
-            )
-        check_shapes(read)
+            yield config, arrays
     except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, BadZipFile) as error:
         raise FrozenprobeError(
             "The folder of a run (config.json, predictions.npz)",
@@ -79,7 +93,6 @@ def load_predictions(path: Path) -> OutOfFold:
             where=path,
             remedy="make one with: frozenprobe probe, or name another",
         ) from None
-    return read
 
 
 def check_shapes(read: OutOfFold) -> None:

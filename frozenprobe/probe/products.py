@@ -1,22 +1,29 @@
-"""The sums over rows of logistic regression on the CPU: numpy, and threads for what is not a matrix product."""
+"""The sums over rows of logistic regression on the CPU: numpy in threads of our own.
+
+Every thread takes blocks of rows through product, softmax and product while their scores are in its cache. BLAS is
+kept to one thread (`one_blas_thread`): its own threads spin while they wait, and on a busy machine that costs more than
+the work.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from frozenprobe.probe.problems import Asked, Ints, Products, Rows, ends
 from frozenprobe.probe.scaling import Doubles, Floats
 
-BLOCK = 16384  # rows whose scores are in memory at once
-SLICE = 256  # rows that a thread works on at once: their scores stay in its cache
+BLOCK = 512  # rows that a thread works on at once
+One = TypeVar("One")
+Other = TypeVar("Other")
 DUAL = 1.5  # a kernel of n x n is cheaper than two products with n x D as long as n is not much larger than D
 
 
@@ -36,7 +43,7 @@ class Table:
         features: `(n, D + 1)`, rows that have weight in the same problems next to each other.
         labels: for each problem `(n,)` index into the classes it has; 0 for rows without weight.
         weights: for each problem `(n,)` float32.
-        segments: of the rows, at most `BLOCK` long.
+        segments: of the rows.
         order: `(n,)` which of the given rows each one is.
     """
 
@@ -57,9 +64,8 @@ class Table:
         order = np.argsort(kind.ravel(), kind="stable")
         bounds = np.cumsum([0, *np.bincount(kind.ravel(), minlength=len(patterns))]).tolist()
         segments = [
-            Segment(slice(bounds[number] + part.start, bounds[number] + part.stop), frozenset(np.flatnonzero(pattern)))
-            for number, pattern in enumerate(patterns)
-            for part in slices(bounds[number + 1] - bounds[number], BLOCK)
+            Segment(slice(start, stop), frozenset(np.flatnonzero(pattern)))
+            for (start, stop), pattern in zip(pairwise(bounds), patterns, strict=True)
         ]
         ordered = np.ones((len(features), features.shape[1] + 1), dtype=np.float32)
         np.take(features, order, axis=0, out=ordered[:, :-1])
@@ -116,21 +122,8 @@ class LogisticProducts(Products[Table]):
         )
 
     def sum_residuals(self, table: Table, stacked: Floats, asked: Sequence[Asked]) -> tuple[Doubles, Floats]:
-        """See `Products`; rows are not multiplied for problems in which they have no weight."""
-        stacked = stacked.astype(table.features.dtype, copy=False)
-        losses, sums = np.zeros(len(asked)), np.zeros_like(stacked)
-        parts = spans(asked)
-        for segment in table.segments:
-            seen = [number for number, each in enumerate(asked) if each.problem in segment.problems]
-            if not seen:
-                continue
-            some = [asked[number] for number in seen]
-            rows = np.concatenate([np.arange(parts[number].start, parts[number].stop) for number in seen])
-            features = table.features[segment.rows]
-            scores = features @ stacked[rows].T
-            losses[seen] += in_threads(functools.partial(to_residuals, table, segment.rows, some), scores, some)
-            sums[rows] += scores.T @ features
-        return losses, sums
+        """See `Products`."""
+        return sweep(table, stacked.astype(table.features.dtype, copy=False), asked, to_residuals)
 
     def sum_probabilities(self, stacked: Floats, asked: Asked) -> tuple[Doubles, Doubles]:
         """See `Products`."""
@@ -147,13 +140,11 @@ class LogisticProducts(Products[Table]):
 
     def sum_bent(self, stacked: Floats, asked: Sequence[Asked]) -> Floats:
         """See `Products`."""
-        scores = self.mean.features @ stacked.T
-        in_threads(lambda rows, number, part: self.apply(asked[number].problem, part, rows), scores, asked)
-        return (scores.T @ self.mean.features).astype(np.float32, copy=False)
+        return sweep(self.mean, stacked, asked, self.bend_rows)[1]
 
-    def apply(self, problem: int, scores: Floats, rows: slice) -> float:
+    def bend_rows(self, table: Table, rows: slice, asked: Asked, scores: Floats) -> float:
         """See `Curvature`; there is no loss to return."""
-        self.curvature[problem].apply(scores, rows)
+        self.curvature[asked.problem].apply(scores, rows)
         return 0.0
 
     @property
@@ -185,11 +176,11 @@ class LogisticProducts(Products[Table]):
     def project(self, asked: Sequence[Asked]) -> list[Floats]:
         """(M V^T)^T for each `(C, D + 1)` direction: `(C, n)`."""
         scaled = [replace(each, at=self.with_ridge(each)) for each in asked]
-        return np.split((self.stacked(scaled) @ self.mean.features.T).astype(np.float32, copy=False), ends(asked))
+        return np.split(multiply(self.stacked(scaled), self.mean.features.T), ends(asked))
 
     def lift(self, asked: Sequence[Asked]) -> list[Floats]:
         """S^T M for each `(C, n)` S: `(C, D + 1)`."""
-        parts = self.split(np.concatenate([each.at for each in asked]) @ self.mean.features, asked)
+        parts = self.split(multiply(np.concatenate([each.at for each in asked]), self.mean.features), asked)
         return [self.with_ridge(replace(each, at=part)) for each, part in zip(asked, parts, strict=True)]
 
     def with_ridge(self, asked: Asked) -> Floats:
@@ -204,11 +195,8 @@ class LogisticProducts(Products[Table]):
         With m the centre, k = X m and s the sum of a row of (B S)^T:
             M M^T = X X^T - k 1^T - 1 k^T + (|m|^2 + 1 / ridge) 1 1^T
         """
-        bent = [each.at.T.copy() for each in asked]
-        for each, scores in zip(asked, bent, strict=True):
-            self.curvature[each.problem].apply(scores)
-        turned = [scores.T for scores in bent]
-        sums = np.concatenate(turned) @ self.gram
+        turned = in_threads(self.bend_turned, asked)
+        sums = multiply(np.concatenate(turned), self.gram)
         answers = []
         for each, part, product in zip(asked, turned, np.split(sums, ends(asked)), strict=True):
             centre, cross = self.centres[each.problem], self.crosses[each.problem]
@@ -218,17 +206,79 @@ class LogisticProducts(Products[Table]):
             answers.append((part, product))
         return answers
 
+    def bend_turned(self, asked: Asked) -> Floats:
+        """(B S)^T for `(C, n)` S^T."""
+        scores = asked.at.T.copy()
+        self.curvature[asked.problem].apply(scores)
+        return scores.T
+
     @functools.cached_property
     def crosses(self) -> list[Floats]:
         """For each problem k, `(n,)`: the mean views times its centre."""
         return [self.mean.features[:, :-1] @ centre for centre in self.centres]
 
 
-def to_residuals(table: Table, block: slice, asked: Sequence[Asked], rows: slice, number: int, scores: Floats) -> float:
-    """Scores of some rows of a block -> a * (P - Y), in place; returns their loss."""
-    each = asked[number]
-    labels = table.labels[each.problem][block][rows]
-    weight = np.float32(each.c) * table.weights[each.problem][block][rows]
+Change = Callable[[Table, slice, Asked, Floats], float]  # (table, rows, problem, its scores of them) -> loss
+
+
+def sweep(table: Table, stacked: Floats, asked: Sequence[Asked], change: Change) -> tuple[Doubles, Floats]:
+    """S = X W^T by blocks of rows, each problem's columns changed in place -> losses, and S^T X stacked as W is.
+
+    Rows are not multiplied for problems in which they have no weight.
+    """
+    groups = [group for group in (Group.of(segment, stacked, asked) for segment in table.segments) if group.asked]
+
+    def run(thread: int) -> tuple[Doubles, list[Floats]]:
+        losses, sums = np.zeros(len(asked)), [np.zeros_like(group.weights) for group in groups]
+        for group, total in zip(groups, sums, strict=True):
+            for rows in list(slices(group.rows, BLOCK))[thread::THREADS]:
+                features = table.features[rows]
+                scores = features @ group.weights.T
+                for number, each, own in zip(group.numbers, group.asked, spans(group.asked), strict=True):
+                    losses[number] += change(table, rows, each, scores[:, own])
+                total += scores.T @ features
+        return losses, sums
+
+    losses, result = np.zeros(len(asked)), np.zeros_like(stacked)
+    for lost, sums in in_threads(run, range(THREADS)):
+        losses += lost
+        for group, total in zip(groups, sums, strict=True):
+            result[group.columns] += total
+    return losses, result
+
+
+@dataclass(frozen=True)
+class Group:
+    """The problems that see a segment.
+
+    Attributes:
+        rows: of the segment.
+        numbers: of the problems among those asked about.
+        asked: the problems.
+        columns: where their weights stand.
+        weights: of them, stacked.
+    """
+
+    rows: slice
+    numbers: list[int]
+    asked: list[Asked]
+    columns: Ints
+    weights: Floats
+
+    @staticmethod
+    def of(segment: Segment, stacked: Floats, asked: Sequence[Asked]) -> Group:
+        """Those of the problems asked about."""
+        numbers = [number for number, each in enumerate(asked) if each.problem in segment.problems]
+        parts = spans(asked)
+        nothing = np.zeros(0, dtype=np.int64)
+        columns = np.concatenate([nothing, *(np.arange(parts[each].start, parts[each].stop) for each in numbers)])
+        return Group(segment.rows, numbers, [asked[each] for each in numbers], columns, stacked[columns])
+
+
+def to_residuals(table: Table, rows: slice, asked: Asked, scores: Floats) -> float:
+    """Scores of some rows -> a * (P - Y), in place; returns their loss."""
+    labels = table.labels[asked.problem][rows]
+    weight = np.float32(asked.c) * table.weights[asked.problem][rows]
     here = np.arange(len(scores))
     scores -= scores.max(axis=1, keepdims=True)
     own = scores[here, labels]
@@ -245,30 +295,32 @@ def spans(asked: Sequence[Asked]) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(bounds)]
 
 
-def slices(count: int, size: int) -> Iterator[slice]:
-    """0 to count in pieces."""
-    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+def slices(whole: slice, size: int) -> Iterator[slice]:
+    """A slice in pieces."""
+    return (slice(start, min(start + size, whole.stop)) for start in range(whole.start, whole.stop, size))
 
 
-def in_threads(work: Callable[[slice, int, Floats], float], scores: Floats, asked: Sequence[Asked]) -> Doubles:
-    """Call `work(rows, number, part)` for slices of rows and each problem's columns of the scores; sums."""
-    columns = spans(asked)
-
-    def run(rows: slice) -> list[float]:
-        return [work(rows, number, scores[rows, own]) for number, own in enumerate(columns)]
-
-    pieces = list(slices(len(scores), SLICE))
-    found = list(pool().map(run, pieces) if THREADS > 1 and len(pieces) > 1 else map(run, pieces))
-    total: Doubles = np.sum(found, axis=0)
-    return total
+def multiply(left: Floats, right: Floats) -> Floats:
+    """left @ right, the rows of `left` shared among the threads."""
+    return np.concatenate(in_threads(lambda part: part @ right, np.array_split(left, THREADS)))
 
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 POOL: list[ThreadPoolExecutor] = []
 
 
-def pool() -> ThreadPoolExecutor:
-    """The threads, made when they are first needed."""
+def in_threads(work: Callable[[One], Other], items: Iterable[One]) -> list[Other]:
+    """Call `work` for each item, in the threads that are made when they are first needed."""
+    if THREADS == 1:
+        return [*map(work, items)]
     if not POOL:
         POOL.append(ThreadPoolExecutor(THREADS))
-    return POOL[0]
+    return [*POOL[0].map(work, items)]
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """BLAS works in the thread that calls it."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
+    return limits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -11,17 +10,15 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from frozenprobe._version import __version__
 from frozenprobe.cache.store import Features
-from frozenprobe.errors import FrozenprobeError
 from frozenprobe.jsontext import to_json
 from frozenprobe.probe.crossval import ProbeResult
-from frozenprobe.probe.predictions import newest_runs
+from frozenprobe.probe.predictions import newest_runs, opened_run
 from frozenprobe.probe.scaling import Doubles
 from frozenprobe.publish import sync_folder
 from frozenprobe.tables import Table, write_table
@@ -148,29 +145,20 @@ def load_run(path: Path) -> Run:
     Raises:
         FrozenprobeError: no run there, or a damaged one.
     """
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        with np.load(path / "predictions.npz", allow_pickle=False) as arrays:
-            sample = None
-            if "sample_columns" in arrays:
-                rows = tuple(tuple(map(str, row)) for row in arrays["sample_cells"])
-                sample = Table(Path(str(arrays["sample_path"][0])), strings(arrays["sample_columns"]), rows)
-            return Run(
-                path,
-                config,
-                strings(arrays["class_names"]),
-                strings(arrays["test_ids"]),
-                arrays["test"].astype(np.float64),
-                arrays["test_usable"],
-                sample,
-            )
-    except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, BadZipFile) as error:
-        raise FrozenprobeError(
-            "The folder of a run (config.json, predictions.npz)",
-            found=f"{type(error).__name__}: {error}",
-            where=path,
-            remedy="make one with: frozenprobe probe, or name another with --run DIR",
-        ) from None
+    with opened_run(path) as (config, arrays):
+        sample = None
+        if "sample_columns" in arrays:
+            rows = tuple(tuple(map(str, row)) for row in arrays["sample_cells"])
+            sample = Table(Path(str(arrays["sample_path"][0])), strings(arrays["sample_columns"]), rows)
+        return Run(
+            path,
+            config,
+            strings(arrays["class_names"]),
+            strings(arrays["test_ids"]),
+            arrays["test"].astype(np.float64),
+            arrays["test_usable"],
+            sample,
+        )
 
 
 def newest_run(folder: Path) -> Path:

@@ -105,7 +105,7 @@ class TorchProducts(Products[TorchTable]):
         with full_precision(features.device):
             weights = put(stacked, features)
             sums = torch.zeros_like(weights)
-            for block in slices(len(features), max(1, SCORES // sum(columns))):
+            for block in slices(slice(0, len(features)), max(1, SCORES // sum(columns))):
                 scores = features[block] @ weights.T
                 for number, part in enumerate(torch.split(scores, columns, dim=1)):
                     change(block, number, part)
