@@ -214,7 +214,7 @@ def test_a_scheduler_that_does_not_answer_is_an_error_with_exit_code_1(
 
     from frozenprobe.cli import main
 
-    monkeypatch.setattr(module, "PATIENCE", 0.5)
+    monkeypatch.setattr(module, "PATIENCE", 1.0)
     line = ["probe", str(features.path), "--head", "lda", "--repeats", "2", "--scheduler", address]
     result = CliRunner().invoke(main, [*line, "--runs", str(tmp_path / "runs")])
     assert result.exit_code == 1, result.output
@@ -227,7 +227,7 @@ def test_a_scheduler_without_workers_is_an_error_and_not_an_endless_wait(
     features: Features, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(module, "PATIENCE", 0.5)
+    monkeypatch.setattr(module, "PATIENCE", 1.0)
     with (
         distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0", silence_logs=50) as cluster,
         pytest.raises(FrozenprobeError, match="at least one worker"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
@@ -96,12 +97,16 @@ def dask_cluster(scheduler: str) -> Iterator[None]:
     """
     try:
         from dask.distributed import Client
+        from distributed.comm.addressing import get_address_host_port
     except ImportError:
         raise MissingExtra("dask", "dask") from None
     from joblib import parallel_config
 
     with ExitStack() as stack:
         try:
+            # A client that cannot connect leaves its event loop behind, which may stop the next one: ask plainly first.
+            address = get_address_host_port(scheduler)
+            socket.create_connection(address, timeout=PATIENCE).close()
             client = stack.enter_context(Client(scheduler, timeout=PATIENCE))  # type: ignore[no-untyped-call]
             client.wait_for_workers(1, timeout=PATIENCE)
         except (OSError, ValueError, asyncio.TimeoutError) as error:
