@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from frozenprobe.probe import products as module
+from frozenprobe.probe import threads as pool
 from frozenprobe.probe.logistic import scale_intercepts
 from frozenprobe.probe.problems import Asked, Rows
 from frozenprobe.probe.products import LogisticProducts
@@ -59,7 +60,7 @@ def points(products: LogisticProducts, seed: int = 1) -> list[Asked]:
 def test_objective_and_gradient_are_those_of_finite_differences(
     threads: int, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "THREADS", threads)
+    monkeypatch.setattr(pool, "THREADS", threads)
     monkeypatch.setattr(module, "BLOCK", size)
     rows = make_rows()
     weights = make_weights(rows)

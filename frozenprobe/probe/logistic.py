@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from frozenprobe.probe.problems import Asked, Products, dot
-from frozenprobe.probe.products import in_threads, one_blas_thread
 from frozenprobe.probe.scaling import Doubles, Floats
+from frozenprobe.probe.threads import in_threads, one_blas_thread
 
 PAIRS = 30  # steps that L-BFGS remembers; on mean views fewer, where vector operations cost as much as products
 MEAN_PAIRS = 10

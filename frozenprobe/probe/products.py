@@ -1,29 +1,23 @@
 """The sums over rows of logistic regression on the CPU: numpy in threads of our own.
 
-Every thread takes blocks of rows through product, softmax and product while their scores are in its cache. BLAS is
-kept to one thread (`one_blas_thread`): its own threads spin while they wait, and on a busy machine that costs more than
-the work.
+Every thread takes blocks of rows through product, softmax and product while their scores are in its cache.
 """
 
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from frozenprobe.probe import threads
 from frozenprobe.probe.problems import Asked, Ints, Products, Rows, ends
 from frozenprobe.probe.scaling import Doubles, Floats
 
 BLOCK = 512  # rows that a thread works on at once
-One = TypeVar("One")
-Other = TypeVar("Other")
 DUAL = 1.5  # a kernel of n x n is cheaper than two products with n x D as long as n is not much larger than D
 
 
@@ -195,7 +189,7 @@ class LogisticProducts(Products[Table]):
         With m the centre, k = X m and s the sum of a row of (B S)^T:
             M M^T = X X^T - k 1^T - 1 k^T + (|m|^2 + 1 / ridge) 1 1^T
         """
-        turned = in_threads(self.bend_turned, asked)
+        turned = threads.in_threads(self.bend_turned, asked)
         sums = multiply(np.concatenate(turned), self.gram)
         answers = []
         for each, part, product in zip(asked, turned, np.split(sums, ends(asked)), strict=True):
@@ -231,7 +225,7 @@ def sweep(table: Table, stacked: Floats, asked: Sequence[Asked], change: Change)
     def run(thread: int) -> tuple[Doubles, list[Floats]]:
         losses, sums = np.zeros(len(asked)), [np.zeros_like(group.weights) for group in groups]
         for group, total in zip(groups, sums, strict=True):
-            for rows in list(slices(group.rows, BLOCK))[thread::THREADS]:
+            for rows in list(slices(group.rows, BLOCK))[thread :: threads.THREADS]:
                 features = table.features[rows]
                 scores = features @ group.weights.T
                 for number, each, own in zip(group.numbers, group.asked, spans(group.asked), strict=True):
@@ -240,7 +234,7 @@ def sweep(table: Table, stacked: Floats, asked: Sequence[Asked], change: Change)
         return losses, sums
 
     losses, result = np.zeros(len(asked)), np.zeros_like(stacked)
-    for lost, sums in in_threads(run, range(THREADS)):
+    for lost, sums in threads.in_threads(run, range(threads.THREADS)):
         losses += lost
         for group, total in zip(groups, sums, strict=True):
             result[group.columns] += total
@@ -302,25 +296,4 @@ def slices(whole: slice, size: int) -> Iterator[slice]:
 
 def multiply(left: Floats, right: Floats) -> Floats:
     """left @ right, the rows of `left` shared among the threads."""
-    return np.concatenate(in_threads(lambda part: part @ right, np.array_split(left, THREADS)))
-
-
-THREADS = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-POOL: list[ThreadPoolExecutor] = []
-
-
-def in_threads(work: Callable[[One], Other], items: Iterable[One]) -> list[Other]:
-    """Call `work` for each item, in the threads that are made when they are first needed."""
-    if THREADS == 1:
-        return [*map(work, items)]
-    if not POOL:
-        POOL.append(ThreadPoolExecutor(THREADS))
-    return [*POOL[0].map(work, items)]
-
-
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """BLAS works in the thread that calls it."""
-    from threadpoolctl import threadpool_limits
-
-    limits: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
-    return limits
+    return np.concatenate(threads.in_threads(lambda part: part @ right, np.array_split(left, threads.THREADS)))

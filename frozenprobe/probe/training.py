@@ -11,17 +11,22 @@ import numpy as np
 from frozenprobe.probe import lda, ridge
 from frozenprobe.probe.fitting import balance, fit_scaled
 from frozenprobe.probe.heads import FittedHead, Head, Ints, LinearModel, TrainingRows
+from frozenprobe.probe.kernel import KernelRidgeHead
+from frozenprobe.probe.knn import NearestNeighboursHead
 from frozenprobe.probe.lda import ShrinkageLdaHead
 from frozenprobe.probe.logreg import LogisticRegressionHead
 from frozenprobe.probe.moments import Moments, starting_point
+from frozenprobe.probe.prototypes import PrototypeHead
 from frozenprobe.probe.ridge import RidgeHead
 from frozenprobe.probe.scaling import Doubles, Floats, Scaling, fit_scaling, normalise
+from frozenprobe.probe.threads import in_threads, one_blas_thread
 
 MomentFit = Callable[[Moments, Sequence[float]], list[LinearModel]]
 MOMENT_HEADS: tuple[tuple[type, str, MomentFit], ...] = (
     (ShrinkageLdaHead, "shrinkage", lda.fit_moments),
     (RidgeHead, "alpha", ridge.fit_moments),
 )
+CLOSED = (ShrinkageLdaHead, RidgeHead, KernelRidgeHead, PrototypeHead, NearestNeighboursHead)  # numpy alone
 LEAST = 1e-300  # probabilities are raised to this before the logarithm
 
 
@@ -118,6 +123,9 @@ class Trainer:
         path = self.moment_path(heads)
         if path:
             return self.fit_from_moments(*path, subsets)
+        if all(isinstance(head, CLOSED) for head in heads):
+            with one_blas_thread():
+                return [in_threads(replace(self, head=head).fit, subsets) for head in heads]
         return [[replace(self, head=head).fit(images) for images in subsets] for head in heads]
 
     def side_by_side(self, heads: Sequence[Head]) -> list[LogisticRegressionHead]:
@@ -163,28 +171,23 @@ class Trainer:
             member[images, number] = True
         patterns, part = np.unique(member, axis=0, return_inverse=True)
         part_of_row = part.ravel()[rows.images]
-        views = self.vectors.shape[1]
-        parts = []
-        for number in range(len(patterns)):
+
+        def sum_up(number: int) -> Moments:
             chosen = part_of_row == number
-            weight = np.full(int(chosen.sum()), 1 / views)
-            parts.append(
-                Moments.of(
-                    rows.features[chosen],
-                    rows.labels[chosen],
-                    weight,
-                    classes=int(self.labels.max()) + 1,
-                    origin=origin,
-                )
-            )
-        grid: list[list[FittedProbe]] = [[] for _ in values]
-        for number in range(len(subsets)):
+            weight = np.full(int(chosen.sum()), 1 / self.vectors.shape[1])
+            features, labels = rows.features[chosen], rows.labels[chosen]
+            return Moments.of(features, labels, weight, classes=int(self.labels.max()) + 1, origin=origin)
+
+        def solve(number: int) -> list[FittedProbe]:
             moments = reduce(Moments.__add__, [own for own, of in zip(parts, patterns, strict=True) if of[number]])
-            classes = moments.present()
-            scaling = moments.scaling(self.scale)
-            for line, model in zip(grid, fit(moments.scaled(scaling).restricted(classes), values), strict=True):
-                line.append(self.fitted(model, scaling, classes))
-        return grid
+            classes, scaling = moments.present(), moments.scaling(self.scale)
+            models = fit(moments.scaled(scaling).restricted(classes), values)
+            return [self.fitted(model, scaling, classes) for model in models]
+
+        with one_blas_thread():
+            parts = in_threads(sum_up, range(len(patterns)))
+            lines = in_threads(solve, range(len(subsets)))
+        return [[line[index] for line in lines] for index in range(len(values))]
 
     def fitted(self, head: FittedHead | LinearModel, scaling: Scaling, classes: Ints) -> FittedProbe:
         """A fitted head with what it needs to answer."""
