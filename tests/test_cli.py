@@ -294,7 +294,7 @@ def test_curves_are_printed_and_drawn(run, make_features):
     make_features(per_class=10)
     out, _ = run("curve views")
     assert out.splitlines()[0] == "features features/synthetic.h5"
-    assert "head lda; scaling global" in out
+    assert "head lda, shrinkage = 0.3; scaling global" in out
     assert "against 3, paired" in out
     assert out.splitlines()[-1] == "plot curves/synthetic-views-lda.png"
     told = json.loads(run("curve labels --head knn --k 2 --views 1 --folds 2 --repeats 2 --out l.png --json")[0])

@@ -12,7 +12,7 @@ import click
 from frozenprobe.cli.heads import probe_command, probe_options, repeated
 from frozenprobe.cli.options import FILE, as_json, options, print_json
 from frozenprobe.cli.progress import ProgressPrinter
-from frozenprobe.probe.options import CURVE_HEAD, ProbeOptions
+from frozenprobe.probe.options import CURVE_HEAD, CURVE_SHRINKAGE, ProbeOptions
 
 
 @click.group()
@@ -48,9 +48,13 @@ def labels(**given: Any) -> None:
 
 
 def curve_options(given: dict[str, Any]) -> ProbeOptions:
-    """Those of a probe; the head is `CURVE_HEAD` unless it, or a hyper-parameter, was typed."""
+    """Those of a probe; `CURVE_HEAD` at its shrinkage unless a head or a hyper-parameter was typed."""
     asked = probe_options(given)
-    return asked if asked.head or asked.settings else replace(asked, head=CURVE_HEAD)
+    return (
+        asked
+        if asked.head or asked.settings
+        else replace(asked, head=CURVE_HEAD, settings={"shrinkage": CURVE_SHRINKAGE})
+    )
 
 
 def measure_curve(measure: Callable[..., Any], given: dict[str, Any]) -> None:

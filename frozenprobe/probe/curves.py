@@ -14,13 +14,16 @@ from frozenprobe.probe.crossval import ProbeResult, cross_validate
 from frozenprobe.probe.heads import Ints
 from frozenprobe.probe.inputs import read_inputs
 from frozenprobe.probe.nested import trainer_of
-from frozenprobe.probe.options import AUTO, CURVE_HEAD, HEADS, ProbeOptions
+from frozenprobe.probe.options import AUTO, CURVE_HEAD, CURVE_SHRINKAGE, HEADS, ProbeOptions
 from frozenprobe.probe.scaling import Floats
 from frozenprobe.probe.subsets import draw_order, draws_of, first_of_each_class, subset_sizes, training_counts, typical
 from frozenprobe.probe.task import Progress, candidate_of
 from frozenprobe.probe.training import Trainer
 from frozenprobe.probe.trials import Answers, Point, Resampled, judge, measure
 from frozenprobe.probe.views import choose_views
+
+
+CURVE_OPTIONS = ProbeOptions(head=CURVE_HEAD, settings={"shrinkage": CURVE_SHRINKAGE})
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Curve:
 
 def view_curve(
     features: Features,
-    options: ProbeOptions = ProbeOptions(head=CURVE_HEAD),
+    options: ProbeOptions = CURVE_OPTIONS,
     *,
     repeats: int = 1,
     progress: Progress | None = None,
@@ -86,7 +89,7 @@ def view_curve(
 
 def label_curve(
     features: Features,
-    options: ProbeOptions = ProbeOptions(head=CURVE_HEAD),
+    options: ProbeOptions = CURVE_OPTIONS,
     *,
     repeats: int = 1,
     progress: Progress | None = None,

@@ -109,6 +109,11 @@ class Trainer:
             (fits,) = self.fit_grid([self.head], subsets)
             done(len(fits))
             return fits
+        if isinstance(self.head, CLOSED):
+            with one_blas_thread():
+                fits = in_threads(self.fit, subsets)
+            done(len(fits))
+            return fits
         fits = []
         for images in subsets:
             fits.append(self.fit(images))
