@@ -22,7 +22,6 @@ from frozenprobe.probe.training import Trainer
 from frozenprobe.probe.trials import Answers, Point, Resampled, judge, measure
 from frozenprobe.probe.views import choose_views
 
-
 CURVE_OPTIONS = ProbeOptions(head=CURVE_HEAD, settings={"shrinkage": CURVE_SHRINKAGE})
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
+from threading import Lock
 
 import numpy as np
 
@@ -110,10 +112,16 @@ class Trainer:
             done(len(fits))
             return fits
         if isinstance(self.head, CLOSED):
+            lock, count = Lock(), itertools.count(1)
+
+            def fit(images: Ints) -> FittedProbe:
+                fitted = self.fit(images)
+                with lock:
+                    done(next(count))
+                return fitted
+
             with one_blas_thread():
-                fits = in_threads(self.fit, subsets)
-            done(len(fits))
-            return fits
+                return in_threads(fit, subsets)
         fits = []
         for images in subsets:
             fits.append(self.fit(images))
