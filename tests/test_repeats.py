@@ -126,6 +126,7 @@ def test_a_run_holds_all_repeats_and_compare_reads_them(features: Features, tmp_
     comparison = compare_runs([load_predictions(path) for path in paths])
     assert load_predictions(paths[0]).repeat_answers.shape == (3, 32)
     assert comparison.images == 32
+    assert any(note.startswith("of A, B the first repeat is shown") for note in comparison.notes)
     assert load_run(paths[0]).test.shape == (7, 4)
 
 
