@@ -68,12 +68,12 @@ def objective(model, vectors, labels, c):
     return c * loss.sum() / views + (coefficients.astype(np.float64) ** 2).sum() / 2
 
 
-def ours(vectors, labels, folds, cs):
+def ours(vectors, labels, folds, cs, tol=None):
     """Seconds, and for each fold and C the model: all folds and all C at once."""
     trainer = Trainer(LogisticRegressionHead(), vectors, labels, scale="none")
     subsets = [np.flatnonzero(folds != fold) for fold in range(FOLDS)]
     start = time.perf_counter()
-    grid = trainer.fit_grid([LogisticRegressionHead(c=c) for c in cs], subsets)
+    grid = trainer.fit_grid([LogisticRegressionHead(c=c, tol=tol) for c in cs], subsets)
     seconds = time.perf_counter() - start
     assert all(probe.head.convergence.converged for line in grid for probe in line)
     return seconds, [
@@ -143,6 +143,7 @@ def measure(name, cs, vectors, labels, folds, train, threads, times):
         fits = [theirs(vectors[images], labels[images], c, 1e-4, threads) for images in train for c in cs]
         default_seconds.append(sum(seconds for seconds, _ in fits))
     own = float(np.median(own_seconds))
+    loose = ours(vectors, labels, folds, cs, tol=NEAR)[0]  # certified to as much as scikit-learn is given
     reached = [
         objective(models[k][i], vectors[images], labels[images], c)
         for k, images in enumerate(train)
@@ -163,6 +164,7 @@ def measure(name, cs, vectors, labels, folds, train, threads, times):
                 seconds[index], model = theirs(vectors[images], labels[images], c, tol, threads)
                 gaps[index] = objective(model, vectors[images], labels[images], c) / reached[index] - 1
     report(f"{name}, within {NEAR:g} of ours", own, gaps, sum(seconds) * FOLDS / len(train))
+    report(f"{name}, the same, ours at --tol {NEAR:g}", loose, gaps, sum(seconds) * FOLDS / len(train))
 
 
 def report(name, own, gaps, seconds):

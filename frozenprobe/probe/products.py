@@ -51,6 +51,10 @@ class Table:
         """The same rows in float64."""
         return replace(self, features=self.features.astype(np.float64))
 
+    def whole(self) -> Table:
+        """The same rows in one segment: of a few rows that costs less than many small products."""
+        return replace(self, segments=[Segment(slice(0, len(self.features)), frozenset(range(len(self.weights))))])
+
     @staticmethod
     def of(features: Floats, labels: Ints, weights: Sequence[Doubles], classes: Sequence[Ints]) -> Table:
         """Lay out rows for problems that have these weights and classes."""
@@ -112,7 +116,7 @@ class LogisticProducts(Products[Table]):
             classes,
             centres,
             Table.of(rows.features, rows.labels, weights, classes),
-            Table.of(mean, rows.labels[first], sums, classes),
+            Table.of(mean, rows.labels[first], sums, classes).whole(),
         )
 
     def sum_residuals(self, table: Table, stacked: Floats, asked: Sequence[Asked]) -> tuple[Doubles, Floats]:
@@ -225,7 +229,8 @@ def sweep(table: Table, stacked: Floats, asked: Sequence[Asked], change: Change)
     def run(thread: int) -> tuple[Doubles, list[Floats]]:
         losses, sums = np.zeros(len(asked)), [np.zeros_like(group.weights) for group in groups]
         for group, total in zip(groups, sums, strict=True):
-            for rows in list(slices(group.rows, BLOCK))[thread :: threads.THREADS]:
+            share = -(-(group.rows.stop - group.rows.start) // threads.THREADS)
+            for rows in list(slices(group.rows, min(BLOCK, max(1, share))))[thread :: threads.THREADS]:
                 features = table.features[rows]
                 scores = features @ group.weights.T
                 for number, each, own in zip(group.numbers, group.asked, spans(group.asked), strict=True):
