@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from frozenprobe.probe import task as task_module
+from frozenprobe.probe import answering, probing
 from frozenprobe.probe.heads import Convergence, Ints, softmax
 from frozenprobe.probe.inputs import Inputs, side_by_side
 from frozenprobe.probe.nested import Asking, Candidate, Member, Plan
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.portfolio import Portfolio
+from frozenprobe.probe.probing import run_task
 from frozenprobe.probe.scaling import Doubles, Scaling, fit_scaling
-from frozenprobe.probe.task import Outcome, Task, combined, run_task
+from frozenprobe.probe.task import Outcome, Task, combined
 from frozenprobe.probe.training import LEAST, FittedProbe, Trainer
 
 CLASSES, DIM, TEST = 4, 8, 6
@@ -73,14 +74,14 @@ def accuracy(task: Task, outcome: Outcome) -> float:
 def run_and_watch(task: Task) -> tuple[Outcome, list[list[Member]]]:
     """The outcome, and what every fold, and then all images, chose."""
     chosen: list[list[Member]] = []
-    choose = task_module.choose
+    choose = answering.choose
 
     def watch(*given: object) -> list[Member]:
         chosen.append(choose(*given))  # type: ignore[arg-type]
         return chosen[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(task_module, "choose", watch)
+        patch.setattr(answering, "choose", watch)
         return run(task), chosen
 
 
@@ -202,7 +203,7 @@ def choose_on_all(patch: pytest.MonkeyPatch) -> None:
 def only_c(patch: pytest.MonkeyPatch) -> None:
     """Nothing but C is left to choose."""
     candidates = [Candidate("logreg", "global", "rows", {"c": c}) for c in (0.001, 0.03, 1.0)]
-    patch.setattr(task_module, "make_portfolio", lambda *given, **more: Portfolio(candidates, []))
+    patch.setattr(answering, "make_portfolio", lambda *given, **more: Portfolio(candidates, []))
 
 
 def test_a_scaling_fitted_on_all_rows_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,13 +262,13 @@ def test_the_tripwire_runs_what_is_asked_for_and_changes_nothing_else(monkeypatc
     ran: list[str] = []
     task = make_task(replace(PLAIN, transductive=True, tripwire=True))
     plain = run(replace(task, options=replace(task.options, tripwire=False)))
-    refine = task_module.refine_answers
+    refine = probing.refine_answers
 
     def watch(*given: object) -> object:
         ran.append("refine")
         return refine(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(task_module, "refine_answers", watch)
+    monkeypatch.setattr(probing, "refine_answers", watch)
     outcome = run_task(task, lambda stage, done, total: ran.append(stage))
     np.testing.assert_array_equal(outcome.oof, plain.oof)
     np.testing.assert_array_equal(outcome.test, plain.test)
@@ -352,8 +353,8 @@ def test_test_answers_of_a_blend_are_those_of_its_members_refitted_on_all_images
         Candidate("logreg", "global", "mean", {"c": 1.0}, 0, {"tol": 1e-2}),
     ]
     members = [Member(number, 0.4, 0.25) for number in (2, 0, 3, 1)]
-    monkeypatch.setattr(task_module, "make_portfolio", lambda *given, **more: Portfolio(candidates, []))
-    monkeypatch.setattr(task_module, "choose", lambda *given: members)
+    monkeypatch.setattr(answering, "make_portfolio", lambda *given, **more: Portfolio(candidates, []))
+    monkeypatch.setattr(answering, "choose", lambda *given: members)
     task = make_task(AUTO, noise=1.5)
     outcome = run(task)
     np.testing.assert_allclose(outcome.test, answer_again(outcome.model, task.sources), atol=1e-5)
@@ -361,7 +362,7 @@ def test_test_answers_of_a_blend_are_those_of_its_members_refitted_on_all_images
         candidate = candidates[member.number]
         assert str(outcome.model[f"member{number}_head"]) == candidate.head
         inputs = task.sources[0].aggregated(candidate.aggregate)
-        trainer = task_module.trainer_of(candidate.final(), inputs, task.labels, options=task.options, total=CLASSES)
+        trainer = answering.trainer_of(candidate.final(), inputs, task.labels, options=task.options, total=CLASSES)
         ((fitted,),) = trainer.fit_grid([trainer.head], [np.arange(len(task.labels))])
         found = fitted.head.arrays()["coefficients"]
         np.testing.assert_allclose(np.asarray(outcome.model[f"member{number}_coefficients"]), found, atol=1e-6)

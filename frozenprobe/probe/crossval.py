@@ -17,8 +17,9 @@ from frozenprobe.probe.inputs import read_inputs
 from frozenprobe.probe.notes import make_notes, note_duplicates
 from frozenprobe.probe.options import AUTO, DEFAULT_FOLDS, HEADS, ProbeOptions, find_head
 from frozenprobe.probe.outsized import find_outsized
+from frozenprobe.probe.probing import run_task
 from frozenprobe.probe.scaling import Doubles
-from frozenprobe.probe.task import CandidateScore, FoldScore, Progress, Task, run_task
+from frozenprobe.probe.task import CandidateScore, FoldScore, Progress, Task
 from frozenprobe.probe.views import choose_views
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.answering import candidate_of
 from frozenprobe.probe.crossval import ProbeResult, cross_validate
 from frozenprobe.probe.heads import Ints
 from frozenprobe.probe.inputs import read_inputs
@@ -17,7 +18,7 @@ from frozenprobe.probe.nested import trainer_of
 from frozenprobe.probe.options import AUTO, CURVE_HEAD, CURVE_SHRINKAGE, HEADS, ProbeOptions
 from frozenprobe.probe.scaling import Floats
 from frozenprobe.probe.subsets import draw_order, draws_of, first_of_each_class, subset_sizes, training_counts, typical
-from frozenprobe.probe.task import Progress, candidate_of
+from frozenprobe.probe.task import Progress
 from frozenprobe.probe.training import Trainer
 from frozenprobe.probe.trials import Answers, Point, Resampled, judge, measure
 from frozenprobe.probe.views import choose_views
