@@ -155,7 +155,8 @@ class Trainer:
             W (x f) + b = W ((x - m) f) + b + f W m
         """
         rows = self.shared_rows
-        scalings = [self.scaling_of(images) for images in subsets]
+        with one_blas_thread():
+            scalings = in_threads(self.scaling_of, subsets)
         factors = [float(scaling.factor[0]) for scaling in scalings]
         weights = [self.row_weights(images) for images in subsets]
         paths = heads[0].fit_many(rows, weights, factors, [head.c for head in heads])
