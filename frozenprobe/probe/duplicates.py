@@ -205,9 +205,11 @@ def join_pairs(split: Split, labels: Ints, found: Pairs) -> tuple[Ints, Ints, in
     are left apart. Joining less may make other joins possible, so this is repeated until no class is lost.
     """
     before = sets_of_classes(unite_images(split.hashes, split.groups).clusters(), labels)
+    content = np.unique(np.array(split.hashes), return_inverse=True)[1]  # of each image: the row of `found.unit`
     apart = np.zeros(0, dtype=np.int64)
     while True:
-        kept = found.rows[~np.isin(labels[found.images[found.rows]], apart).any(axis=1)]
+        of_apart = np.isin(np.arange(len(found.unit)), content[np.isin(labels, apart)])
+        kept = found.rows[~of_apart[found.rows].any(axis=1)]
         union = unite_images(split.hashes, split.groups)
         chained = join_compact(union, replace(found, rows=kept))
         clusters = union.clusters()
