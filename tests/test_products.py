@@ -8,8 +8,7 @@ import pytest
 
 from frozenprobe.probe import products as module
 from frozenprobe.probe import threads as pool
-from frozenprobe.probe.logistic import scale_intercepts
-from frozenprobe.probe.problems import Asked, Rows
+from frozenprobe.probe.problems import Asked, Rows, scale_intercepts
 from frozenprobe.probe.products import LogisticProducts
 
 Doubles = npt.NDArray[np.float64]

@@ -68,8 +68,9 @@ def run_head(task: Task, candidate: Candidate, progress: Progress) -> Outcome:
     for fold, fitted in enumerate(fits[:-1]):
         held = task.folds == fold
         oof[held] = fitted.predict(inputs.shown[held])
-        seen = held & task.scored
-        best_right += best_epoch(fitted, inputs.shown[seen], task.labels[seen])
+        if getattr(fitted.head, "snapshots", ()):
+            seen = held & task.scored
+            best_right += best_epoch(fitted, inputs.shown[seen], task.labels[seen])
         rows.append(score_fold(task, fold, oof, seconds=seconds, convergence=fitted.head.convergence))
     final = fits[-1]
     return Outcome(

@@ -44,12 +44,15 @@ class Inputs:
             raise unknown_name("way to treat views", how, AGGREGATES, where="--aggregate")
         if how in ("rows", "logit"):
             return self
-        arrays = (self.train, self.shown, self.asked)
-        if how == "clean":
-            train, shown, asked = (array[:, :1] for array in arrays)
-        else:
-            train, shown, asked = (array.mean(axis=1, keepdims=True) for array in arrays)
+        train, shown, asked = (aggregate_views(array, how) for array in (self.train, self.shown, self.asked))
         return replace(self, train=train, shown=shown, asked=asked)
+
+
+def aggregate_views(vectors: Floats, how: str) -> Floats:
+    """`(n, views, D)` -> `(n, 1, D)` for `mean` and `clean`; the views as they are for `rows` and `logit`."""
+    if how == "clean":
+        return vectors[:, :1]
+    return vectors.mean(axis=1, keepdims=True) if how == "mean" else vectors
 
 
 def read_inputs(files: Sequence[Features], views: Sequence[Views]) -> list[Inputs]:

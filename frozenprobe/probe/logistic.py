@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from frozenprobe.probe.lbfgs import Memory
-from frozenprobe.probe.problems import Asked, Products, dot
+from frozenprobe.probe.problems import Asked, Products, dot, scale_intercepts
 from frozenprobe.probe.scaling import Doubles, Floats
 from frozenprobe.probe.threads import in_threads, one_blas_thread
 
@@ -263,13 +263,6 @@ class Dual:
         """self + step * other."""
         small = np.float32(step)
         return Dual(self.share + step * other.share, self.span + small * other.span, self.image + small * other.image)
-
-
-def scale_intercepts(at: Floats, ridge: float) -> Floats:
-    """The variables in which the intercepts' penalty is 1."""
-    scaled = at.copy()
-    scaled[:, -1] /= np.float32(ridge**0.5)
-    return scaled
 
 
 @dataclass(frozen=True)

@@ -254,7 +254,11 @@ def choose(candidates: Sequence[Candidate], logits: Sequence[Floats], labels: In
     if not len(labels):  # nothing tells them apart: the middle of the first family
         first = [number for number, each in enumerate(candidates) if each.family == candidates[0].family]
         return [Member(first[len(first) // 2], 1.0, 1.0)]
-    losses = [log_loss(calibrated(each, labels), labels) for each in logits]
+    temperatures = np.array([fit_temperature(each, labels, unknown=1.0) for each in logits])
+    losses = [
+        log_loss(apply_temperature(each, temperature), labels)
+        for each, temperature in zip(logits, temperatures.tolist(), strict=True)
+    ]
     best: dict[object, int] = {}
     for number, candidate in enumerate(candidates):
         known = best.setdefault(candidate.family, number)
@@ -265,7 +269,7 @@ def choose(candidates: Sequence[Candidate], logits: Sequence[Floats], labels: In
     kept = [number for number in ranked if losses[number] < KNOWING * np.log(logits[number].shape[1])] or ranked[:1]
     while True:
         weights = fit_stack(np.stack([logits[number] for number in kept]), labels)
-        shares = weights * [fit_temperature(logits[number], labels, unknown=1.0) for number in kept]
+        shares = weights * temperatures[kept]
         shares /= shares.sum()
         enough = shares >= min(SMALL, shares.max())
         if enough.all():

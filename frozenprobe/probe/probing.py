@@ -9,7 +9,7 @@ import numpy as np
 from frozenprobe.probe import metrics
 from frozenprobe.probe.answering import answer
 from frozenprobe.probe.heads import Ints, make_head
-from frozenprobe.probe.scaling import Doubles, Floats
+from frozenprobe.probe.scaling import Doubles, Floats, fit_scaling
 from frozenprobe.probe.task import (
     Answerer,
     Outcome,
@@ -94,7 +94,8 @@ def transduce(task: Task, outcome: Outcome) -> Outcome:
 def refine_answers(task: Task, training: Ints, vectors: Floats, probabilities: Doubles) -> TransductiveAnswer:
     """Refine the `(n, C)` answers to images with `(n, t, D)` features."""
     trainer = Trainer(make_head("lda", {}), task.sources[-1].train, task.labels, seed=task.options.seed)
-    rows, scaling = trainer.rows_of(training), trainer.scaling_of(training)
+    rows = trainer.rows_of(training)
+    scaling = fit_scaling(trainer.scale, rows.features, rows.weight)
     classes = np.unique(task.labels[training])
     scaled = replace(rows, features=scaling.apply(rows.features))
     refined = refine(probabilities[:, classes], scaling.apply(vectors).mean(axis=1), scaled)

@@ -169,3 +169,10 @@ def ends(asked: Sequence[Asked]) -> Ints:
 def dot(one: Floats, other: Floats) -> float:
     """The inner product of two arrays."""
     return float(np.vdot(one, other))
+
+
+def scale_intercepts(at: Floats, ridge: float) -> Floats:
+    """The last column over the root of the ridge: variables in which the intercepts' penalty is 1."""
+    scaled = at.copy()
+    scaled[:, -1] /= np.float32(ridge**0.5)
+    return scaled

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from frozenprobe.probe import threads
-from frozenprobe.probe.problems import Asked, Ints, Products, Rows, ends
+from frozenprobe.probe.problems import Asked, Ints, Products, Rows, ends, scale_intercepts
 from frozenprobe.probe.scaling import Doubles, Floats
 
 BLOCK = 512  # rows that a thread works on at once
@@ -173,19 +173,13 @@ class LogisticProducts(Products[Table]):
 
     def project(self, asked: Sequence[Asked]) -> list[Floats]:
         """(M V^T)^T for each `(C, D + 1)` direction: `(C, n)`."""
-        scaled = [replace(each, at=self.with_ridge(each)) for each in asked]
+        scaled = [replace(each, at=scale_intercepts(each.at, self.ridges[each.problem])) for each in asked]
         return np.split(multiply(self.stacked(scaled), self.mean.features.T), ends(asked))
 
     def lift(self, asked: Sequence[Asked]) -> list[Floats]:
         """S^T M for each `(C, n)` S: `(C, D + 1)`."""
         parts = self.split(multiply(np.concatenate([each.at for each in asked]), self.mean.features), asked)
-        return [self.with_ridge(replace(each, at=part)) for each, part in zip(asked, parts, strict=True)]
-
-    def with_ridge(self, asked: Asked) -> Floats:
-        """The last column over the root of the ridge."""
-        scaled = asked.at.copy()
-        scaled[:, -1] /= np.float32(self.ridges[asked.problem] ** 0.5)
-        return scaled
+        return [scale_intercepts(part, self.ridges[each.problem]) for each, part in zip(asked, parts, strict=True)]
 
     def kernel(self, asked: Sequence[Asked]) -> list[tuple[Floats, Floats]]:
         """B S and M M^T B S for each `(C, n)` S^T, transposed likewise.

@@ -14,6 +14,7 @@ from frozenprobe.probe import lda, ridge
 from frozenprobe.probe.calibration import choose_by_loss, cooled, scores_of
 from frozenprobe.probe.heads import Ints, LinearModel
 from frozenprobe.probe.inner import cut_into_runs
+from frozenprobe.probe.inputs import aggregate_views
 from frozenprobe.probe.lda import ShrinkageLdaHead
 from frozenprobe.probe.moments import Moments, starting_point
 from frozenprobe.probe.ridge import RidgeHead
@@ -78,7 +79,7 @@ class Stream:
             FrozenprobeError: features that are not finite.
         """
         vectors = read_finite(self.features, split, views[:1] if self.aggregate == "clean" else views, images)
-        return vectors.mean(axis=1, keepdims=True) if self.aggregate == "mean" else vectors
+        return aggregate_views(vectors, self.aggregate)
 
     def blocks(self, split: str, views: Sequence[int]) -> Iterator[tuple[slice, Floats]]:
         """Images of a split and their features, `(images, views, D)`, block by block.

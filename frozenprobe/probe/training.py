@@ -111,22 +111,22 @@ class Trainer:
             (fits,) = self.fit_grid([self.head], subsets)
             done(len(fits))
             return fits
-        if isinstance(self.head, CLOSED):
-            lock, count = Lock(), itertools.count(1)
+        return self.fit_each(subsets, done)
 
-            def fit(images: Ints) -> FittedProbe:
-                fitted = self.fit(images)
-                with lock:
-                    done(next(count))
-                return fitted
+    def fit_each(self, subsets: Sequence[Ints], done: Callable[[int], None] = lambda count: None) -> list[FittedProbe]:
+        """Fit on each by itself; heads in closed form in threads of our own."""
+        lock, count = Lock(), itertools.count(1)
 
-            with one_blas_thread():
-                return in_threads(fit, subsets)
-        fits = []
-        for images in subsets:
-            fits.append(self.fit(images))
-            done(len(fits))
-        return fits
+        def fit(images: Ints) -> FittedProbe:
+            fitted = self.fit(images)
+            with lock:
+                done(next(count))
+            return fitted
+
+        if not isinstance(self.head, CLOSED):
+            return [fit(images) for images in subsets]
+        with one_blas_thread():
+            return in_threads(fit, subsets)
 
     def fit_grid(self, heads: Sequence[Head], subsets: Sequence[Ints]) -> list[list[FittedProbe]]:
         """Each head, all of one kind, on each set of images; side by side where they can be."""
@@ -136,10 +136,7 @@ class Trainer:
         path = self.moment_path(heads)
         if path:
             return self.fit_from_moments(*path, subsets)
-        if all(isinstance(head, CLOSED) for head in heads):
-            with one_blas_thread():
-                return [in_threads(replace(self, head=head).fit, subsets) for head in heads]
-        return [[replace(self, head=head).fit(images) for images in subsets] for head in heads]
+        return [replace(self, head=head).fit_each(subsets) for head in heads]
 
     def side_by_side(self, heads: Sequence[Head]) -> list[LogisticRegressionHead]:
         """The heads if all of them can be solved on one matrix, else none."""

@@ -74,7 +74,7 @@ class Resampled:
 
 def judge(oof: Doubles, labels: Ints, scored: npt.NDArray[np.bool_], *, converged: bool) -> Answers:
     """Compare `(N, C)` out-of-fold probabilities with the truth."""
-    loss = -np.log(np.maximum(oof[np.arange(len(labels)), labels], metrics.SMALLEST))
+    loss = metrics.losses(oof, labels)
     right = (oof.argmax(axis=1) == labels).astype(np.float64)
     return Answers(np.where(scored, right, np.nan), np.where(scored, loss, np.nan), converged)
 
