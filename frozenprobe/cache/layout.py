@@ -17,7 +17,7 @@ from frozenprobe.tables import Table
 
 FEATURES = "frozenprobe.features"
 PLAN = "frozenprobe.plan"
-VERSION = 2
+VERSION = 3
 
 
 def attributes_of(contents: Contents, form: str) -> dict[str, str | int]:

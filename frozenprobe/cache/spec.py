@@ -22,8 +22,10 @@ class FeatureSpec:
         recipe: name of the augmentation recipe.
         recipe_version: raised whenever the recipe draws other pixels.
         seed: of the augmented views.
-        tap: where in the network the feature is read.
-        engine: what runs the network.
+        decoding: `full`, or `scaled` for JPEGs decoded at a half, a quarter or an eighth where that leaves enough.
+        augment_on: `cpu` for augmented views cut by Pillow, `device` for the same draws applied to tensors.
+        tap: where in the network the features are read.
+        engine: what runs the network: torch, compile or onnxruntime.
         compute_dtype: of the forward pass: float32, bfloat16 or float16.
         storage_dtype: of the stored features: float32 or float16.
     """
@@ -34,6 +36,8 @@ class FeatureSpec:
     recipe: str
     recipe_version: int
     seed: int
+    decoding: str
+    augment_on: str
     tap: str
     engine: str
     compute_dtype: str

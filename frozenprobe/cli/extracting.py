@@ -12,11 +12,15 @@ from frozenprobe.cli.options import FILE, as_json, break_lock, names_of, print_j
 from frozenprobe.cli.progress import ProgressPrinter
 from frozenprobe.extract.backbones import BACKBONES, FAMILIES, WeightsOptions
 from frozenprobe.extract.settings import (
+    AUGMENT_ON,
+    DECODINGS,
     DEFAULTS,
+    ENGINES,
     MAX_PIXELS,
     PREPROCESSINGS,
     RECIPES,
     STORAGE_DTYPES,
+    TAPS,
     TEST_VIEWS,
     Choices,
     ExtractRequest,
@@ -48,6 +52,12 @@ from frozenprobe.sources import CsvColumns, ImageSources
 )
 @click.option("--preprocess", help=f"{' or '.join(PREPROCESSINGS)}.  [default: {DEFAULTS.preprocess}]")
 @click.option("--seed", type=int, help=f"Of the augmented views.  [default: {DEFAULTS.seed}]")
+@click.option("--decode", help=f"JPEGs: {' or '.join(DECODINGS)}.  [default: {DEFAULTS.decode}]")
+@click.option(
+    "--augment-on", help=f"Cut augmented views on: {' or '.join(AUGMENT_ON)}.  [default: {DEFAULTS.augment_on}]"
+)
+@click.option("--tap", help=f"Vectors to store: {', '.join(TAPS)}.  [default: {DEFAULTS.tap}]")
+@click.option("--engine", help=f"What runs the network: {', '.join(ENGINES)}.  [default: {DEFAULTS.engine}]")
 @click.option("--dtype", help="Compute dtype.  [default: bf16 on recent CUDA, fp16 on older, fp32 elsewhere]")
 @click.option("--storage", help=f"Stored dtype: {' or '.join(STORAGE_DTYPES)}.  [default: {DEFAULTS.storage}]")
 @click.option("--out", type=FILE, help="Feature file.  [default: features/<backbone>-<recipe>.h5]")
@@ -79,7 +89,7 @@ def extract(as_json: bool, **given: Any) -> None:
         ),
         choices=Choices(
             **{name: given[name] for name in ("backbone", "weights", "recipe", "views", "preprocess", "seed")},
-            **{name: given[name] for name in ("dtype", "storage")},
+            **{name: given[name] for name in ("decode", "augment_on", "tap", "engine", "dtype", "storage")},
             test_views=names_of(given["test_views"]),
             weights_options=weights_options if weights_options != WeightsOptions() else None,
         ),

@@ -35,6 +35,8 @@ class ViewSettings:
     recipe: str
     seed: int
     max_pixels: int
+    decoding: str = "full"
+    augment_on: str = "cpu"
 
 
 class Row(NamedTuple):

@@ -131,7 +131,10 @@ def compute(
     """
     backbone = target.load()
     embedder = Embedder(backbone, device, target.dtype)
-    settings = ViewSettings(backbone.preprocessing, target.settled.recipe, target.settled.seed, request.max_pixels)
+    settled = target.settled
+    settings = ViewSettings(
+        backbone.preprocessing, settled.recipe, settled.seed, request.max_pixels, settled.decode, settled.augment_on
+    )
     if rows.existing is not None:
         require_whole(rows.existing, progress)
     known, here = rows.known_environments, describe_environment(device)

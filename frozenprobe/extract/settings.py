@@ -12,6 +12,10 @@ TEST_VIEWS = ("clean", "hflip", "direct")
 RECIPES = ("mild", "report", "crop-flip", "trivial", "erase", "none")
 PREPROCESSINGS = ("weights", "report")
 STORAGE_DTYPES = ("float16", "float32")
+DECODINGS = ("full", "scaled")
+AUGMENT_ON = ("cpu", "device")
+TAPS = ("auto", "head-input")
+ENGINES = ("auto", "torch", "compile", "onnxruntime")
 MAX_PIXELS = 178_956_970  # width x height; where Pillow stops too: 0.5 GB of RGB
 
 
@@ -30,6 +34,10 @@ class Choices:
         seed: of the augmented views.
         dtype: of the forward pass: `auto`, `float32`, `bfloat16` or `float16`.
         storage: dtype of the stored features: `float16` or `float32`.
+        decode: `full` or `scaled`.
+        augment_on: where augmented views are cut: `cpu` or `device`.
+        tap: which vectors of the network are stored.
+        engine: what runs the network: `auto`, `torch`, `compile` or `onnxruntime`.
     """
 
     backbone: str | None = None
@@ -42,6 +50,10 @@ class Choices:
     seed: int | None = None
     dtype: str | None = None
     storage: str | None = None
+    decode: str | None = None
+    augment_on: str | None = None
+    tap: str | None = None
+    engine: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,10 @@ class Settled:
     seed: int = 0
     dtype: str = "auto"
     storage: str = "float16"
+    decode: str = "full"
+    augment_on: str = "cpu"
+    tap: str = "auto"
+    engine: str = "auto"
 
 
 DEFAULTS = Settled()

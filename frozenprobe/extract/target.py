@@ -18,28 +18,35 @@ from frozenprobe.cache.store import Features, open_features, open_plan
 from frozenprobe.errors import FrozenprobeError, unknown_name
 from frozenprobe.extract.backbones import BackboneInfo, WeightsOptions, find_backbone, load_backbone
 from frozenprobe.extract.compute import choose_dtype
+from frozenprobe.extract.engines import choose_engine
 from frozenprobe.extract.network import Backbone
 from frozenprobe.extract.preprocessing import choose_preprocessing
 from frozenprobe.extract.recipes import make_recipe
 from frozenprobe.extract.settings import (
+    AUGMENT_ON,
+    DECODINGS,
     DEFAULTS,
+    ENGINES,
     PREPROCESSINGS,
     RECIPES,
     STORAGE_DTYPES,
+    TAPS,
     TEST_VIEWS,
     Choices,
     ExtractRequest,
     Settled,
 )
 
-TAP = "head-input"  # what the network's own classification layer sees
-ENGINE = "torch"
 OPTIONS = {  # the option that sets a field of the specification
     "backbone": "--backbone",
     "weights_digest": "--weights",
     "preprocessing": "--preprocess",
     "recipe": "--recipe",
     "seed": "--seed",
+    "decoding": "--decode",
+    "augment_on": "--augment-on",
+    "tap": "--tap",
+    "engine": "--engine",
     "compute_dtype": "--dtype",
     "storage_dtype": "--storage",
 }
@@ -54,6 +61,7 @@ class Target:
         existing: the file of this name, if there is one.
         begun: what a killed extraction was going to put into it, if there is such a plan.
         settled: every option answered.
+        device: where the backbone will run.
         dtype: compute dtype.
         backbone: the network, or None as long as nothing needed it.
         state: of file and plan when they were read.
@@ -63,6 +71,7 @@ class Target:
     existing: Features | None
     begun: Contents | None
     settled: Settled
+    device: torch.device
     dtype: str
     backbone: Backbone | None
     state: tuple[object, ...] = ()
@@ -76,7 +85,7 @@ class Target:
         if self.backbone is None:
             self.backbone = load_for(self.settled)
         if self.before is not None:
-            wanted = spec_of(self.settled, self.backbone, self.dtype)
+            wanted = spec_of(self.settled, self.backbone, self.device, self.dtype)
             self.before.spec.require_equal(wanted, where=self.out, options=OPTIONS)
         return self.backbone
 
@@ -94,7 +103,7 @@ class Target:
         """Of the existing or begun file, whose weights nobody has questioned; else of the loaded backbone."""
         if self.before is not None and self.backbone is None:
             return self.before.spec
-        return spec_of(self.settled, self.load(), self.dtype)
+        return spec_of(self.settled, self.load(), self.device, self.dtype)
 
     @property
     def info(self) -> BackboneInfo:
@@ -127,7 +136,7 @@ def open_target(request: ExtractRequest, device: torch.device) -> Target:
     if before is not None:
         require_typed(choices, settled, before, where=out, compute_dtype=dtype)
     require_writable(out)
-    return Target(out, existing, begun, settled, dtype, backbone, state)
+    return Target(out, existing, begun, settled, device, dtype, backbone, state)
 
 
 def state_of(out: Path) -> tuple[object, ...]:
@@ -171,7 +180,7 @@ def load_for(settled: Settled) -> Backbone:
     return replace(backbone, preprocessing=choose_preprocessing(backbone.preprocessing, settled.preprocess))
 
 
-def spec_of(settled: Settled, backbone: Backbone, dtype: str) -> FeatureSpec:
+def spec_of(settled: Settled, backbone: Backbone, device: torch.device, dtype: str) -> FeatureSpec:
     """The specification of the rows that this backbone will compute."""
     return FeatureSpec(
         backbone=backbone.info.name,
@@ -180,8 +189,10 @@ def spec_of(settled: Settled, backbone: Backbone, dtype: str) -> FeatureSpec:
         recipe=settled.recipe,
         recipe_version=make_recipe(settled.recipe, backbone.preprocessing).version,
         seed=settled.seed,
-        tap=TAP,
-        engine=ENGINE,
+        decoding=settled.decode,
+        augment_on=settled.augment_on,
+        tap=choose_tap(settled.tap),
+        engine=choose_engine(settled.engine, backbone, device),
         compute_dtype=dtype,
         storage_dtype=settled.storage,
     )
@@ -236,6 +247,10 @@ def settled_of(existing: Contents) -> Settled:
         test_views=existing.test_views,
         preprocess=json.loads(spec.preprocessing)["name"],
         seed=spec.seed,
+        decode=spec.decoding,
+        augment_on=spec.augment_on,
+        tap=spec.tap,
+        engine=spec.engine,
         dtype=spec.compute_dtype,
         storage=spec.storage_dtype,
     )
@@ -254,6 +269,10 @@ def check_names(choices: Choices) -> None:
         ("recipe", choices.recipe, RECIPES, "--recipe"),
         ("preprocessing", choices.preprocess, PREPROCESSINGS, "--preprocess"),
         ("storage dtype", choices.storage, STORAGE_DTYPES, "--storage"),
+        ("way of decoding", choices.decode, DECODINGS, "--decode"),
+        ("place to augment", choices.augment_on, AUGMENT_ON, "--augment-on"),
+        ("tap", choices.tap, TAPS, "--tap"),
+        ("engine", choices.engine, ENGINES, "--engine"),
         *(("test-time view", name, TEST_VIEWS, "--test-views") for name in choices.test_views or ()),
     )
     for kind, name, known, where in lists:
@@ -277,11 +296,20 @@ def require_typed(choices: Choices, settled: Settled, before: Contents, *, where
         backbone=settled.backbone,
         recipe=settled.recipe,
         seed=settled.seed,
+        decoding=settled.decode,
+        augment_on=settled.augment_on,
+        tap=settled.tap if settled.tap != "auto" else spec.tap,
+        engine=settled.engine if settled.engine != "auto" else spec.engine,
         storage_dtype=settled.storage,
         compute_dtype=compute_dtype if choices.dtype else spec.compute_dtype,
         preprocessing=spec.preprocessing if preprocessing["name"] == settled.preprocess else settled.preprocess,
     )
     spec.require_equal(wanted, where=where, options=OPTIONS)
+
+
+def choose_tap(name: str) -> str:
+    """The tap called `name`; `auto` is what the network's own classification layer sees."""
+    return "head-input" if name == "auto" else name
 
 
 def default_path(backbone: str, recipe: str) -> Path:
