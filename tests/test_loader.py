@@ -128,9 +128,9 @@ def test_the_limit_on_pixels_holds_while_loading(jobs: list[Job]) -> None:
 def test_dataset_travels_to_a_spawned_process(jobs: list[Job]) -> None:
     """Windows and macOS start workers by pickling what they need."""
     dataset = pickle.loads(pickle.dumps(ViewDataset(jobs, SETTINGS)))
-    job, views, _, _ = dataset[1]
+    job, pixels, _, _, _ = dataset[1]
     assert job == jobs[1]
-    assert np.array_equal(views[3].pixels, ViewDataset(jobs, SETTINGS)[1][1][3].pixels)
+    assert np.array_equal(pixels[3], ViewDataset(jobs, SETTINGS).cut(job).views[3].pixels)
     assert pickle.loads(pickle.dumps(loader.keep)) is loader.keep
 
 

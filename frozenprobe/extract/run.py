@@ -169,10 +169,9 @@ def compute(
 
 def describe_compute(embedder: Embedder, workers: int) -> str:
     """What computes, for a person."""
-    kind = "threads" if embedder.device.type == "cpu" else "processes that cut views"
+    kind = f"{max(1, workers)} threads" if embedder.device.type == "cpu" else f"{workers} processes that cut views"
     return (
-        f"{embedder.engine} on {embedder.device}, {embedder.compute_dtype}, {embedder.batch_size} views a batch, "
-        f"{workers} {kind}"
+        f"{embedder.engine} on {embedder.device}, {embedder.compute_dtype}, {embedder.batch_size} views a batch, {kind}"
     )
 
 
