@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import pickle
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,17 +16,11 @@ from frozenprobe.extract import loader
 from frozenprobe.extract.loader import Job, Row, Seconds, ViewDataset, ViewSettings, augmented_name, load_batches
 from frozenprobe.extract.preprocessing import Preprocessing, cut_test_view
 from frozenprobe.extract.recipes import cut_view, make_recipe, view_generator
+from tests.conftest import VIEWS_OF_JOBS as VIEWS
 from tests.conftest import write_image
 
 PREPROCESSING = Preprocessing(24, 20, "bicubic")
 SETTINGS = ViewSettings(PREPROCESSING, "erase", 3, 10**6)
-VIEWS = ("clean", "hflip", "direct", "aug1", "aug2")
-
-
-@pytest.fixture
-def jobs(tmp_path: Path) -> list[Job]:
-    paths = [write_image(tmp_path / f"{index}.png", index, (40 + index, 31)) for index in range(4)]
-    return [Job(path, hashlib.sha256(path.read_bytes()).hexdigest(), VIEWS) for path in paths]
 
 
 def batches_of(
