@@ -124,7 +124,7 @@ def test_csv_columns_are_guessed_when_unambiguous(tmp_path):
         write_csv(tmp_path / "t.csv", "ID,Label", "1,NA", "2.jpg,007", "sub/3.jpg,NA"), tmp_path / "img", CsvColumns()
     )
     assert table.ids == ("1", "2.jpg", "sub/3.jpg")
-    assert [path.name for path in table.paths] == ["1.jpg", "2.jpg", "3.jpg"]
+    assert [path.name for path in table.places] == ["1.jpg", "2.jpg", "3.jpg"]
     assert table.class_names == ("007", "NA")
     assert np.array_equal(table.labels, [1, 0, 1])
 
@@ -226,7 +226,7 @@ def test_a_list_that_leads_out_of_the_folder_is_refused_unless_allowed(tmp_path,
     assert "--allow-outside" in caught.value.remedy
     table = read_labelled_csv(csv, tmp_path / "img", CsvColumns(), allow_outside=True)
     assert table.ids == ("1.jpg", "sub/3.jpg", outside)
-    assert table.paths[2].samefile(tmp_path / "elsewhere" / "9.jpg")
+    assert table.places[2].samefile(tmp_path / "elsewhere" / "9.jpg")
 
 
 @pytest.mark.parametrize("name", ["sub/../1.jpg", "{}/img/1.jpg"])
@@ -234,7 +234,7 @@ def test_a_name_that_leads_back_into_the_folder_is_inside(tmp_path, name):
     touch(tmp_path / "img", "1.jpg", "sub/3.jpg")
     csv = write_csv(tmp_path / "t.csv", "file,label", f"{name.format(tmp_path)},a", "sub/3.jpg,b")
     table = read_labelled_csv(csv, tmp_path / "img", CsvColumns())
-    assert table.paths[0] == tmp_path / "img" / "1.jpg"
+    assert table.places[0] == tmp_path / "img" / "1.jpg"
 
 
 def test_a_name_outside_that_is_nowhere_is_a_missing_image(tmp_path):

@@ -33,6 +33,7 @@ from frozenprobe.extract.network import Backbone
 from frozenprobe.extract.plan import missing_jobs, plan_contents, require_same_set
 from frozenprobe.extract.settings import ExtractRequest, Settled
 from frozenprobe.extract.target import Target, open_target, options_text
+from frozenprobe.places import Place
 
 log = logging.getLogger("frozenprobe")
 
@@ -102,7 +103,7 @@ def extract_into(target: Target, request: ExtractRequest, *, device: torch.devic
     report.reused = rows.total - report.computed
     if jobs:
         contents = compute(
-            jobs, rows, target, request, device=device, seconds=report.seconds, paths=images.paths, progress=progress
+            jobs, rows, target, request, device=device, seconds=report.seconds, paths=images.places, progress=progress
         )
     elif not contents.about:  # all rows are there, and the plan that knew where they come from is lost
         contents = replace(contents, about=describe(target.load(), target.settled))
@@ -121,7 +122,7 @@ def compute(
     *,
     device: torch.device,
     seconds: Seconds,
-    paths: Mapping[str, Path],
+    paths: Mapping[str, Place],
     progress: Progress,
 ) -> Contents:
     """Run every missing view through the backbone; each batch becomes a piece on disk at once.
