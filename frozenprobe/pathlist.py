@@ -109,9 +109,9 @@ def locate(lines: Sequence[Line], path: Path, allow_outside: bool) -> list[tuple
     absent, strayed = [], []
     for line in lines:
         name = posixpath.normpath(line.image.replace("\\", "/"))
-        if os.path.isabs(name) or name.startswith(".."):
+        if os.path.isabs(name) or leads_out(name):
             inside = Path(os.path.relpath(os.path.join(root, name), root)).as_posix()
-            if inside.startswith(".."):
+            if leads_out(inside):
                 strayed.append(line.image)
             else:
                 name = inside
@@ -135,6 +135,11 @@ def locate(lines: Sequence[Line], path: Path, allow_outside: bool) -> list[tuple
             remedy="correct the names (no quotes; a tab before a label with spaces), or put the list beside the images",
         )
     return found
+
+
+def leads_out(name: str) -> bool:
+    """Whether a relative path begins by going up."""
+    return name.split("/", 1)[0] == ".."
 
 
 def existing(root: Path, name: str) -> Path | None:

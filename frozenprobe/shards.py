@@ -100,7 +100,8 @@ def index_shard(shard: Path) -> tuple[list[Member], dict[str, Member]]:
     for header in walk_tar(shard):
         name = "/".join(part for part in header.name.split("/") if part not in ("", "."))
         kind = name.lower()
-        if header.isdir() or not kind.endswith(IMAGE_ENDINGS + LABEL_ENDINGS) or any(map(is_hidden, name.split("/"))):
+        hidden = any(is_hidden(part) and part != ".." for part in name.split("/"))
+        if hidden or header.isdir() or not kind.endswith(IMAGE_ENDINGS + LABEL_ENDINGS):
             continue
         require_plain(header, shard)
         member = Member(shard, name, header.offset_data, header.size)

@@ -70,7 +70,7 @@ def require_end(file: Headers, offset: int, path: Path, last: str) -> None:
     """
     file.seek(offset)
     end = file.read(tarfile.BLOCKSIZE)
-    if not end:
+    if len(end) < tarfile.BLOCKSIZE:
         raise broken(
             path,
             f"no end-of-archive mark after {last}: it was cut off, or is still being written",
