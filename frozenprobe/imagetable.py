@@ -126,4 +126,4 @@ def composed(text: str) -> str:
 
 def has_surrogates(text: str) -> bool:
     """Whether `text` holds bytes that were no UTF-8 (Python keeps them as lone surrogates)."""
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
+    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -77,7 +77,7 @@ def shards_of_pattern(pattern: Path) -> tuple[Path, ...]:
 
 
 def expand(pattern: str) -> Iterator[str]:
-    """What the braces of a pattern mean, as in a shell: `{00..11}` counts, `{a,b}` lists. Nested lists may say a name twice."""
+    """What the braces of a pattern mean, as in a shell (nested lists may say a name twice)."""
     found = BRACES.search(pattern)
     if found is None:
         yield pattern

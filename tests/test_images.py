@@ -211,7 +211,10 @@ def test_the_sample_is_found_beside_shards_and_lists(photo_folder, tmp_path):
         assert sample is not None, named
         assert len(train) == 12
     (photo_folder / "tars" / "SampleSubmission.csv").write_text("Id,Other\n")
-    assert read_images(ImageSources(photo_folder / "train", photo_folder / "tars/t-0.tar"))[2].columns == ("Id", "Other")
+    assert read_images(ImageSources(photo_folder / "train", photo_folder / "tars/t-0.tar"))[2].columns == (
+        "Id",
+        "Other",
+    )
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,17 @@ BASH = shutil.which("bash")
     "pattern",
     [
         *("{000..011}", "{0..10}", "{8..12}", "{08..12}", "{3..1}", "{0..9..4}", "{5..0..2}", "{1..3..0}", "{7..7}"),
-        *("{a,b}-{0..2}", "{a,{b,c}}x", "{x}", "{}", "{,s}", "no{b", "{train,val{1,2}}-{00..01}", "{0..2}{0..1}", "{1..a}"),
+        *(
+            "{a,b}-{0..2}",
+            "{a,{b,c}}x",
+            "{x}",
+            "{}",
+            "{,s}",
+            "no{b",
+            "{train,val{1,2}}-{00..01}",
+            "{0..2}{0..1}",
+            "{1..a}",
+        ),
     ],
 )
 def test_patterns_mean_what_bash_means(pattern):
@@ -45,7 +55,9 @@ def test_a_tar_a_pattern_and_a_folder_of_tars_mean_the_same_shards(tmp_path):
     assert find_shards(tmp_path / "s" / "t-*.tar") == three
     assert find_shards(tmp_path / "s" / "t-?.tar") == three
     assert find_shards(tmp_path / "s" / "t-1.tar") == three[1:2]
-    assert find_shards(tmp_path / "s" / "t-{2,2,0}.tar") == (three[2], three[0]), "in the order of the pattern, each once"
+    assert find_shards(tmp_path / "s" / "t-{2,2,0}.tar") == (three[2], three[0]), (
+        "in the order of the pattern, each once"
+    )
 
 
 def test_a_tar_that_is_left_beside_its_images_is_not_read_again(tmp_path):

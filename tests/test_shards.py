@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import tarfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -185,7 +186,10 @@ def member(name: str, **attributes: object) -> tarfile.TarInfo:
         (member("x/../../a.jpg"), "leads out"),
         (member("\udcff.jpg"), "no UTF-8"),
         (member("x.jpg", pax_headers={"path": "a\0b.jpg"}), "NUL"),
-        (member("a.jpg", pax_headers={"GNU.sparse.major": "0", "GNU.sparse.size": "9", "GNU.sparse.map": "0,0"}), "sparse"),
+        (
+            member("a.jpg", pax_headers={"GNU.sparse.major": "0", "GNU.sparse.size": "9", "GNU.sparse.map": "0,0"}),
+            "sparse",
+        ),
     ],
 )
 def test_a_hostile_member_is_refused_by_shard_and_name(tmp_path, info, says):
@@ -224,7 +228,7 @@ def test_how_samples_are_spread_over_shards_changes_no_label(tmp_path, keys, lab
     said |= {keys[0]: "a", keys[1]: "b"}
     bounds = [0, *sorted(min(cut, len(keys)) for cut in cuts), len(keys)]
     shards = []
-    for number, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for number, (start, stop) in enumerate(pairwise(bounds)):
         files = {}
         for key in keys[start:stop]:
             pair = [(f"{key}/i.jpg", key.encode()), (f"{key}/i.cls", said[key].encode())]
