@@ -64,8 +64,10 @@ from frozenprobe.sources import CsvColumns, ImageSources
 @click.option("--storage", help=f"Stored dtype: {' or '.join(STORAGE_DTYPES)}.  [default: {DEFAULTS.storage}]")
 @click.option("--out", type=FILE, help="Feature file.  [default: features/<backbone>-<recipe>.h5]")
 @click.option("--device", default=ExtractRequest.device, show_default=True, help="auto, cuda, cuda:1, mps or cpu.")
-@click.option("--batch-size", type=int, default=ExtractRequest.batch_size, show_default=True, help="Views in a batch.")
-@click.option("--workers", type=int, help="Processes that decode and cut.  [default: all cores with a GPU, else 0]")
+@click.option("--batch-size", type=int, help="Views in a forward pass.  [default: what suits the device]")
+@click.option(
+    "--workers", type=int, help="Threads on a CPU, processes that cut views with a GPU.  [default: all cores]"
+)
 @click.option("--skip-bad", is_flag=True, help="Leave bad training images out; keep bad test images unanswered.")
 @click.option("--max-pixels", type=int, default=MAX_PIXELS, show_default=True, help="Larger images count as bad.")
 @click.option("--limit", type=int, help="Smoke run on about so many images; a full run reuses its rows.")

@@ -25,7 +25,7 @@ from frozenprobe.places import Place
 
 log = logging.getLogger("frozenprobe")
 
-LIBRARIES = ("torch", "torchvision", "pillow", "timm")  # those that can change what a row is
+LIBRARIES = ("torch", "torchvision", "pillow", "timm", "onnxruntime")  # those that can change what a row is
 COMPARED = 8  # stored rows that are computed again
 
 
@@ -71,7 +71,7 @@ def require_same_rows(
         return
     pixels, erased = [], []
     for content_hash, view in chosen:
-        _, (cut,), _, _ = ViewDataset([], settings).cut(Job(paths[content_hash], content_hash, (view,)))
+        (cut,) = ViewDataset([], settings).cut(Job(paths[content_hash], content_hash, (view,))).views
         pixels.append(cut.pixels)
         erased.append(cut.erased)
     here = embedder.embed(np.stack(pixels), erased)
