@@ -34,9 +34,7 @@ def test_ranks_that_are_killed_are_gone_on_from_by_any_number_of_ranks(tmp_path,
         extract(path, SMALL)
         assert holds(path, SMALL)
         assert left_in(path.parent) == ["f.h5"]
-    tell(
-        f"ranks: {killed} killed in {attempt + 1} extractions by 3, 2, 4 ranks, then 1 process"
-    )
+    tell(f"ranks: {killed} killed in {attempt + 1} extractions by 3, 2, 4 ranks, then 1 process")
 
 
 def fork_rank(path: Path, rank: Rank) -> int:
