@@ -104,7 +104,7 @@ def same(one: Features, other: Features, *, atol: float = 0.0) -> bool:
 def test_a_rank_is_killed_under_torchrun_and_another_number_of_ranks_goes_on(
     request_: ExtractRequest, tmp_path: Path
 ) -> None:
-    """SIGKILL in the midst of rank 1 of 2, for which torchrun ends rank 0, too; then 3 ranks; the file of one process."""
+    """SIGKILL amid rank 1 of 2, for which torchrun ends rank 0, too; then 3 ranks: the file of one process."""
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
     killed = torchrun(tmp_path, 2, str(script), *options(request_))

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from frozenprobe.cache import holder as holders
 from frozenprobe.cache import lock as locks
-from frozenprobe.cache.lock import rank_lock, rank_turn, this_process, writer_lock
+from frozenprobe.cache.holder import read_holder, start_of, this_process
+from frozenprobe.cache.lock import rank_lock, rank_turn, writer_lock
 from frozenprobe.errors import FileInUse
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="whether a process lives is asked the POSIX way")
@@ -79,7 +81,7 @@ def test_a_lock_of_a_dead_process_is_taken_over(file):
 def test_a_killed_process_that_nobody_has_asked_about_yet_is_dead(file):
     """A zombie: it still has its number."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    leave(file, pid=child.pid, started=locks.start_of(child.pid))
+    leave(file, pid=child.pid, started=start_of(child.pid))
     with pytest.raises(FileInUse), writer_lock(file):
         pass
     child.kill()
@@ -265,7 +267,7 @@ def test_where_the_system_does_not_tell_when_a_process_was_started_a_lock_can_be
     """Its number may belong to another process by now."""
     leave(file, started="", pid=os.getpid())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(locks, "start_of", lambda pid: "")
+        patch.setattr(holders, "start_of", lambda pid: "")
         with pytest.raises(FileInUse), writer_lock(file):
             pass
         with writer_lock(file, break_lock=True):
@@ -374,7 +376,7 @@ def test_locks_of_ranks_on_machines_that_are_gone_can_be_broken(file):
     with pytest.raises(FileInUse, match="look on node7"), rank_lock(file, 0, 2):
         pass
     with rank_lock(file, 0, 2, break_lock=True):
-        assert locks.read_holder(locks.rank_lock_path(file, 1)).host == "node7"
+        assert read_holder(locks.rank_lock_path(file, 1)).host == "node7"
     with pytest.raises(FileInUse, match="look on node7"), writer_lock(file):
         pass
     with writer_lock(file, break_lock=True):

@@ -21,7 +21,7 @@ from frozenprobe.cache.growth import begin
 from frozenprobe.cache.repair import damaged_files
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.verify import require_whole
-from frozenprobe.devices import choose_device
+from frozenprobe.devices import choose_device, computing_on
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones import ANY_VIT, BackboneInfo
 from frozenprobe.extract.compute import Embedder
@@ -86,7 +86,7 @@ def extract_features(request: ExtractRequest, progress: Progress = ignore_progre
     if request.workers is None and not rank.is_alone:
         request = replace(request, workers=rank.cores(available_cores()))
     target = open_target(request, device)
-    with writing(target, rank, break_lock=request.break_lock):
+    with writing(target, rank, break_lock=request.break_lock), computing_on(device):
         if target.is_outdated():
             target = open_target(request, device)
         return extract_into(target, request, rank=rank, device=device, progress=progress)

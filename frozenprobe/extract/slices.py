@@ -83,9 +83,9 @@ def inspect_together(
 
 def order_of(slices: int, rank: Rank) -> list[int]:
     """A rank's own slices, then all others in an order of its own: few ranks do the same one at the same time."""
-    own = [number for number in range(slices) if number * rank.world // slices == rank.number]
     mixed = np.random.default_rng([rank.number, rank.world]).permutation(slices).tolist()
-    return own + [number for number in mixed if number not in set(own)]
+    is_own = [number * rank.world // slices == rank.number for number in range(slices)]
+    return [number for number in range(slices) if is_own[number]] + [number for number in mixed if not is_own[number]]
 
 
 def note_name(part: Sequence[Path], conditions: str) -> str:
