@@ -7,9 +7,11 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices: threads would only wait for each other
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,9 @@ from frozenprobe.cache.sealed import Vectors
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import Features, open_features, write_features
 from frozenprobe.tables import Table
+
+if TYPE_CHECKING:
+    from frozenprobe.extract.loader import Job
 
 SPEC = FeatureSpec(
     backbone="synthetic",
@@ -71,6 +76,18 @@ def photo_folder(tmp_path: Path) -> Path:
     rows = "".join(f"{index:03d}.jpg,2\n" for index in range(5))
     (data / "sample_submission.csv").write_text("ID,Label\n" + rows, encoding="utf-8")
     return data
+
+
+VIEWS_OF_JOBS = ("clean", "hflip", "direct", "aug1", "aug2")
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> list[Job]:
+    """Four images in odd sizes, and five views of each to cut."""
+    from frozenprobe.extract.loader import Job
+
+    paths = [write_image(tmp_path / f"{index}.png", index, (40 + index, 31)) for index in range(4)]
+    return [Job(path, hashlib.sha256(path.read_bytes()).hexdigest(), VIEWS_OF_JOBS) for path in paths]
 
 
 MakeFeatures = Callable[..., Features]

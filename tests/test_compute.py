@@ -100,6 +100,9 @@ class Overflowing(nn.Module):
         self.batches: list[tuple[int, bool]] = []
         self.register_buffer("identity", torch.eye(3))
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Overflowing:
+        return self  # there is no weight to cast, and the batches are to be counted
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.batches.append((len(images), torch.is_autocast_enabled("cpu")))
         means = images.mean(dim=(2, 3))
@@ -169,3 +172,57 @@ def test_cuda_gives_the_cpus_features(tiny_vit: Path, dtype: str, least: float) 
     assert cosines(there, here).min() > least
     if dtype == "float32":
         assert np.abs(there - here).max() < 1e-5
+
+
+class Cramped(nn.Module):
+    """A network that has memory for so many views at once, and says it as `error`."""
+
+    def __init__(self, room: int, error: type[RuntimeError], message: str) -> None:
+        super().__init__()
+        self.room, self.error, self.message = room, error, message
+        self.batches: list[int] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.batches.append(len(images))
+        if len(images) > self.room:
+            raise self.error(self.message)
+        return images.mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError, "CUDA out of memory. Tried to allocate 20.00 GiB"),
+        (RuntimeError, "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
+def test_memory_that_runs_out_costs_no_row(error: type[RuntimeError], message: str) -> None:
+    """Batches of 16 fall back to 4 once and for all; rows and their order are as with room for everything."""
+    cramped, batch = Cramped(5, error, message), pixels(19)
+    erased = [None, (0, 0, 32, 32)] + [None] * 17
+    runner = embedder(cramped)
+    runner.batch_size = 16
+    found = runner.embed(batch, erased)
+    assert np.array_equal(found, embedder(Cramped(99, error, message)).embed(batch, erased))
+    assert cramped.batches == [16, 8, 4, 4, 4, 4, 3]
+    assert runner.batch_size == 4
+    runner.embed(batch[:8], [None] * 8)
+    assert cramped.batches[7:] == [4, 4]
+
+
+def test_no_memory_for_one_view_is_an_error_and_other_errors_are_not_taken_for_it() -> None:
+    with pytest.raises(FrozenprobeError, match="Memory for one view"):
+        embedder(Cramped(0, torch.OutOfMemoryError, "out of memory")).embed(pixels(3), [None] * 3)
+    with pytest.raises(RuntimeError, match="shapes"):
+        embedder(Cramped(0, RuntimeError, "shapes do not fit")).embed(pixels(3), [None] * 3)
+
+
+def test_compiled_code_always_sees_the_same_shape() -> None:
+    """The last batch is filled up, not compiled anew; what was added is in no row."""
+    network = Cramped(99, RuntimeError, "")
+    runner = embedder(network)
+    exact = runner.forward
+    runner.engine, runner.batch_size = "compile", 4
+    found = runner.embed(pixels(6), [None] * 6)
+    assert network.batches == [4, 4]
+    assert np.abs(found - exact(runner._normalise(torch.from_numpy(pixels(6)), [None] * 6)).numpy()).max() < 1e-6

@@ -104,7 +104,7 @@ def test_a_killed_run_that_goes_on_elsewhere_is_compared_too(
     with monkeypatch.context() as patch:
         kill_after(patch, RowStore, "add", 1)
         with pytest.raises(Killed):
-            extract_features(request_)
+            extract_features(replace(request_, batch_size=8))
     elsewhere(monkeypatch)
     with monkeypatch.context() as patch:
         skewed(patch, 0.5)

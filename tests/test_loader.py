@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import pickle
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,17 +16,11 @@ from frozenprobe.extract import loader
 from frozenprobe.extract.loader import Job, Row, Seconds, ViewDataset, ViewSettings, augmented_name, load_batches
 from frozenprobe.extract.preprocessing import Preprocessing, cut_test_view
 from frozenprobe.extract.recipes import cut_view, make_recipe, view_generator
+from tests.conftest import VIEWS_OF_JOBS as VIEWS
 from tests.conftest import write_image
 
 PREPROCESSING = Preprocessing(24, 20, "bicubic")
 SETTINGS = ViewSettings(PREPROCESSING, "erase", 3, 10**6)
-VIEWS = ("clean", "hflip", "direct", "aug1", "aug2")
-
-
-@pytest.fixture
-def jobs(tmp_path: Path) -> list[Job]:
-    paths = [write_image(tmp_path / f"{index}.png", index, (40 + index, 31)) for index in range(4)]
-    return [Job(path, hashlib.sha256(path.read_bytes()).hexdigest(), VIEWS) for path in paths]
 
 
 def batches_of(
@@ -128,9 +121,9 @@ def test_the_limit_on_pixels_holds_while_loading(jobs: list[Job]) -> None:
 def test_dataset_travels_to_a_spawned_process(jobs: list[Job]) -> None:
     """Windows and macOS start workers by pickling what they need."""
     dataset = pickle.loads(pickle.dumps(ViewDataset(jobs, SETTINGS)))
-    job, views, _, _ = dataset[1]
+    job, pixels, _, _, _ = dataset[1]
     assert job == jobs[1]
-    assert np.array_equal(views[3].pixels, ViewDataset(jobs, SETTINGS)[1][1][3].pixels)
+    assert np.array_equal(pixels[3], ViewDataset(jobs, SETTINGS).cut(job).views[3].pixels)
     assert pickle.loads(pickle.dumps(loader.keep)) is loader.keep
 
 

@@ -33,8 +33,10 @@ from frozenprobe.sources import CsvColumns, ImageSources
 
 
 @click.command()
-@click.option("--train", type=FILE, default=ImageSources.train, show_default=True, help="Class folders of images.")
-@click.option("--test", type=FILE, help="Folder of unlabelled images.  [default: `test` beside --train, if there]")
+@click.option(
+    "--train", type=FILE, default=ImageSources.train, show_default=True, help="Class folders, tars or a list."
+)
+@click.option("--test", type=FILE, help="Unlabelled images, likewise.  [default: `test` beside --train, if there]")
 @click.option("--train-csv", type=FILE, help="Labels as a CSV; image names are looked for in --train.")
 @click.option("--image-column", help="Column of image names in the CSV.  [default: guessed]")
 @click.option("--label-column", help="Column of labels in the CSV.  [default: guessed]")
@@ -66,13 +68,15 @@ from frozenprobe.sources import CsvColumns, ImageSources
 @click.option("--storage", help=f"Stored dtype: {' or '.join(STORAGE_DTYPES)}.  [default: {DEFAULTS.storage}]")
 @click.option("--out", type=FILE, help="Feature file.  [default: features/<backbone>-<recipe>.h5]")
 @click.option("--device", default=ExtractRequest.device, show_default=True, help="auto, cuda, cuda:1, mps or cpu.")
-@click.option("--batch-size", type=int, default=ExtractRequest.batch_size, show_default=True, help="Views in a batch.")
-@click.option("--workers", type=int, help="Processes that decode and cut.  [default: all cores with a GPU, else 0]")
+@click.option("--batch-size", type=int, help="Views in a forward pass.  [default: what suits the device]")
+@click.option(
+    "--workers", type=int, help="Threads on a CPU, processes that cut views with a GPU.  [default: all cores]"
+)
 @click.option("--skip-bad", is_flag=True, help="Leave bad training images out; keep bad test images unanswered.")
 @click.option("--max-pixels", type=int, default=MAX_PIXELS, show_default=True, help="Larger images count as bad.")
 @click.option("--limit", type=int, help="Smoke run on about so many images; a full run reuses its rows.")
 @click.option("--drop-missing", is_flag=True, help="Let more than half of the file's training images leave it.")
-@click.option("--allow-outside", is_flag=True, help="Let --train-csv name images outside of --train.")
+@click.option("--allow-outside", is_flag=True, help="Let a CSV or list name images outside of its folder.")
 @break_lock
 @as_json
 def extract(as_json: bool, **given: Any) -> None:

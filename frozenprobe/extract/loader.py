@@ -7,22 +7,23 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from frozenprobe.errors import ImageError, UnreadableImage
 from frozenprobe.extract.decode import decode_image
 from frozenprobe.extract.preprocessing import Preprocessing, cut_test_view
 from frozenprobe.extract.recipes import View, cut_view, make_recipe, view_generator
+from frozenprobe.places import Member, Place
 
 
 class Job(NamedTuple):
     """An image and the views of it that are missing."""
 
-    path: Path
+    path: Place
     content_hash: str
     views: tuple[str, ...]
 
@@ -42,7 +43,7 @@ class ViewSettings:
 class Row(NamedTuple):
     """One view on its way to the backbone."""
 
-    path: Path
+    path: Place
     content_hash: str
     name: str
     view: View
@@ -57,13 +58,39 @@ class Seconds:
     backbone: float = 0.0
     writing: float = 0.0
 
+    def add(self, other: Seconds) -> None:
+        """Add another's to these."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
 
 def augmented_name(view: int) -> str:
     """The name of augmented view `view` = 1, 2, ... in the feature file."""
     return f"aug{view}"
 
 
-class ViewDataset(Dataset[tuple[Job, list[View], float, float]]):
+class Cut(NamedTuple):
+    """A job's views, cut, and the seconds that decoding and cutting took."""
+
+    job: Job
+    views: list[View]
+    decoding: float
+    cutting: float
+
+    @property
+    def rows(self) -> list[Row]:
+        """The views on their way to the backbone."""
+        return [
+            Row(self.job.path, self.job.content_hash, *named) for named in zip(self.job.views, self.views, strict=True)
+        ]
+
+    @property
+    def seconds(self) -> Seconds:
+        """Where the time went."""
+        return Seconds(decoding=self.decoding, views=self.cutting)
+
+
+class ViewDataset(Dataset[Any]):
     """One item a job: all its views, and the seconds spent on decoding and on cutting.
 
     An error is returned, not raised: torch re-raises a worker's error as another type with a traceback for a message.
@@ -77,13 +104,15 @@ class ViewDataset(Dataset[tuple[Job, list[View], float, float]]):
         return len(self.jobs)
 
     def __getitem__(self, index: int) -> Any:
-        job = self.jobs[index]
         try:
-            return self.cut(job)
+            cut = self.cut(self.jobs[index])
         except ImageError as error:
             return (error.wanted, error.found, error.where, error.remedy)
+        # as one tensor: torch hands it over in shared memory, where arrays would be pickled through a pipe
+        pixels = torch.from_numpy(np.stack([view.pixels for view in cut.views]))
+        return cut.job, pixels, [view.erased for view in cut.views], cut.decoding, cut.cutting
 
-    def cut(self, job: Job) -> tuple[Job, list[View], float, float]:
+    def cut(self, job: Job) -> Cut:
         """Read, decode and cut.
 
         Raises:
@@ -110,22 +139,23 @@ class ViewDataset(Dataset[tuple[Job, list[View], float, float]]):
                 views.append(cut_view(prepared, recipe, rng))
             else:
                 views.append(View(np.asarray(cut_test_view(image, name, self.settings.preprocessing)), None))
-        return job, views, decoded - start, time.perf_counter() - decoded
+        return Cut(job, views, decoded - start, time.perf_counter() - decoded)
 
 
-def read_image(path: Path) -> bytes:
-    """A file's bytes.
+def read_image(place: Place) -> bytes:
+    """The bytes of a file, or of a member of a shard.
 
     Raises:
         UnreadableImage: it cannot be read.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe waits for ever, a device may never end
+        file = place.tar if isinstance(place, Member) else place
+        if not stat.S_ISREG(file.stat().st_mode):  # opening a pipe waits for ever, a device may never end
             raise OSError("no regular file (a folder, a pipe or a device)")
-        return path.read_bytes()
+        return place.read_bytes()
     except OSError as error:
         raise UnreadableImage(
-            "A readable image", found=str(error), where=path, remedy="check the file and its permissions"
+            "A readable image", found=str(error), where=place, remedy="check the file and its permissions"
         ) from None
 
 
@@ -150,10 +180,11 @@ def load_batches(
         if isinstance(item[0], str):
             wanted, found, where, remedy = item
             raise ImageError(wanted, found=found, where=where, remedy=remedy)
-        job, views, decoding, cutting = item
-        seconds.decoding += decoding
-        seconds.views += cutting
-        waiting += [Row(job.path, job.content_hash, *named) for named in zip(job.views, views, strict=True)]
+        job, pixels, erased, decoding, cutting = item
+        views = [View(*view) for view in zip(pixels.numpy(), erased, strict=True)]
+        cut = Cut(job, views, decoding, cutting)
+        seconds.add(cut.seconds)
+        waiting += cut.rows
         while len(waiting) >= batch_size:
             yield waiting[:batch_size]
             del waiting[:batch_size]
@@ -162,5 +193,5 @@ def load_batches(
 
 
 def keep(item: Any) -> Any:
-    """Collate nothing: worker processes send numpy arrays as they are (a named function, so that spawn can send it)."""
+    """Collate nothing (a named function, so that spawn can send it)."""
     return item

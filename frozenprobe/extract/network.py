@@ -72,9 +72,14 @@ def finish_backbone(
         classifier.load_state_dict({"weight": weight.float(), "bias": bias.float()})
         classifier.requires_grad_(False)
     network.requires_grad_(False).eval()
-    if sum(isinstance(module, nn.Conv2d) for module in network.modules()) > 1:
+    if is_convolutional(network):
         network = network.to(memory_format=torch.channels_last)  # twice as fast for convolutions on CPU, faster on GPU
     return Backbone(info, network, classifier, preprocessing, weights_from)
+
+
+def is_convolutional(network: nn.Module) -> bool:
+    """Whether a network convolves more than once: a transformer does only to cut its patches."""
+    return sum(isinstance(module, nn.Conv2d) for module in network.modules()) > 1
 
 
 def require_fit(network: nn.Module, state: State, name: str, weights_from: str) -> None:

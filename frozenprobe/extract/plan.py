@@ -79,7 +79,7 @@ def missing_jobs(rows: RowStore, images: Inspected, share: Container[str] | None
         FrozenprobeError: rows are missing of test images that this command was not told of.
     """
     missing = rows.missing()
-    if not missing.keys() <= images.paths.keys():
+    if not missing.keys() <= images.places.keys():
         raise FrozenprobeError(
             "The test images, to compute a view of them that the file does not have",
             found="no test folder",
@@ -87,7 +87,7 @@ def missing_jobs(rows: RowStore, images: Inspected, share: Container[str] | None
             remedy="name the folder with --test DIR",
         )
     return [
-        Job(images.paths[content_hash], content_hash, names)
+        Job(images.places[content_hash], content_hash, names)
         for content_hash, names in missing.items()
         if share is None or content_hash in share
     ]

@@ -24,16 +24,20 @@ from frozenprobe.cache.verify import require_whole
 from frozenprobe.devices import choose_device, computing_on
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones import ANY_VIT, BackboneInfo
-from frozenprobe.extract.compute import Embedder
+from frozenprobe.extract.compute import Embedder, Fidelity
 from frozenprobe.extract.environment import describe_environment, require_same_rows
 from frozenprobe.extract.inspection import Progress, available_cores, inspect
-from frozenprobe.extract.loader import Job, Row, Seconds, ViewSettings, load_batches
+from frozenprobe.extract.loader import Job, Row, Seconds, ViewSettings
 from frozenprobe.extract.network import Backbone
+from frozenprobe.extract.pipeline import embed_jobs, torch_threads
 from frozenprobe.extract.plan import missing_jobs, require_same_set
 from frozenprobe.extract.ranks import Rank, read_rank
 from frozenprobe.extract.settings import ExtractRequest, Settled
 from frozenprobe.extract.target import Target, open_target, options_text
 from frozenprobe.extract.together import finish_share, share_of, take_stock, writing
+from frozenprobe.extract.tuning import check_fidelity, make_embedder, threads_a_call
+from frozenprobe.extract.writing import PIECE_ROWS, PieceWriter
+from frozenprobe.places import Place
 
 log = logging.getLogger("frozenprobe")
 
@@ -48,7 +52,9 @@ class ExtractReport:
         computed: views that went through the backbone.
         reused: views that were there already.
         skipped: bad images, as id and reason.
-        seconds: where the time went; decoding and views are summed over workers.
+        seconds: where the time went, summed over workers.
+        fidelity: how far the features are from float32 in eager torch; None where that is what they are.
+        compute: engine, dtype, batch size and workers, for a person.
         elapsed: seconds from start to end.
         written: whether the file changed; False: nothing was left to do, or other ranks have not done their part.
         rank: which rank of how many did it; empty for a process that is alone.
@@ -61,6 +67,8 @@ class ExtractReport:
     reused: int = 0
     skipped: list[str] = field(default_factory=list)
     seconds: Seconds = field(default_factory=Seconds)
+    fidelity: Fidelity | None = None
+    compute: str = ""
     elapsed: float = 0.0
     written: bool = False
     rank: str = ""
@@ -89,13 +97,11 @@ def extract_features(request: ExtractRequest, progress: Progress = ignore_progre
     with writing(target, rank, break_lock=request.break_lock), computing_on(device):
         if target.is_outdated():
             target = open_target(request, device)
-        return extract_into(target, request, rank=rank, device=device, progress=progress)
+        return extract_into(target, request, rank=rank, progress=progress)
 
 
-def extract_into(
-    target: Target, request: ExtractRequest, *, rank: Rank, device: torch.device, progress: Progress
-) -> ExtractReport:
-    """As `extract_features`, into a target that nobody else writes, or other ranks of this extraction."""
+def extract_into(target: Target, request: ExtractRequest, *, rank: Rank, progress: Progress) -> ExtractReport:
+    """As `extract_features`, into a target that nobody else writes, or only other ranks of this extraction."""
     start = time.perf_counter()
     log.info("\n  ".join([f"backbone {target.info.name}", *remarks_of(target.info, target.settled)]))
     images = inspect(request, target, progress, rank)
@@ -111,9 +117,7 @@ def extract_into(
     report.computed = sum(len(job.views) for job in jobs)
     report.reused = rows.there
     if jobs:
-        contents = compute(
-            jobs, rows, target, request, device=device, seconds=report.seconds, paths=images.paths, progress=progress
-        )
+        contents = compute(jobs, rows, target, request, report=report, paths=images.places, progress=progress)
     start_writing = time.perf_counter()
     report.written, report.waiting = finish_share(
         target, rows, contents, rank, computed=bool(jobs), describe=lambda: describe(target.load(), target.settled)
@@ -129,49 +133,56 @@ def compute(
     target: Target,
     request: ExtractRequest,
     *,
-    device: torch.device,
-    seconds: Seconds,
-    paths: Mapping[str, Path],
+    report: ExtractReport,
+    paths: Mapping[str, Place],
     progress: Progress,
 ) -> Contents:
-    """Run every missing view through the backbone; each batch becomes a piece on disk at once.
+    """Run every missing view through the backbone; what is computed becomes a piece on disk at once.
 
     Returns:
         what the file will hold, with the facts about this backbone and environment.
     """
     backbone = target.load()
-    embedder = Embedder(backbone, device, target.dtype)
     settled = target.settled
     settings = ViewSettings(
         backbone.preprocessing, settled.recipe, settled.seed, request.max_pixels, settled.decode, settled.augment_on
     )
     if rows.existing is not None:
         require_whole(rows.existing, progress)
-    known, here = rows.known_environments, describe_environment(device)
+    workers = available_cores() if request.workers is None else request.workers
+    embedder = make_embedder(target, workers=workers, batch_size=request.batch_size)
+    known, here = rows.known_environments, describe_environment(target.device)
     if here not in known and rows.there:
         require_same_rows(rows, paths, settings, embedder, known=sorted(known), where=target.out)
-    about = describe(backbone, target.settled) | {"environments": json.dumps(sorted({*known, here}))}
+    about = describe(backbone, settled) | {"environments": json.dumps(sorted({*known, here}))}
     contents = replace(rows.contents, dim=rows.dim or backbone.info.dim, about=about)
     begin(target.out, rows, contents)
     rows.origin = {here}
-    workers = request.workers
-    if workers is None:
-        workers = available_cores() if device.type != "cpu" else 0
+    report.compute = describe_compute(embedder, workers)
+    report.fidelity = check_fidelity(embedder, jobs, settings)
     done, total = 0, sum(len(job.views) for job in jobs)
     progress("embedding views", done, total)
-    for batch in load_batches(jobs, settings, batch_size=request.batch_size, workers=workers, seconds=seconds):
-        moment = time.perf_counter()
-        vectors = embedder.embed(np.stack([row.view.pixels for row in batch]), [row.view.erased for row in batch])
-        seconds.backbone += time.perf_counter() - moment
-        moment = time.perf_counter()
-        require_finite(vectors, batch, target.settled.storage)
-        rows.add([row.content_hash for row in batch], [row.name for row in batch], vectors)
-        seconds.writing += time.perf_counter() - moment
-        done += len(batch)
-        progress("embedding views", done, total)
+    with (
+        torch_threads(threads_a_call(workers)),
+        PieceWriter(rows, piece_rows=request.batch_size or PIECE_ROWS) as writer,
+    ):
+        for batch in embed_jobs(jobs, settings, embedder, workers=workers, seconds=report.seconds):
+            require_finite(batch.vectors, batch.rows, settled.storage)
+            writer.put(batch)
+            done += len(batch.rows)
+            progress("embedding views", done, total)
+    report.seconds.writing += writer.seconds
     if embedder.overflowed:
         log.info("%d of %d views overflowed float16 and were computed in float32", embedder.overflowed, total)
     return contents
+
+
+def describe_compute(embedder: Embedder, workers: int) -> str:
+    """What computes, for a person."""
+    kind = f"{max(1, workers)} threads" if embedder.device.type == "cpu" else f"{workers} processes that cut views"
+    return (
+        f"{embedder.engine} on {embedder.device}, {embedder.compute_dtype}, {embedder.batch_size} views a batch, {kind}"
+    )
 
 
 def require_finite(vectors: npt.NDArray[np.float32], batch: list[Row], storage: str) -> None:
@@ -242,8 +253,16 @@ def render_report(report: ExtractReport) -> str:
         + f"{report.images} images: {report.computed} views computed, {report.reused} reused, in {report.elapsed:.1f} s"
         + (f" ({report.computed / report.elapsed:.1f} views/s)" if report.computed else "")
     )
+    if report.compute:
+        lines.append(f"computed by {report.compute}")
+    if report.fidelity is not None:
+        near = report.fidelity
+        lines.append(
+            f"against float32 in torch, {near.rows} views: cosine {near.cosine:.6f} or more, "
+            f"difference {near.difference:.1e} of the largest feature or less"
+        )
     lines.append(
-        f"seconds in decoding {spent.decoding:.1f}, views {spent.views:.1f}, backbone {spent.backbone:.1f}, "
-        f"writing {spent.writing:.1f}"
+        f"seconds, summed over workers, in decoding {spent.decoding:.1f}, views {spent.views:.1f}, "
+        f"backbone {spent.backbone:.1f}, writing {spent.writing:.1f}"
     )
     return "\n".join([*lines, *leftovers])

@@ -88,8 +88,8 @@ class ExtractRequest:
         choices: what decides the features.
         out: the feature file; None: `features/<backbone>-<recipe>.h5`.
         device: `auto`, `cuda`, `cuda:1`, `mps` or `cpu`.
-        batch_size: B, views in one forward pass.
-        workers: processes that decode images and cut views; None: all cores on a GPU machine, none on CPU.
+        batch_size: B, views in one forward pass; None: what suits the device.
+        workers: threads that do all of it on a CPU, processes that decode and cut elsewhere; None: all cores.
         skip_bad: leave bad training images out, and keep bad test images without features.
         max_pixels: width x height above which an image counts as bad.
         limit: a smoke run on about this many training images and this many test images; None: all.
@@ -101,7 +101,7 @@ class ExtractRequest:
     choices: Choices = Choices()
     out: Path | None = None
     device: str = "auto"
-    batch_size: int = 32
+    batch_size: int | None = None
     workers: int | None = None
     skip_bad: bool = False
     max_pixels: int = MAX_PIXELS

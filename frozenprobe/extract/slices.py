@@ -19,17 +19,18 @@ import numpy as np
 
 from frozenprobe.errors import ImageError
 from frozenprobe.extract.ranks import Rank
+from frozenprobe.places import Member, Place
 from frozenprobe.publish import publish_text
 
 SLICE = 256  # images: a second or two of checking, which is what two ranks may do twice at the end
 LARGEST_NOTE = 1 << 20  # bytes
 
-Found = tuple[list[str], dict[Path, ImageError]]  # hash of each image; those that cannot be used
-Check = Callable[[Sequence[Path], int], Found]  # (images, how many were checked before)
+Found = tuple[list[str], dict[Place, ImageError]]  # hash of each image; those that cannot be used
+Check = Callable[[Sequence[Place], int], Found]  # (images, how many were checked before)
 
 
 class Checked(NamedTuple):
-    """An image that can be used: its file's size and time of change, and the SHA-256 of its bytes."""
+    """An image that can be used: size and time of change of its file, and the SHA-256 of its bytes."""
 
     size: int
     changed: int
@@ -37,34 +38,34 @@ class Checked(NamedTuple):
 
 
 def inspect_together(
-    paths: Sequence[Path], check: Check, *, folder: Path, rank: Rank, conditions: str, threads: int
+    places: Sequence[Place], check: Check, *, folder: Path, rank: Rank, conditions: str, threads: int
 ) -> Found:
     """Check images, as other ranks do at this moment.
 
     Args:
-        paths: the images.
+        places: the images.
         check: checks some of them.
         folder: where ranks publish what they have found.
         rank: this one; it begins with its own part.
         conditions: what `check` depends on besides the images.
         threads: ask so many files at a time for their size: on a network file system each takes its time.
     """
-    size = max(1, min(SLICE, -(-len(paths) // rank.world)))
-    starts = range(0, len(paths), size)
-    hashes = [""] * len(paths)
-    bad: dict[Path, ImageError] = {}
+    size = max(1, min(SLICE, -(-len(places) // rank.world)))
+    starts = range(0, len(places), size)
+    hashes = [""] * len(places)
+    bad: dict[Place, ImageError] = {}
     done = 0
     with ThreadPoolExecutor(threads) as pool:
         for number in order_of(len(starts), rank):
-            part = paths[starts[number] : starts[number] + size]
+            part = places[starts[number] : starts[number] + size]
             note = folder / note_name(part, conditions)
             states = list(pool.map(state_of, part))
             found = {
-                path: was.content_hash
-                for path, was, state in zip(part, read_note(note, len(part)), states, strict=True)
+                place: was.content_hash
+                for place, was, state in zip(part, read_note(note, len(part)), states, strict=True)
                 if was is not None and was[:2] == state
             }
-            left = [path for path in part if path not in found]
+            left = [place for place in part if place not in found]
             fresh, errors = check(left, done + len(found))
             found |= dict(zip(left, fresh, strict=True))
             bad |= errors
@@ -72,13 +73,13 @@ def inspect_together(
                 publish_note(
                     note,
                     [
-                        Checked(*state, found[path]) if state is not None and path not in errors else None
-                        for path, state in zip(part, states, strict=True)
+                        Checked(*state, found[place]) if state is not None and place not in errors else None
+                        for place, state in zip(part, states, strict=True)
                     ],
                 )
-            hashes[starts[number] : starts[number] + size] = [found[path] for path in part]
+            hashes[starts[number] : starts[number] + size] = [found[place] for place in part]
             done += len(part)
-    return hashes, {path: bad[path] for path in paths if path in bad}
+    return hashes, {place: bad[place] for place in places if place in bad}
 
 
 def order_of(slices: int, rank: Rank) -> list[int]:
@@ -88,16 +89,16 @@ def order_of(slices: int, rank: Rank) -> list[int]:
     return [number for number in range(slices) if is_own[number]] + [number for number in mixed if not is_own[number]]
 
 
-def note_name(part: Sequence[Path], conditions: str) -> str:
+def note_name(part: Sequence[Place], conditions: str) -> str:
     """The name of the file about a slice: another one for other images or other conditions."""
     text = json.dumps([conditions, *map(str, part)])
     return f"checked-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
-def state_of(path: Path) -> tuple[int, int] | None:
-    """Size and time of change of a file; None if it cannot be told."""
+def state_of(place: Place) -> tuple[int, int] | None:
+    """Size and time of change of an image's file, or of its shard; None if they cannot be told."""
     try:
-        about = os.stat(path)
+        about = os.stat(place.tar if isinstance(place, Member) else place)
     except OSError:
         return None
     return about.st_size, about.st_mtime_ns

@@ -218,7 +218,7 @@ def spec_of(settled: Settled, backbone: Backbone, device: torch.device, dtype: s
         decoding=settled.decode,
         augment_on=settled.augment_on,
         tap=choose_tap(settled.tap),
-        engine=choose_engine(settled.engine, backbone, device),
+        engine=choose_engine(settled.engine, backbone.network, device, dtype),
         compute_dtype=dtype,
         storage_dtype=settled.storage,
     )
