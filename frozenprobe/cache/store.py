@@ -240,6 +240,8 @@ def read_plan(path: Path) -> Contents | None:
         return None
     try:
         sealed = salvage(plan)
+    except FileNotFoundError:  # finished in the meantime
+        return None
     except Refused as error:
         raise refused(plan, error) from None
     if sealed is None:

@@ -93,6 +93,24 @@ class Target:
         """Whether the file or the plan has changed since they were read."""
         return self.state != state_of(self.out)
 
+    def is_replaced(self) -> bool:
+        """Whether another file has been published under the name since it was read."""
+        return self.state[:1] != state_of(self.out)[:1]
+
+    def reread(self) -> Target:
+        """The target with the file and the plan that are there now.
+
+        Raises:
+            SpecMismatch: they are of another specification than the rows of this process.
+        """
+        state = state_of(self.out)
+        existing = open_features(self.out) if self.out.exists() else None
+        begun = open_plan(self.out)
+        for there in (existing, begun):
+            if there is not None:
+                there.spec.require_equal(self.spec, where=self.out, options=OPTIONS)
+        return replace(self, existing=existing, begun=begun, state=state)
+
     @property
     def before(self) -> Contents | None:
         """What an option that was not typed is taken from: the file being made, else the existing one."""
@@ -140,9 +158,17 @@ def open_target(request: ExtractRequest, device: torch.device) -> Target:
 
 
 def state_of(out: Path) -> tuple[object, ...]:
-    """What changes when another file or plan is published under the same name."""
-    there = [path.stat() for path in (out, plan_path(out)) if path.exists()]
-    return tuple((about.st_ino, about.st_mtime_ns, about.st_size) for about in there)
+    """What changes when another file, or plan, is published under the same name."""
+    return tuple(stamp_of(path) for path in (out, plan_path(out)))
+
+
+def stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from another that takes its name; None if there is none."""
+    try:
+        about = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return about.st_ino, about.st_mtime_ns, about.st_size
 
 
 def check_numbers(request: ExtractRequest) -> None:
