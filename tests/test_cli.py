@@ -362,7 +362,7 @@ def damage(path: str) -> None:
     from frozenprobe.cache.store import open_features
 
     content = bytearray(Path(path).read_bytes())
-    content[open_features(Path(path)).array("train").offset] ^= 1
+    content[open_features(Path(path)).arrays("train")[0].offset] ^= 1
     Path(path).write_bytes(content)
 
 
@@ -375,7 +375,9 @@ def test_a_damaged_file_is_verified_repaired_and_filled_in_again(run, extract_ti
     out, _ = run(["verify", FEATURES], code=1)
     assert "damaged: 12 rows of train, view clean" in out
     _, err = run(["probe", "--folds", "2"], code=1)
-    assert "another checksum in train/features, view 0, rows 0 to 11 (10/0.jpg, 10/1.jpg, 10/2.jpg and 9 more)" in err
+    assert (
+        "another checksum in train/features/cls, view 0, rows 0 to 11 (10/0.jpg, 10/1.jpg, 10/2.jpg and 9 more)" in err
+    )
     out, _ = run(["repair", FEATURES])
     assert "34 rows are kept, 12 dropped" in out
     _, err = run(["probe", FEATURES], code=1)

@@ -86,13 +86,13 @@ def test_plain_h5py_reads_it_as_the_specification_says(make_features):
     features = make_features()
     with h5py.File(features.path) as file:
         assert file.attrs["format"] == b"frozenprobe.features"
-        assert file.attrs["version"] == 2
+        assert file.attrs["version"] == 3
         assert file.attrs["fingerprint"].decode() == SPEC.fingerprint()
         assert file.attrs["test_views"] == 2
         assert file["train/ids"].asstr()[0] == "image 0.jpg"
-        assert np.array_equal(file["train/features"][:], features.read("train", range(5)).swapaxes(0, 1))
-        digest = hashlib.sha256(file["train/features"][3].tobytes()).digest()
-        assert file["train/features_digests"][3, 0].tobytes() == digest
+        assert np.array_equal(file["train/features/head-input"][:], features.read("train", range(5)).swapaxes(0, 1))
+        digest = hashlib.sha256(file["train/features/head-input"][3].tobytes()).digest()
+        assert file["digests/train/features/head-input"][3, 0].tobytes() == digest
 
         def no_variable_length(name: str, item: h5py.HLObject) -> None:
             if isinstance(item, h5py.Dataset):
@@ -105,7 +105,7 @@ def test_plain_h5py_reads_it_as_the_specification_says(make_features):
 def test_h5dump_reads_it(make_features):
     path = make_features().path
     listed = subprocess.run(["h5dump", "-n", str(path)], capture_output=True, text=True, check=True)
-    assert "/train/features" in listed.stdout
+    assert "/train/features/head-input" in listed.stdout
 
 
 def test_missing_files_and_other_files_are_refused_with_their_name(tmp_path):
@@ -136,7 +136,7 @@ def test_an_unfinished_file_says_so_and_what_to_do(make_features):
 
 
 def change_version(file: h5py.File) -> None:
-    file.attrs["version"] = 3
+    file.attrs["version"] = 4
 
 
 def change_fingerprint(file: h5py.File) -> None:
@@ -156,9 +156,9 @@ def change_a_name(file: h5py.File) -> None:
 
 
 def shorten_features(file: h5py.File) -> None:
-    rows = file["train/features"][:-1]
-    del file["train/features"]
-    file["train/features"] = rows
+    rows = file["train/features/head-input"][:-1]
+    del file["train/features/head-input"]
+    file["train/features/head-input"] = rows
 
 
 @pytest.mark.parametrize(

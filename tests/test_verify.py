@@ -50,7 +50,7 @@ def flip(path: Path, position: int) -> None:
 
 def place(path: Path, split: str, view: int) -> int:
     """Where the first row of a view lies in the file."""
-    return open_features(path).array(split).span(view, 0)[0]
+    return open_features(path).arrays(split)[0].span(view, 0)[0]
 
 
 def test_a_whole_file_is_sound(path):
@@ -71,7 +71,7 @@ def test_damaged_rows_are_named_by_split_view_and_image(path):
         ("test", "hflip", 4),
     ]
     text = render_verification(report)
-    assert "7 rows of train, view aug2: c0/0.jpg, c0/3.jpg, c0/6.jpg and 4 more" in text
+    assert "7 rows of train, view aug2, head-input: c0/0.jpg, c0/3.jpg, c0/6.jpg and 4 more" in text
     assert "frozenprobe repair" in text
 
 
@@ -274,7 +274,7 @@ def test_rows_that_are_not_finite_are_named(path):
 
 def test_a_disk_that_cannot_read_a_block_costs_that_block(path, monkeypatch):
     """EIO, a bad sector: everything else is read, told and repaired around it."""
-    start, _ = open_features(path).array("train").span(2, 0)
+    start, _ = open_features(path).arrays("train")[0].span(2, 0)
     whole = SealedFile.read_at
 
     class BadSector:
@@ -305,7 +305,7 @@ def test_a_disk_that_cannot_read_a_block_costs_that_block(path, monkeypatch):
 def test_a_damaged_block_of_images_without_features_is_told_and_mended(make_features):
     """Nothing but zeros is in it, and yet a reader would stumble over it."""
     features = make_features(unusable=tuple(range(7)))
-    flip(features.path, features.array("test").offset)
+    flip(features.path, features.arrays("test")[0].offset)
     report = verify_features(features.path)
     assert [(damaged.split, len(damaged.rows)) for damaged in report.damaged] == [("test", 7)]
     repair_features(features.path)
@@ -476,7 +476,7 @@ def test_pieces_are_not_thrown_away_while_the_finished_file_is_damaged(path, mon
 def test_a_row_of_a_checked_block_is_not_taken_on_trust_when_the_file_has_changed(path):
     """Somebody copies another file into the open one."""
     features = open_features(path)
-    array = features.array("train")
+    array = features.arrays("train")[0]
     features.sealed.read_rows(array, 0, np.arange(7))
     content = bytearray(path.read_bytes())
     content[array.offset] ^= 1

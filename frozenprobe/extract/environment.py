@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from frozenprobe.cache.agreement import LEAST_COSINE, cosine
+from frozenprobe.cache.agreement import LEAST_COSINE, least_cosine
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.errors import SpecMismatch
 from frozenprobe.extract.compute import Embedder
@@ -75,7 +75,8 @@ def require_same_rows(
         pixels.append(cut.pixels)
         erased.append(cut.erased)
     here = embedder.embed(np.stack(pixels), erased)
-    cosines = [cosine(rows.row(*key), vector) for key, vector in zip(chosen, here, strict=True)]
+    taps = rows.contents.taps
+    cosines = [least_cosine(rows.row(*key), vector, taps) for key, vector in zip(chosen, here, strict=True)]
     worst = int(np.argmin(cosines))
     log.info(
         "%d stored rows computed again here: cosine %.6f or more (rows so far from: %s)",

@@ -110,7 +110,8 @@ def extract_into(target: Target, request: ExtractRequest, *, progress: Progress)
     if jobs:
         contents = compute(jobs, rows, target, request, report=report, paths=images.places, progress=progress)
     elif not contents.about:  # all rows are there, and the plan that knew where they come from is lost
-        contents = replace(contents, about=describe(target.load(), target.settled))
+        backbone = target.load()
+        contents = replace(contents, taps=backbone.taps, about=describe(backbone, target.settled))
     start_writing = time.perf_counter()
     report.written = finish(target.out, rows, contents, computed=bool(jobs))
     report.seconds.writing += time.perf_counter() - start_writing
@@ -146,7 +147,7 @@ def compute(
     if here not in known and rows.there:
         require_same_rows(rows, paths, settings, embedder, known=sorted(known), where=target.out)
     about = describe(backbone, settled) | {"environments": json.dumps(sorted({*known, here}))}
-    contents = replace(rows.contents, dim=rows.dim or backbone.info.dim, about=about)
+    contents = replace(rows.contents, taps=backbone.taps, about=about)
     begin(target.out, rows, contents)
     rows.origin = {here}
     report.compute = describe_compute(embedder, workers)
