@@ -71,7 +71,7 @@ def test_damaged_rows_are_named_by_split_view_and_image(path):
         ("test", "hflip", 4),
     ]
     text = render_verification(report)
-    assert "7 rows of train, view aug2, head-input: c0/0.jpg, c0/3.jpg, c0/6.jpg and 4 more" in text
+    assert "7 rows of train, view aug2, cls: c0/0.jpg, c0/3.jpg, c0/6.jpg and 4 more" in text
     assert "frozenprobe repair" in text
 
 

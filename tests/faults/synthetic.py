@@ -29,7 +29,7 @@ class World:
     train: dict[str, tuple[str, str]] = field(default_factory=dict)
     test: dict[str, str] = field(default_factory=dict)
     views: int = 2
-    taps: tuple[tuple[str, int], ...] = (("head-input", DIM),)
+    taps: tuple[tuple[str, int], ...] = (("cls", DIM - 2), ("mean", 2))
 
     def contents(self) -> Contents:
         """What a feature file of this world holds."""

@@ -41,22 +41,22 @@ SHAPE = (4, 9, DIM)
 
 
 def external_link(file: h5py.File) -> None:
-    file["train/features/head-input"] = h5py.ExternalLink("/etc/hostname", "/")
+    file["train/features/cls"] = h5py.ExternalLink("/etc/hostname", "/")
 
 
 def soft_link(file: h5py.File) -> None:
-    file["train/features/head-input"] = h5py.SoftLink("/train/labels")
+    file["train/features/cls"] = h5py.SoftLink("/train/labels")
 
 
 def virtual_dataset(file: h5py.File) -> None:
     layout = h5py.VirtualLayout(shape=SHAPE, dtype="f4")
     layout[:] = h5py.VirtualSource("/tmp/secret.h5", "x", shape=SHAPE)
-    file.create_virtual_dataset("train/features/head-input", layout)
+    file.create_virtual_dataset("train/features/cls", layout)
 
 
 def external_storage(file: h5py.File) -> None:
     size = int(np.prod(SHAPE)) * 4
-    file.create_dataset("train/features/head-input", SHAPE, "f4", external=[("/etc/passwd", 0, size)])
+    file.create_dataset("train/features/cls", SHAPE, "f4", external=[("/etc/passwd", 0, size)])
 
 
 def external_ids(file: h5py.File) -> None:
@@ -65,17 +65,15 @@ def external_ids(file: h5py.File) -> None:
 
 
 def four_gigabytes_in_a_chunk(file: h5py.File) -> None:
-    file.create_dataset(
-        "train/features/head-input", (1 << 20, 1 << 10, 1), "f4", chunks=(1 << 10, 1 << 10, 1), fillvalue=0
-    )
+    file.create_dataset("train/features/cls", (1 << 20, 1 << 10, 1), "f4", chunks=(1 << 10, 1 << 10, 1), fillvalue=0)
 
 
 def compressed(file: h5py.File) -> None:
-    file.create_dataset("train/features/head-input", data=np.zeros(SHAPE, "f4"), chunks=SHAPE, compression="gzip")
+    file.create_dataset("train/features/cls", data=np.zeros(SHAPE, "f4"), chunks=SHAPE, compression="gzip")
 
 
 def terabytes_declared(file: h5py.File) -> None:
-    file.create_dataset("train/features/head-input", (4, 1 << 30, 1 << 10), "f4")
+    file.create_dataset("train/features/cls", (4, 1 << 30, 1 << 10), "f4")
 
 
 def billions_of_ids(file: h5py.File) -> None:
@@ -122,7 +120,7 @@ def no_features(file: h5py.File) -> None:
 
 
 def other_rows_than_images(file: h5py.File) -> None:
-    file["train/features/head-input"] = np.zeros((4, 8, DIM), "f4")
+    file["train/features/cls"] = np.zeros((4, 8, DIM), "f4")
 
 
 def labels_out_of_range(file: h5py.File) -> None:
@@ -138,8 +136,8 @@ def pickled_code(file: h5py.File) -> None:
 
 
 ATTACKS = {
-    external_link: "a soft or external link: train/features/head-input",
-    soft_link: "a soft or external link: train/features/head-input",
+    external_link: "a soft or external link: train/features/cls",
+    soft_link: "a soft or external link: train/features/cls",
     virtual_dataset: "chunked, compact or virtual",
     external_storage: "outside the file",
     external_ids: "outside the file",
