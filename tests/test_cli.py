@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -339,6 +340,22 @@ def test_curves_are_printed_and_drawn(run, make_features):
     assert "Hyper-parameters of the head lda" in err
     _, err = run("curve labels --head auto", code=1)
     assert "One head, whose curve is drawn" in err
+
+
+def test_a_probe_of_one_tap_says_so_everywhere(run, make_features):
+    make_features(taps=(("cls", 8), ("mean", 4)))
+    out, _ = run("probe --head lda --tap mean")
+    assert "backbone synthetic, tap mean, recipe mild" in out
+    (config,) = Path("runs").glob("*/config.json")
+    assert json.loads(config.read_text())["options"]["tap"] == "mean"
+    assert "tap cls+mean, recipe" in run("probe --head lda")[0]
+    assert "lda, tap = mean" in run("compare")[0]
+    assert "tap cls, recipe" in run("curve labels --tap cls")[0]
+    out, _ = run("info features/synthetic.h5")
+    assert re.search(r"taps\n  cls +8\n  mean +4\n", out)
+    _, err = run("probe --tap last4", code=1)
+    assert "features/synthetic.h5" in err
+    assert "cls, mean" in err
 
 
 def test_python_dash_m_is_the_command_line(run):

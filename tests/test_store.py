@@ -1,6 +1,7 @@
 """The finished file: what goes in comes out, and what is damaged is refused with its name."""
 
 import hashlib
+import json
 import os
 import pickle
 import shutil
@@ -11,12 +12,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.sealed import SealedFile
 from frozenprobe.cache.sealing import publish_sealed
 from frozenprobe.cache.store import newest_features, open_features
-from frozenprobe.errors import FeatureFileError
+from frozenprobe.errors import FeatureFileError, FrozenprobeError
 from frozenprobe.tables import Table
 
 from .conftest import SPEC
@@ -74,6 +77,60 @@ def test_reading_one_view_reads_only_that_view(make_features, monkeypatch):
     monkeypatch.setattr(SealedFile, "read_at", lambda self, *span: read.append(span[1]) or original(self, *span))
     features.read("train", [4])
     assert sum(read) == 4 * 50 * 12 * 4
+
+
+TAPS = (("cls", 5), ("mean", 3), ("cls-2", 4))
+
+
+def test_any_choice_of_taps_is_its_columns_of_the_rows(make_features):
+    """Every subset, in every order it can be named in: they stand side by side in the order of the file."""
+    features = make_features(taps=TAPS, per_class=20)
+    everything = features.read("train", range(5))
+    assert everything.shape == (80, 5, 12)
+    columns = {"cls": range(5), "mean": range(5, 8), "cls-2": range(8, 12)}
+
+    @given(st.permutations(list(columns)), st.integers(1, 3), st.lists(st.integers(-5, 4), max_size=3), st.slices(80))
+    @settings(max_examples=40, deadline=None)
+    def holds(names, count, views, rows):
+        chosen = features.select_tap("+".join(names[:count]))
+        kept = sorted(column for name in names[:count] for column in columns[name])
+        assert chosen.dim == len(kept)
+        step = slice(rows.start, rows.stop, rows.step)
+        assert np.array_equal(chosen.read("train", views, step), everything[step][:, views][:, :, kept])
+
+    holds()
+    assert features.select_tap(None) is features
+    assert features.select_tap("mean+cls").tap == "cls+mean"
+    assert open_features(features.path).taps == TAPS
+
+
+def test_a_tap_that_is_not_stored_names_those_that_are(make_features):
+    features = make_features(taps=TAPS)
+    for wanted in ("cls+man", "", "cls+", "last4"):
+        with pytest.raises(FrozenprobeError, match="mean") as caught:
+            features.select_tap(wanted)
+        assert caught.value.where == "--tap"
+
+
+def test_reading_one_tap_reads_only_that_tap(make_features, monkeypatch):
+    features = make_features(taps=TAPS, per_class=50)
+    read, original = [], SealedFile.read_at
+    monkeypatch.setattr(SealedFile, "read_at", lambda self, *span: read.append(span[1]) or original(self, *span))
+    features.select_tap("mean").read("train", [2])
+    assert sum(read) == 4 * 50 * 3 * 4
+
+
+def test_plain_h5py_finds_the_taps_as_datasets_of_one_group(make_features):
+    features = make_features(taps=TAPS)
+    with h5py.File(features.path) as file:
+        found = {name: array.shape for name, array in file["train/features"].items()}
+        assert found == {"cls": (5, 24, 5), "mean": (5, 24, 3), "cls-2": (5, 24, 4)}
+        assert {name: array.shape for name, array in file["digests/test/features"].items()} == dict.fromkeys(
+            found, (2, 1, 32)
+        )
+        assert json.loads(file.attrs["taps"]) == [list(each) for each in TAPS]
+        stored = np.concatenate([file["test/features"][name][:] for name, _ in TAPS], axis=2)
+    assert np.array_equal(stored.swapaxes(0, 1), features.read("test", range(2)))
 
 
 def test_an_image_without_features_has_zeros(make_features):

@@ -122,6 +122,22 @@ def test_repair_keeps_the_damaged_file_beside_and_never_replaces_an_earlier_one(
         assert holds(path, A)
 
 
+def test_damage_to_one_tap_leaves_the_others_readable_and_costs_the_rows_of_its_block(path):
+    """A row is computed by one pass: what is computed again of an image and view is all of its taps."""
+    _, mean = open_features(path).arrays("train")
+    flip(path, mean.span(1, 0)[0])
+    assert [each.taps for each in verify_features(path).damaged] == [("mean",)]
+    assert "7 rows of train, view hflip, mean: c0/0.jpg" in render_verification(verify_features(path))
+    damaged = open_features(path)
+    assert damaged.select_tap("cls").read("train", range(4)).shape == (7, 4, 4)
+    for tap in ("mean", None):
+        with pytest.raises(FeatureFileError, match="another checksum in train/features/mean, view 1, rows 0 to 6"):
+            damaged.select_tap(tap).read("train", range(4))
+    assert repair_features(path).kept == ROWS - 7
+    assert extract(path, A) == 7
+    assert holds(path, A)
+
+
 def test_repair_does_not_touch_a_file_that_is_being_written(path):
     flip(path, place(path, "train", 1))
     with writer_lock(path), pytest.raises(FileInUse):
@@ -254,7 +270,7 @@ def test_images_in_shards_are_hashed_again_and_compared(path, tmp_path):
 def test_progress_is_told(path):
     seen: list[tuple[str, int, int]] = []
     verify_features(path, progress=lambda *step: seen.append(step))
-    assert seen[-1] == ("verifying blocks", 6, 6)
+    assert seen[-1] == ("verifying blocks", 12, 12)  # of six views, in two taps
 
 
 def test_no_such_file_is_an_error(tmp_path):

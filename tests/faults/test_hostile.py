@@ -194,6 +194,13 @@ def environments(file: h5py.File) -> None:
     file.attrs["about"] = np.bytes_('{"environments": "not a list"}')
 
 
+def with_taps(text: str) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        file.attrs["taps"] = np.bytes_(text)
+
+    return change
+
+
 def unusable_training_image(file: h5py.File) -> None:
     file["train/usable"][0] = 0
 
@@ -206,6 +213,8 @@ TEXTS = [
     (with_spec(storage_dtype="foo"), "features stored as foo"),
     (with_spec(preprocessing="no JSON"), "JSONDecodeError"),
     (with_spec(preprocessing="[]"), "a preprocessing without a name"),
+    *((with_taps(text), "parts that agree|whose parts agree") for text in ("[]", "{}", "x", '[["cls"]]', "[1]")),
+    *((with_taps(text), "taps ") for text in ('[["../x", 1]]', '[["a+b", 1]]', '[["a", 0]]', '[["a", 1], ["a", 1]]')),
     (unusable_training_image, "training images without labels or features"),
 ]
 
