@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -203,11 +204,26 @@ def test_the_mean_of_a_convolutional_network_is_that_of_its_last_feature_map(nam
         assert caught.value.where == "--tap"
 
 
+class OfTimm(nn.Module):
+    """A network of timm's that nobody knows: several scales, tokens in another order, a map of other channels."""
+
+    def __init__(self, make: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.make, self.num_features = make, 3
+
+    def forward_features(self, given: torch.Tensor) -> Any:
+        return self.make(given)
+
+
 def test_too_few_blocks_and_unknown_networks_say_what_they_can_give() -> None:
     with pytest.raises(FrozenprobeError, match=r"sees cls; besides it has mean, cls\+mean"):
         tap_backbone(backbone_of(vit(3)), "last4")
     with pytest.raises(FrozenprobeError, match="sees head-input; besides it has none that is known"):
         tap_backbone(backbone_of(nn.Flatten()), "mean")
+    for make in (lambda map_: [map_], lambda map_: map_.flatten(2), lambda map_: map_[:, :2]):
+        with pytest.raises(FrozenprobeError, match="besides it has none that is known"):
+            tap_backbone(backbone_of(OfTimm(make)), "mean")
+    assert tap_backbone(backbone_of(OfTimm(lambda map_: map_)), "mean").taps == (("mean", 3),)
     assert tap_backbone(backbone_of(nn.Flatten()), "auto").taps == (("head-input", 3 * 32 * 32),)
 
 

@@ -90,7 +90,7 @@ def tap_backbone(backbone: Backbone, tap: str) -> Backbone:
     network = TappedNetwork(backbone.network, names, offer.pool).eval()
     width = output_width(network, side) if offer.gives(tap) else None
     if width is None:
-        others = [name for name in TAPS if name not in (AUTO, offer.own) and offer.gives(name)]
+        others = [name for name in TAPS if name not in (AUTO, offer.own, tap) and offer.gives(name)]
         raise FrozenprobeError(
             f"A network that has the tap {tap}",
             found=f"{backbone.info.name}, whose classification layer sees {offer.own}; besides it has "
