@@ -727,7 +727,7 @@ def test_damaged_rows_stop_a_growth_before_anything_is_computed(
 ) -> None:
     _, features = extracted(request_)
     content = bytearray(request_.out.read_bytes())
-    content[features.array("train").offset] ^= 1
+    content[features.arrays("train")[0].offset] ^= 1
     request_.out.write_bytes(content)
     with monkeypatch.context() as patch:
         kill_after(patch, RowStore, "add")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.ranks import Rank, read_rank
+from frozenprobe.extract.ranks import Rank, available_cores, read_rank
 
 
 @pytest.mark.parametrize("environment", [{}, {"RANK": "3"}, {"WORLD_SIZE": ""}, {"RANK": "0", "WORLD_SIZE": "1"}])
@@ -50,7 +52,9 @@ def test_a_device_that_is_named_or_a_process_that_is_alone_is_left_as_it_is():
     assert Rank().device("auto", 2) == "auto"
 
 
-def test_ranks_of_a_machine_share_its_cores():
-    assert Rank(0, 16, 8).cores(64) == 8
-    assert Rank(0, 16, 8).cores(4) == 1
-    assert Rank(0, 2).cores(16) == 16
+def test_ranks_of_a_machine_share_its_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(16), raising=False)
+    alone = {"RANK": "0", "WORLD_SIZE": "16"}
+    for neighbours, cores in (("2", 8), ("5", 3), ("64", 1), ("", 16)):
+        assert available_cores({**alone, "LOCAL_WORLD_SIZE": neighbours}) == cores
+    assert available_cores({}) == 16

@@ -35,7 +35,9 @@ def split_of(codes: str) -> Split:
 def store_of(folder, codes: str = "abcdef", views: int = 2, spec: FeatureSpec = SPEC, **options) -> RowStore:
     """The rows of a plan of these images, two test-time views and some augmented ones."""
     augmented = tuple(f"aug{number + 1}" for number in range(views))
-    contents = Contents(spec, 3, ("clean", "hflip"), augmented, ("one class",), split_of(codes), None, None)
+    contents = Contents(
+        spec, (("head-input", 3),), ("clean", "hflip"), augmented, ("one class",), split_of(codes), None, None
+    )
     return RowStore(folder / "f.h5", contents, **options)
 
 

@@ -338,7 +338,7 @@ class RowStore:
     def _read_file(self, source: Source, view: str, rows: Integers) -> Vectors:
         """`(len(rows), D)` of one view of the finished file."""
         assert self.existing is not None
-        return self.existing.sealed.read_rows(self.existing.array(source.split), source.views.index(view), rows)
+        return self.existing.read_rows(source.split, source.views.index(view), rows)
 
     def _open(self, piece: Path) -> tuple[SealedFile, FeatureArray]:
         """A piece, opened; the last few stay open."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from frozenprobe.cache.store import Features
 from frozenprobe.errors import ImageError, UnreadableImage, some
 from frozenprobe.extract.cutting import read_image
 from frozenprobe.extract.decode import check_image
-from frozenprobe.extract.ranks import Rank
+from frozenprobe.extract.ranks import Rank, available_cores
 from frozenprobe.extract.settings import ExtractRequest
 from frozenprobe.extract.slices import inspect_together
 from frozenprobe.extract.target import Target
@@ -71,7 +70,7 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: R
         if good
     }
     places = train.places + (test.places if test is not None else ())
-    side, threads = target.info.size or 512, rank.cores(available_cores())
+    side, threads = target.info.size or 512, available_cores()
 
     def check(part: Sequence[Place], done: int) -> tuple[list[str], dict[Place, ImageError]]:
         return inspect_images(
@@ -182,13 +181,6 @@ def make_split(table: ImageTable, hashes: dict[Place, str], bad: dict[Place, Ima
         groups=table.groups,
         folds=table.folds,
     )
-
-
-def available_cores() -> int:
-    """Cores this process may use: containers and job schedulers give fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def inspect_images(

@@ -14,12 +14,12 @@ from frozenprobe.extract.target import Target
 
 
 def plan_contents(target: Target, images: Inspected) -> Contents:
-    """What the file will hold; dimension and facts as in the existing or begun file, if there is one."""
+    """What the file will hold; taps and facts as in the existing or begun file, if there is one."""
     before = target.before
     augmented = tuple(augmented_name(view) for view in range(1, target.settled.views + 1))
     return Contents(
         spec=target.spec,
-        dim=before.dim if before else 0,
+        taps=before.taps if before else (),
         test_views=target.settled.test_views,
         augmented_views=augmented,
         class_names=images.class_names,

@@ -39,10 +39,6 @@ class Rank:
         """The device that is meant by `name` on a machine with this many CUDA devices: ranks take them in turn."""
         return f"cuda:{self.number % devices}" if name in ("auto", "cuda") and devices and not self.is_alone else name
 
-    def cores(self, available: int) -> int:
-        """This rank's part of the machine's cores, at least one."""
-        return max(1, available // self.neighbours)
-
 
 def read_rank(environment: Mapping[str, str] = os.environ) -> Rank:
     """Which rank this process is; without WORLD_SIZE, or with 1, it is alone.
@@ -60,6 +56,12 @@ def read_rank(environment: Mapping[str, str] = os.environ) -> Rank:
         raise bad_number("RANK", f"A number below WORLD_SIZE={world}", str(number))
     neighbours = read_number(environment, "LOCAL_WORLD_SIZE", least=1) if environment.get("LOCAL_WORLD_SIZE") else 1
     return Rank(number, world, neighbours)
+
+
+def available_cores(environment: Mapping[str, str] = os.environ) -> int:
+    """Cores this process may use: containers, job schedulers and neighbouring ranks leave it fewer than there are."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // read_rank(environment).neighbours)
 
 
 def read_number(environment: Mapping[str, str], name: str, *, least: int) -> int:

@@ -27,12 +27,12 @@ from frozenprobe.extract.backbones import ANY_VIT, BackboneInfo
 from frozenprobe.extract.compute import Embedder, Fidelity
 from frozenprobe.extract.cutting import Job, Row, ViewSettings
 from frozenprobe.extract.environment import describe_environment, require_same_rows
-from frozenprobe.extract.inspection import Progress, available_cores, inspect
+from frozenprobe.extract.inspection import Progress, inspect
 from frozenprobe.extract.loader import Seconds
 from frozenprobe.extract.network import Backbone
 from frozenprobe.extract.pipeline import embed_jobs, torch_threads
 from frozenprobe.extract.plan import missing_jobs, require_same_set
-from frozenprobe.extract.ranks import Rank, read_rank
+from frozenprobe.extract.ranks import Rank, available_cores, read_rank
 from frozenprobe.extract.settings import ExtractRequest, Settled
 from frozenprobe.extract.target import Target, open_target, options_text
 from frozenprobe.extract.together import finish_share, share_of, take_stock, writing
@@ -92,8 +92,6 @@ def extract_features(request: ExtractRequest, progress: Progress = ignore_progre
     """
     rank = read_rank()
     device = choose_device(rank.device(request.device, torch.cuda.device_count()))
-    if request.workers is None and not rank.is_alone:
-        request = replace(request, workers=rank.cores(available_cores()))
     target = open_target(request, device)
     with writing(target, rank, break_lock=request.break_lock), computing_on(device):
         if target.is_outdated():
@@ -121,7 +119,7 @@ def extract_into(target: Target, request: ExtractRequest, *, rank: Rank, progres
         contents = compute(jobs, rows, target, request, report=report, paths=images.places, progress=progress)
     start_writing = time.perf_counter()
     report.written, report.waiting = finish_share(
-        target, rows, contents, rank, computed=bool(jobs), describe=lambda: describe(target.load(), target.settled)
+        target, rows, contents, rank, computed=bool(jobs), with_facts=lambda bare: with_facts(bare, target)
     )
     report.seconds.writing += time.perf_counter() - start_writing
     report.elapsed = time.perf_counter() - start
@@ -156,7 +154,7 @@ def compute(
     if here not in known and rows.there:
         require_same_rows(rows, paths, settings, embedder, known=sorted(known), where=target.out)
     about = describe(backbone, settled) | {"environments": json.dumps(sorted({*known, here}))}
-    contents = replace(rows.contents, dim=rows.dim or backbone.info.dim, about=about)
+    contents = replace(rows.contents, taps=backbone.taps, about=about)
     begin(target.out, rows, contents)
     rows.origin = {here}
     report.compute = describe_compute(embedder, workers)
@@ -204,6 +202,14 @@ def require_finite(vectors: npt.NDArray[np.float32], batch: list[Row], storage: 
         where=f"{batch[row].path}, view {batch[row].name}",
         remedy="add --storage float32" if overflow else "check the weights, or add --dtype float32",
     )
+
+
+def with_facts(contents: Contents, target: Target) -> Contents:
+    """The contents with the facts of the existing or begun file, else about the backbone."""
+    before = target.before
+    if before is not None:
+        return replace(contents, taps=before.taps, about=before.about)
+    return replace(contents, taps=target.load().taps, about=describe(target.load(), target.settled))
 
 
 def describe(backbone: Backbone, settled: Settled) -> dict[str, str]:

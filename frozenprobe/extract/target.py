@@ -36,6 +36,7 @@ from frozenprobe.extract.settings import (
     ExtractRequest,
     Settled,
 )
+from frozenprobe.extract.taps import tap_backbone
 
 OPTIONS = {  # the option that sets a field of the specification
     "backbone": "--backbone",
@@ -201,9 +202,10 @@ def require_writable(out: Path) -> None:
 
 
 def load_for(settled: Settled) -> Backbone:
-    """Load the backbone and give it the chosen preprocessing."""
+    """Load the backbone and give it the chosen preprocessing and tap."""
     backbone = load_backbone(settled.backbone, settled.weights, settled.weights_options)
-    return replace(backbone, preprocessing=choose_preprocessing(backbone.preprocessing, settled.preprocess))
+    backbone = replace(backbone, preprocessing=choose_preprocessing(backbone.preprocessing, settled.preprocess))
+    return tap_backbone(backbone, settled.tap)
 
 
 def spec_of(settled: Settled, backbone: Backbone, device: torch.device, dtype: str) -> FeatureSpec:
@@ -217,7 +219,7 @@ def spec_of(settled: Settled, backbone: Backbone, device: torch.device, dtype: s
         seed=settled.seed,
         decoding=settled.decode,
         augment_on=settled.augment_on,
-        tap=choose_tap(settled.tap),
+        tap=backbone.tap,
         engine=choose_engine(settled.engine, backbone.network, device, dtype),
         compute_dtype=dtype,
         storage_dtype=settled.storage,
@@ -331,11 +333,6 @@ def require_typed(choices: Choices, settled: Settled, before: Contents, *, where
         preprocessing=spec.preprocessing if preprocessing["name"] == settled.preprocess else settled.preprocess,
     )
     spec.require_equal(wanted, where=where, options=OPTIONS)
-
-
-def choose_tap(name: str) -> str:
-    """The tap called `name`; `auto` is what the network's own classification layer sees."""
-    return "head-input" if name == "auto" else name
 
 
 def default_path(backbone: str, recipe: str) -> Path:

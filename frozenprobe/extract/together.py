@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 
@@ -70,7 +69,7 @@ def finish_share(
     rank: Rank,
     *,
     computed: bool,
-    describe: Callable[[], dict[str, str]],
+    with_facts: Callable[[Contents], Contents],
 ) -> tuple[bool, int]:
     """Finish the file if all rows exist. Every rank comes here when its share is done, and waits for none.
 
@@ -80,13 +79,13 @@ def finish_share(
         contents: what it will hold.
         rank: this one.
         computed: whether this process has added rows.
-        describe: facts about the backbone, where neither file nor plan has any.
+        with_facts: adds the facts about the backbone, where this process has computed nothing.
 
     Returns:
         whether the file was written; how many rows are missing.
     """
     if rank.is_alone:
-        return finish(target.out, rows, with_facts(contents, target, describe), computed=computed), 0
+        return finish(target.out, rows, contents if contents.about else with_facts(contents), computed=computed), 0
     # one after the other, so that of ranks that come at the same moment the last one sees all rows
     with rank_turn(target.out, rank.number, rank.world):
         target = target.reread()
@@ -94,11 +93,4 @@ def finish_share(
         if rows.there < rows.total:
             return False, rows.total - rows.there
         # a file with the same index has all these rows: another rank has finished it
-        return finish(target.out, rows, with_facts(contents, target, describe), computed=False), 0
-
-
-def with_facts(contents: Contents, target: Target, describe: Callable[[], dict[str, str]]) -> Contents:
-    """The contents with facts about the backbone, also if this process computed nothing, or the plan was lost."""
-    if contents.about:
-        return contents
-    return replace(contents, about=target.before.about if target.before is not None else describe())
+        return finish(target.out, rows, contents if contents.about else with_facts(contents), computed=False), 0

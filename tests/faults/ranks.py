@@ -19,7 +19,7 @@ from frozenprobe.extract.settings import Settled
 from frozenprobe.extract.target import Target, state_of
 from frozenprobe.extract.together import finish_share, share_of, take_stock
 from tests.conftest import SPEC
-from tests.faults.synthetic import DIM, TEST_VIEWS, World, vector
+from tests.faults.synthetic import TEST_VIEWS, World, vector
 
 
 class SyntheticTarget(Target):
@@ -47,7 +47,7 @@ def run_rank(path: Path, wanted: World, rank: Rank, *, batch: int = 5) -> Iterat
     with rank_lock(path, rank.number, rank.world):
         yield 0
         target, rows = take_stock(target, images_of(wanted), rank)
-        share, contents = share_of(rows, rank), replace(rows.contents, dim=DIM)
+        share, contents = share_of(rows, rank), replace(rows.contents, taps=wanted.taps)
         assert share is not None
         missing = [(code, view) for code, views in rows.missing().items() if code in share for view in views]
         yield 0
@@ -58,7 +58,14 @@ def run_rank(path: Path, wanted: World, rank: Rank, *, batch: int = 5) -> Iterat
             part = missing[start : start + batch]
             rows.add([code for code, _ in part], [view for _, view in part], np.stack([vector(*key) for key in part]))
             yield len(part)
-        finish_share(target, rows, contents, rank, computed=bool(missing), describe=lambda: {"licence": "unknown"})
+        finish_share(
+            target,
+            rows,
+            contents,
+            rank,
+            computed=bool(missing),
+            with_facts=lambda bare: replace(bare, about={"licence": "unknown"}),
+        )
 
 
 def left_in(folder: Path) -> list[str]:
