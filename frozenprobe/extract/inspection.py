@@ -49,6 +49,11 @@ class Inspected:
     paths: dict[str, Path]
     skipped: list[str]
 
+    @property
+    def total(self) -> int:
+        """Training and test images."""
+        return len(self.train) + len(self.test or ())
+
 
 def inspect(request: ExtractRequest, target: Target, progress: Progress) -> Inspected:
     """Read the tables, hash every image, and stop at bad ones.

@@ -6,7 +6,7 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -26,13 +26,13 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones import ANY_VIT, BackboneInfo
 from frozenprobe.extract.compute import Embedder, Fidelity
 from frozenprobe.extract.environment import describe_environment, require_same_rows
-from frozenprobe.extract.inspection import Progress, available_cores, inspect
+from frozenprobe.extract.inspection import Inspected, Progress, available_cores, inspect
 from frozenprobe.extract.loader import Job, Row, Seconds, ViewSettings
 from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.pipeline import embed_jobs, torch_threads
+from frozenprobe.extract.pipeline import Embedded, embed_jobs, torch_threads
 from frozenprobe.extract.plan import missing_jobs, plan_contents, require_same_set
 from frozenprobe.extract.settings import ExtractRequest, Settled
-from frozenprobe.extract.target import Target, open_target, options_text
+from frozenprobe.extract.target import Target, open_target, options_text, require_writable
 from frozenprobe.extract.tuning import check_fidelity, make_embedder, threads_a_call
 from frozenprobe.extract.writing import PIECE_ROWS, PieceWriter
 
@@ -84,6 +84,7 @@ def extract_features(request: ExtractRequest, progress: Progress = ignore_progre
     """
     device = choose_device(request.device)
     target = open_target(request, device)
+    require_writable(target.out)
     with writer_lock(target.out, break_lock=request.break_lock):
         if target.is_outdated():
             target = open_target(request, device)
@@ -93,8 +94,47 @@ def extract_features(request: ExtractRequest, progress: Progress = ignore_progre
 def extract_into(target: Target, request: ExtractRequest, *, progress: Progress) -> ExtractReport:
     """As `extract_features`, into a target that nobody else writes."""
     start = time.perf_counter()
-    log.info("\n  ".join([f"backbone {target.info.name}", *remarks_of(target.info, target.settled)]))
+    log.info(announce(target))
     images = inspect(request, target, progress)
+    work = survey(target, request, images)
+    report = ExtractReport(target.out, images=images.total, skipped=images.skipped)
+    report.computed, report.reused = work.missing, work.rows.total - work.missing
+    contents = work.contents
+    if work.jobs:
+        contents = compute(work, target, request, report=report, progress=progress)
+    elif not contents.about:  # all rows are there, and the plan that knew where they come from is lost
+        contents = replace(contents, about=describe(target.load(), target.settled))
+    start_writing = time.perf_counter()
+    report.written = finish(target.out, work.rows, contents, computed=bool(work.jobs))
+    report.seconds.writing += time.perf_counter() - start_writing
+    report.elapsed = time.perf_counter() - start
+    return report
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to do.
+
+    Attributes:
+        images: hashed and checked.
+        contents: what the file will hold.
+        rows: those there are.
+        jobs: the images and views of the others.
+    """
+
+    images: Inspected
+    contents: Contents
+    rows: RowStore
+    jobs: list[Job]
+
+    @property
+    def missing(self) -> int:
+        """Views that have to go through the backbone."""
+        return sum(len(job.views) for job in self.jobs)
+
+
+def survey(target: Target, request: ExtractRequest, images: Inspected) -> Work:
+    """Compare what was asked for with the rows there are; nothing is written."""
     limited = request.limit is not None
     before = target.existing or (target.begun if not limited else None)
     gone = require_same_set(images, before, target.out, drop_missing=request.drop_missing, limited=limited)
@@ -102,38 +142,33 @@ def extract_into(target: Target, request: ExtractRequest, *, progress: Progress)
         log.info("images that are no longer there and leave the feature file: %d", gone)
     contents = plan_contents(target, images)
     rows = RowStore(target.out, contents, target.existing)
-    jobs = missing_jobs(rows, images)
-    report = ExtractReport(target.out, images=len(images.train) + len(images.test or ()), skipped=images.skipped)
-    report.computed = sum(len(job.views) for job in jobs)
-    report.reused = rows.total - report.computed
-    if jobs:
-        contents = compute(jobs, rows, target, request, report=report, paths=images.paths, progress=progress)
-    elif not contents.about:  # all rows are there, and the plan that knew where they come from is lost
-        contents = replace(contents, about=describe(target.load(), target.settled))
-    start_writing = time.perf_counter()
-    report.written = finish(target.out, rows, contents, computed=bool(jobs))
-    report.seconds.writing += time.perf_counter() - start_writing
-    report.elapsed = time.perf_counter() - start
-    return report
+    return Work(images, contents, rows, missing_jobs(rows, images))
 
 
-def compute(
-    jobs: list[Job],
-    rows: RowStore,
-    target: Target,
-    request: ExtractRequest,
-    *,
-    report: ExtractReport,
-    paths: Mapping[str, Path],
-    progress: Progress,
-) -> Contents:
-    """Run every missing view through the backbone; what is computed becomes a piece on disk at once.
+@dataclass(frozen=True)
+class Setup:
+    """What computes the views.
 
-    Returns:
-        what the file will hold, with the facts about this backbone and environment.
+    Attributes:
+        settings: what decides a view's pixels.
+        embedder: the backbone on its device.
+        workers: see `embed_jobs`.
+        environment: of the rows it computes.
+        contents: what the file will hold, with the facts about this backbone and environment.
+        fidelity: see `check_fidelity`.
     """
-    backbone = target.load()
-    settled = target.settled
+
+    settings: ViewSettings
+    embedder: Embedder
+    workers: int
+    environment: str
+    contents: Contents
+    fidelity: Fidelity | None
+
+
+def set_up(work: Work, target: Target, request: ExtractRequest, progress: Progress) -> Setup:
+    """Load the backbone into its engine, and check it and the rows it will add to; nothing is written."""
+    backbone, settled, rows = target.load(), target.settled, work.rows
     settings = ViewSettings(
         backbone.preprocessing, settled.recipe, settled.seed, request.max_pixels, settled.decode, settled.augment_on
     )
@@ -143,28 +178,50 @@ def compute(
     embedder = make_embedder(target, workers=workers, batch_size=request.batch_size)
     known, here = rows.known_environments, describe_environment(target.device)
     if here not in known and rows.there:
-        require_same_rows(rows, paths, settings, embedder, known=sorted(known), where=target.out)
+        require_same_rows(rows, work.images.paths, settings, embedder, known=sorted(known), where=target.out)
     about = describe(backbone, settled) | {"environments": json.dumps(sorted({*known, here}))}
-    contents = replace(rows.contents, dim=rows.dim or backbone.info.dim, about=about)
-    begin(target.out, rows, contents)
-    rows.origin = {here}
-    report.compute = describe_compute(embedder, workers)
-    report.fidelity = check_fidelity(embedder, jobs, settings)
-    done, total = 0, sum(len(job.views) for job in jobs)
+    contents = replace(work.contents, dim=rows.dim or backbone.info.dim, about=about)
+    return Setup(settings, embedder, workers, here, contents, check_fidelity(embedder, work.jobs, settings))
+
+
+def embed(jobs: Sequence[Job], setup: Setup, seconds: Seconds) -> Generator[Embedded, None, None]:
+    """Embed all views of all jobs, and refuse what cannot be stored."""
+    storage = setup.contents.spec.storage_dtype
+    with torch_threads(threads_a_call(setup.workers)):
+        for batch in embed_jobs(jobs, setup.settings, setup.embedder, workers=setup.workers, seconds=seconds):
+            require_finite(batch.vectors, batch.rows, storage)
+            yield batch
+
+
+def compute(
+    work: Work, target: Target, request: ExtractRequest, *, report: ExtractReport, progress: Progress
+) -> Contents:
+    """Run every missing view through the backbone; what is computed becomes a piece on disk at once.
+
+    Returns:
+        what the file will hold, with the facts about this backbone and environment.
+    """
+    setup, rows = set_up(work, target, request, progress), work.rows
+    begin(target.out, rows, setup.contents)
+    rows.origin = {setup.environment}
+    report.compute, report.fidelity = describe_compute(setup.embedder, setup.workers), setup.fidelity
+    done, total = 0, work.missing
     progress("embedding views", done, total)
-    with (
-        torch_threads(threads_a_call(workers)),
-        PieceWriter(rows, piece_rows=request.batch_size or PIECE_ROWS) as writer,
-    ):
-        for batch in embed_jobs(jobs, settings, embedder, workers=workers, seconds=report.seconds):
-            require_finite(batch.vectors, batch.rows, settled.storage)
+    with PieceWriter(rows, piece_rows=request.batch_size or PIECE_ROWS) as writer:
+        for batch in embed(work.jobs, setup, report.seconds):
             writer.put(batch)
             done += len(batch.rows)
             progress("embedding views", done, total)
     report.seconds.writing += writer.seconds
-    if embedder.overflowed:
-        log.info("%d of %d views overflowed float16 and were computed in float32", embedder.overflowed, total)
-    return contents
+    overflowed = setup.embedder.overflowed
+    if overflowed:
+        log.info("%d of %d views overflowed float16 and were computed in float32", overflowed, total)
+    return setup.contents
+
+
+def announce(target: Target) -> str:
+    """The backbone, and what its weights may be used for."""
+    return "\n  ".join([f"backbone {target.info.name}", *remarks_of(target.info, target.settled)])
 
 
 def describe_compute(embedder: Embedder, workers: int) -> str:
