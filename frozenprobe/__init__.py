@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from frozenprobe.cache.store import Features, newest_features, open_features
     from frozenprobe.cache.verify import verify_features
     from frozenprobe.errors import FrozenprobeError
+    from frozenprobe.extract.forecast import Forecast, forecast
     from frozenprobe.extract.run import ExtractReport, extract_features
     from frozenprobe.extract.settings import Choices, ExtractRequest
     from frozenprobe.probe.compare import compare_runs
@@ -49,6 +50,7 @@ HOMES = {
     "frozenprobe.cache.store": ("Features", "newest_features", "open_features"),
     "frozenprobe.cache.verify": ("verify_features",),
     "frozenprobe.errors": ("FrozenprobeError",),
+    "frozenprobe.extract.forecast": ("Forecast", "forecast"),
     "frozenprobe.extract.run": ("ExtractReport", "extract_features"),
     "frozenprobe.extract.settings": ("Choices", "ExtractRequest"),
     "frozenprobe.probe.compare": ("compare_runs",),
@@ -85,6 +87,7 @@ __all__ = [
     "ExtractReport",
     "ExtractRequest",
     "Features",
+    "Forecast",
     "FrozenprobeError",
     "ImageSources",
     "KernelProbeClassifier",
@@ -103,6 +106,7 @@ __all__ = [
     "compare_runs",
     "cross_validate",
     "extract_features",
+    "forecast",
     "label_curve",
     "load_predictions",
     "load_run",

@@ -1,16 +1,14 @@
-"""What an extraction will take, before it is paid for: everything the pass does, but for writing, on a sample."""
+"""What an extraction will take, before it is paid for: all that it does but writing, for a few seconds, timed."""
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
-import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-
-import torch
 
 from frozenprobe.cache.growth import ROOM, finished_bytes, megabytes, row_bytes
 from frozenprobe.cache.lock import writer_of
@@ -18,14 +16,15 @@ from frozenprobe.devices import choose_device
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.compute import Fidelity
 from frozenprobe.extract.inspection import Progress, inspect
-from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.rehearsal import Speed, rehearse
-from frozenprobe.extract.run import Setup, announce, describe_compute, ignore_progress, log, set_up, survey
+from frozenprobe.extract.rehearsal import Memory, Speed, peak_memory, rehearse
+from frozenprobe.extract.run import announce, describe_compute, ignore_progress, set_up, survey
 from frozenprobe.extract.settings import ExtractRequest
 from frozenprobe.extract.target import open_target
 
-REPORT_EPOCHS, REPORT_FOLDS = 9, 5  # of the study that paid 69 dollars
-WRITING = 100e6  # bytes/s on a disk, checksums and fsync included: assumed, not measured
+log = logging.getLogger("frozenprobe")
+
+REPORT_EPOCHS, REPORT_FOLDS = 9, 5  # of the study that spent 69 dollars
+WRITING = 100e6  # bytes of the finished file a second, checksums and fsync included: assumed, all else is measured
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,6 @@ class Disk:
         file: the finished feature file, about.
         pieces: rows that wait beside it meanwhile.
         free: where it will lie.
-        enough: whether they fit.
     """
 
     file: int
@@ -50,71 +48,72 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Bytes of memory at the highest point of the rehearsal.
+class Measured:
+    """What was measured here and now.
 
     Attributes:
-        network: the weights alone, in float32.
-        process: this process, with network, engine, images and batches; None where the system does not tell.
-        workers: all processes that cut views, at most (they share some of it); None where there are none.
-        device: on a CUDA device; None elsewhere.
+        compute: engine, device, dtype, batch size and workers, for a person.
+        engine: see `make_engine`; `device`, `dtype`, `batch_size`, `workers`: see ExtractRequest.
+        images_seconds: listing, hashing and checking the images.
+        backbone_seconds: opening the file, loading the backbone and digesting its weights.
+        engine_seconds: making it, finding a batch size, checking it and the rows that are there.
+        speed: of the pipeline, on a sample of the missing views.
+        memory: see there.
+        fidelity: how far the features are from float32 in eager torch; None where that is what they are.
     """
 
-    network: int
-    process: int | None
-    workers: int | None
-    device: int | None
+    compute: str
+    engine: str
+    device: str
+    dtype: str
+    batch_size: int
+    workers: int
+    images_seconds: float
+    backbone_seconds: float
+    engine_seconds: float
+    speed: Speed
+    memory: Memory
+    fidelity: Fidelity | None
 
-
-@dataclass(frozen=True)
-class Fixed:
-    """Seconds that were measured just now and that the extraction will spend again.
-
-    Attributes:
-        images: listing, hashing and checking them.
-        backbone: opening the file, loading the backbone and digesting its weights.
-        engine: making it, finding a batch size, checking it and the rows that are there already.
-    """
-
-    images: float
-    backbone: float
-    engine: float
+    @property
+    def besides(self) -> float:
+        """Seconds that the extraction will spend again besides those on views."""
+        return self.images_seconds + self.backbone_seconds + self.engine_seconds + self.speed.starting
 
 
 @dataclass(frozen=True)
 class Pass:
-    """Forwards, and what they take at the measured rate.
+    """Forwards, and what they will take.
 
     Attributes:
         forwards: views through the backbone.
-        seconds: None where no rate was measured.
+        seconds: predicted; None where no rate was measured.
         cost: in the currency of the price; None without a price.
     """
 
     forwards: int
-    seconds: float | None = None
-    cost: float | None = None
+    seconds: float | None
+    cost: float | None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Forecast:
     """What an extraction will take.
 
     Attributes:
         path: the feature file.
-        train, test, classes: images in it, and classes.
-        reused: views that are there already.
-        left: the pass over those that are missing, with all that comes before and after.
+        train: N, training images in it.
+        test: M, test images in it.
+        classes: C.
         skipped: bad images, as id and reason.
         writer: who is writing this file now; empty if nobody is.
-        disk, memory: see there; None where nothing is missing.
-        compute: engine, device, dtype, batch size and workers, for a person; and each by itself.
-        fidelity: how far the features are from float32 in eager torch; None where that is what they are.
-        fixed: see there.
-        speed: of the pipeline on a sample; None where nothing is missing.
+        reused: views that are there already.
+        left: those that are not, and all that comes before and after them.
+        disk: see there.
+        measured: see there; None where nothing is left.
         price_per_hour: as given.
-        study: every view the file will hold, those that are there included.
-        report_study: a forward for each image, epoch and fold, and one for each test image, at the same rate.
+        study: as `left`, with the views that are there already.
+        report_study: forwards alone, one for each training image, epoch and fold, and one for each test image.
         elapsed: seconds that finding this out took.
     """
 
@@ -122,47 +121,32 @@ class Forecast:
     train: int
     test: int
     classes: int
+    skipped: list[str]
+    writer: str
     reused: int
     left: Pass
+    disk: Disk
+    measured: Measured | None
+    price_per_hour: float | None
     study: Pass
     report_study: Pass
-    skipped: list[str] = field(default_factory=list)
-    writer: str = ""
-    disk: Disk | None = None
-    memory: Memory | None = None
-    compute: str = ""
-    engine: str = ""
-    device: str = ""
-    dtype: str = ""
-    batch_size: int | None = None
-    workers: int | None = None
-    fidelity: Fidelity | None = None
-    fixed: Fixed | None = None
-    speed: Speed | None = None
-    price_per_hour: float | None = None
-    elapsed: float = 0.0
+    elapsed: float
 
 
 def forecast(
     request: ExtractRequest, progress: Progress = ignore_progress, *, price_per_hour: float | None = None
 ) -> Forecast:
-    """Find out what `extract_features` will take; nothing is written, and no lock is taken.
+    """Find out what `extract_features` will take; nothing is written (but weights that are downloaded), nothing locked.
 
     Args:
-        request: as for `extract_features`; `break_lock` has no effect.
+        request: as for `extract_features`.
         progress: called with (stage, done, total).
         price_per_hour: of the machine.
 
     Raises:
-        FrozenprobeError: all that `extract_features` would refuse, but too little disk space, which is told.
+        FrozenprobeError: all that `extract_features` would refuse, but a lock and too little space, which are told.
     """
-    if price_per_hour is not None and not 0 <= price_per_hour < math.inf:
-        raise FrozenprobeError(
-            "A price per hour from 0 on",
-            found=str(price_per_hour),
-            where="--price-per-hour",
-            remedy="give what an hour of the machine costs",
-        )
+    require_price(price_per_hour)
     start = perf_counter()
     target = open_target(request, choose_device(request.device))
     folder = existing_folder(target.out)
@@ -171,81 +155,68 @@ def forecast(
     images = inspect(request, target, progress)
     checked = perf_counter()
     work = survey(target, request, images)
+    contents, measured = replace(work.contents, dim=work.rows.dim), None
+    if work.jobs:
+        backbone = target.load()
+        loaded = perf_counter()
+        setup = set_up(work, target, request, progress)
+        contents, embedder, ready = setup.contents, setup.embedder, perf_counter()
+        measured = Measured(
+            compute=describe_compute(embedder, setup.workers),
+            engine=embedder.engine,
+            device=str(embedder.device),
+            dtype=embedder.compute_dtype,
+            batch_size=embedder.batch_size,
+            workers=setup.workers,
+            images_seconds=checked - opened,
+            backbone_seconds=opened - start + loaded - checked,
+            engine_seconds=ready - loaded,
+            speed=rehearse(work.jobs, setup),
+            memory=peak_memory(setup, weights=4 * sum(each.numel() for each in backbone.network.parameters())),
+            fidelity=setup.fidelity,
+        )
+    work.rows.close()
+    disk = Disk(finished_bytes(contents), work.missing * row_bytes(contents), shutil.disk_usage(folder).free)
     tested = int(images.test.usable.sum()) if images.test is not None else 0
-    plan = Forecast(
+    besides = measured.besides + disk.file / WRITING if measured else 0.0
+
+    def taking(forwards: int, besides: float) -> Pass:
+        if measured is None:
+            return Pass(forwards, None, None)
+        seconds = besides + forwards / measured.speed.rate
+        return Pass(forwards, seconds, None if price_per_hour is None else seconds / 3600 * price_per_hour)
+
+    return Forecast(
         path=target.out,
         train=len(images.train),
         test=len(images.test or ()),
         classes=len(images.class_names),
-        reused=work.rows.total - work.missing,
-        left=Pass(work.missing),
-        study=Pass(work.rows.total),
-        report_study=Pass(REPORT_EPOCHS * REPORT_FOLDS * len(images.train) + tested),
         skipped=images.skipped,
         writer=writer_of(target.out),
+        reused=work.rows.total - work.missing,
+        left=taking(work.missing, besides),
+        disk=disk,
+        measured=measured,
         price_per_hour=price_per_hour,
-    )
-    if work.jobs:
-        target.load()
-        loaded = perf_counter()
-        setup = set_up(work, target, request, progress)
-        plan.fixed = Fixed(checked - opened, opened - start + loaded - checked, perf_counter() - loaded)
-        note(plan, setup)
-        pieces = work.missing * row_bytes(setup.contents)
-        plan.disk = Disk(finished_bytes(setup.contents), pieces, shutil.disk_usage(folder).free)
-        plan.speed = rehearse(work.jobs, setup)
-        plan.memory = measured_memory(target.load(), setup)
-        predict(plan, plan.fixed, plan.speed, plan.disk)
-    work.rows.close()
-    plan.elapsed = perf_counter() - start
-    return plan
-
-
-def note(plan: Forecast, setup: Setup) -> None:
-    """Put down what will compute."""
-    embedder = setup.embedder
-    plan.compute, plan.fidelity = describe_compute(embedder, setup.workers), setup.fidelity
-    plan.engine, plan.device, plan.dtype = embedder.engine, str(embedder.device), embedder.compute_dtype
-    plan.batch_size, plan.workers = embedder.batch_size, setup.workers
-
-
-def predict(plan: Forecast, fixed: Fixed, speed: Speed, disk: Disk) -> None:
-    """From the measured rate and fixed costs to seconds and money."""
-    besides = fixed.images + fixed.backbone + fixed.engine + speed.starting + disk.file / WRITING
-
-    def taking(forwards: int, besides: float) -> Pass:
-        seconds = besides + forwards / speed.rate
-        return Pass(forwards, seconds, None if plan.price_per_hour is None else seconds / 3600 * plan.price_per_hour)
-
-    plan.left = taking(plan.left.forwards, besides)
-    plan.study = taking(plan.study.forwards, besides)
-    plan.report_study = taking(plan.report_study.forwards, 0.0)
-
-
-def measured_memory(backbone: Backbone, setup: Setup) -> Memory:
-    """The highest point so far; the rehearsal has just been there."""
-    device, workers = setup.embedder.device, 0 if setup.embedder.device.type == "cpu" else setup.workers
-    largest = peak_bytes("RUSAGE_CHILDREN")
-    return Memory(
-        network=sum(tensor.numel() * 4 for tensor in backbone.network.state_dict().values()),
-        process=peak_bytes("RUSAGE_SELF"),
-        workers=workers * largest if workers and largest is not None else None,
-        device=torch.cuda.max_memory_reserved(device) if device.type == "cuda" else None,
+        study=taking(work.rows.total, besides),
+        report_study=taking(REPORT_EPOCHS * REPORT_FOLDS * len(images.train) + tested, 0.0),
+        elapsed=perf_counter() - start,
     )
 
 
-def peak_bytes(whose: str) -> int | None:
-    """The most memory that this process, or the largest of its ended children, has had; None on Windows."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(getattr(resource, whose)).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def require_price(price: float | None) -> None:
+    """Refuse what is no price."""
+    if price is not None and not 0 <= price < math.inf:
+        raise FrozenprobeError(
+            "A price from 0 on",
+            found=str(price),
+            where="--price-per-hour",
+            remedy="give what an hour of the machine costs",
+        )
 
 
 def existing_folder(out: Path) -> Path:
-    """The folder of a file, or what is there of the way to it.
+    """The folder of a file, or as much of the way to it as is there.
 
     Raises:
         FrozenprobeError: nothing can be written there.
@@ -256,7 +227,7 @@ def existing_folder(out: Path) -> Path:
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise FrozenprobeError(
             "A folder to write the feature file to",
-            found="a file" if not folder.is_dir() else "no permission to write",
+            found="no permission to write" if folder.is_dir() else "a file",
             where=folder,
             remedy="name a file in a writable folder with --out FILE",
         )
@@ -266,66 +237,49 @@ def existing_folder(out: Path) -> Path:
 def render_forecast(plan: Forecast) -> str:
     """What an extraction will take, for a person."""
     lines = [
-        f"plan for {plan.path} (nothing has been written)",
-        f"images    {plan.train:,} training in {plan.classes:,} classes, {plan.test:,} test",
-        f"forwards  {plan.left.forwards:,} views to compute, {plan.reused:,} there already",
+        f"plan for {plan.path}: nothing has been written",
+        f"images     {plan.train:,} training in {plan.classes:,} classes, {plan.test:,} test",
+        f"forwards   {plan.left.forwards:,} to compute, {plan.reused:,} there already",
+        f"disk       {megabytes(plan.disk.file)} in the end, {megabytes(plan.disk.pieces)} beside it meanwhile; "
+        f"{megabytes(plan.disk.free)} free" + ("" if plan.disk.enough else ": NOT ENOUGH, extract will refuse"),
+    ]
+    if plan.measured is not None:
+        lines += [*render_measured(plan.measured), f"predicted  {say(plan.left)}"]
+    else:
+        lines.append("nothing left to compute: all views of all images are there")
+    lines += [
+        f"the report's way, a forward every epoch ({REPORT_EPOCHS} epochs x {REPORT_FOLDS} folds), for 69 dollars: "
+        f"{say(plan.report_study)}",
+        f"here{', from the start' if plan.reused else ''}: {say(plan.study)}; "
+        "any head, folds or C tried afterwards: 0 forwards",
     ]
     if plan.skipped:
-        lines.append(f"bad images, which will be skipped: {len(plan.skipped)}")
-        lines += [f"  {text}" for text in plan.skipped]
+        lines += [f"bad images, which will be skipped: {len(plan.skipped)}", *(f"  {text}" for text in plan.skipped)]
     if plan.writer:
-        lines.append(f"WARNING: the file is being written by {plan.writer}")
-    if plan.left.forwards:
-        lines += render_disk(plan.disk) + render_memory(plan.memory) + render_speed(plan)
-    else:
-        lines.append("nothing left to compute: all rows are there")
-    ours, reports = plan.study, plan.report_study
-    return "\n".join(
-        [
-            *lines,
-            f"the report's way, a forward every epoch ({REPORT_EPOCHS} epochs x {REPORT_FOLDS} folds): {say(reports)}",
-            f"here, {'all of it' if plan.reused else 'once'}: {say(ours)}; for any head, folds or C tried afterwards: "
-            "0 forwards",
-        ]
-    )
+        lines.append(f"WARNING: another process is writing this file: {plan.writer}")
+    return "\n".join(lines)
 
 
-def render_disk(disk: Disk | None) -> list[str]:
-    """One line."""
-    if disk is None:
-        return []
-    free = f"{megabytes(disk.free)} free" + ("" if disk.enough else ": NOT ENOUGH, extract will refuse")
-    return [f"disk      {megabytes(disk.file)} the finished file, {megabytes(disk.pieces)} pieces meanwhile; {free}"]
-
-
-def render_memory(memory: Memory | None) -> list[str]:
-    """One line."""
-    if memory is None:
-        return []
-    parts = [("this process", memory.process), ("all workers, at most", memory.workers), ("the device", memory.device)]
-    peaks = [f"{megabytes(size)} {what}" for what, size in parts if size is not None]
-    return [f"memory    {', '.join([*peaks, f'of which {megabytes(memory.network)} weights'])} (peak so far, measured)"]
-
-
-def render_speed(plan: Forecast) -> list[str]:
-    """What was measured, and what follows from it."""
-    speed, fixed = plan.speed, plan.fixed
-    if speed is None or fixed is None or plan.left.seconds is None:
-        return []
-    spent = {"decoding": speed.seconds.decoding, "views": speed.seconds.views, "backbone": speed.seconds.backbone}
-    total = sum(spent.values()) or 1.0
+def render_measured(measured: Measured) -> list[str]:
+    """What computes, and what was measured of it."""
+    memory, speed, spent = measured.memory, measured.speed, measured.speed.seconds
+    parts = ((memory.process, "here"), (memory.workers, "in all workers, at most"), (memory.device, "on the device"))
+    peaks = [f"{megabytes(size)} {where}" for size, where in parts if size is not None]
+    total = (spent.decoding + spent.views + spent.backbone) or 1.0
     return [
-        f"compute   {plan.compute}",
-        f"measured  {fixed.images:.1f} s checking images, {fixed.backbone:.1f} s loading the backbone, "
-        f"{fixed.engine:.1f} s making the engine",
-        f"measured  {speed.rate:.3g} views/s, on {speed.views:,} real ones in {speed.elapsed:.1f} s ("
-        + ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in spent.items())
-        + ")",
-        f"predicted {plan.left.seconds:,.0f} s for what is left: {say(plan.left)}",
+        f"compute    {measured.compute}",
+        f"memory     {', '.join([*peaks, f'with {megabytes(memory.weights)} of weights'])} (measured, at its highest)",
+        f"measured   images {measured.images_seconds:.1f} s, backbone {measured.backbone_seconds:.1f} s, "
+        f"engine {measured.engine_seconds:.1f} s",
+        f"measured   {speed.rate:,.3g} views/s, on {speed.views:,} of them in {speed.elapsed:.1f} s: "
+        f"decoding {spent.decoding / total:.0%}, cutting views {spent.views / total:.0%}, "
+        f"backbone {spent.backbone / total:.0%}",
     ]
 
 
 def say(work: Pass) -> str:
-    """Forwards, hours and money."""
-    hours = "" if work.seconds is None else f", {work.seconds / 3600:,.3g} hours"
-    return f"{work.forwards:,} forwards{hours}" + ("" if work.cost is None else f", {work.cost:,.2f} to pay")
+    """Forwards, time and money."""
+    text = f"{work.forwards:,} forwards"
+    if work.seconds is not None:
+        text += f", {work.seconds:,.0f} s" + (f" = {work.seconds / 3600:,.2f} h" if work.seconds >= 36 else "")
+    return text + ("" if work.cost is None else f", {work.cost:,.2f} to pay")
