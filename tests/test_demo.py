@@ -64,9 +64,9 @@ def test_running_it_again_goes_on_with_what_is_there(said_and_report):
 def test_as_many_views_as_fit_the_time(monkeypatch, photo_folder):
     """17 photos with two test-time views each come first, and each view more is one of 12 training photos."""
     monkeypatch.setattr(demo, "PHOTOS", PhotoSet(classes=3, train_per_class=4, test=5))
-    request = ExtractRequest(
-        ImageSources(photo_folder / "train"), Choices(backbone=demo.BACKBONE), photo_folder / "f.h5"
-    )
+    monkeypatch.setattr(demo, "set_up", lambda *steps: None)
+    sources = ImageSources(photo_folder / "train", photo_folder / "test")
+    request = ExtractRequest(sources, Choices(demo.BACKBONE), out=photo_folder / "f.h5")
     for rate, views in ((1e9, demo.MOST_VIEWS), (1e-9, 1), ((2 * 17 + 3 * 12 + 0.1) / demo.FORWARD_SECONDS, 3)):
         monkeypatch.setattr(demo, "rehearse", lambda jobs, setup, rate=rate: SimpleNamespace(rate=rate))
         assert demo.affordable_views(request, ignore_progress) == views

@@ -127,4 +127,4 @@ def test_the_metadata_names_every_import_of_the_package():
             "tqdm",
         ),
     }
-    assert set(config["options.extras_require"]) == {"dask", "demo", "test", "timm"}
+    assert set(config["options.extras_require"]) == {"dask", "demo", "onnx", "test", "timm"}
