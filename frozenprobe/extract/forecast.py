@@ -16,8 +16,9 @@ from frozenprobe.devices import choose_device
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.compute import Fidelity
 from frozenprobe.extract.inspection import Progress, inspect
+from frozenprobe.extract.loader import Job
 from frozenprobe.extract.rehearsal import Memory, Speed, peak_memory, rehearse
-from frozenprobe.extract.run import announce, describe_compute, ignore_progress, set_up, survey
+from frozenprobe.extract.run import Setup, announce, describe_compute, ignore_progress, set_up, survey
 from frozenprobe.extract.settings import ExtractRequest
 from frozenprobe.extract.target import open_target
 
@@ -157,24 +158,11 @@ def forecast(
     work = survey(target, request, images)
     contents, measured = replace(work.contents, dim=work.rows.dim), None
     if work.jobs:
-        backbone = target.load()
+        weights = 4 * sum(each.numel() for each in target.load().network.parameters())
         loaded = perf_counter()
         setup = set_up(work, target, request, progress)
-        contents, embedder, ready = setup.contents, setup.embedder, perf_counter()
-        measured = Measured(
-            compute=describe_compute(embedder, setup.workers),
-            engine=embedder.engine,
-            device=str(embedder.device),
-            dtype=embedder.compute_dtype,
-            batch_size=embedder.batch_size,
-            workers=setup.workers,
-            images_seconds=checked - opened,
-            backbone_seconds=opened - start + loaded - checked,
-            engine_seconds=ready - loaded,
-            speed=rehearse(work.jobs, setup),
-            memory=peak_memory(setup, weights=4 * sum(each.numel() for each in backbone.network.parameters())),
-            fidelity=setup.fidelity,
-        )
+        seconds = (checked - opened, opened - start + loaded - checked, perf_counter() - loaded)
+        contents, measured = setup.contents, measure(work.jobs, setup, seconds, weights=weights)
     work.rows.close()
     disk = Disk(finished_bytes(contents), work.missing * row_bytes(contents), shutil.disk_usage(folder).free)
     tested = int(images.test.usable.sum()) if images.test is not None else 0
@@ -201,6 +189,26 @@ def forecast(
         study=taking(work.rows.total, besides),
         report_study=taking(REPORT_EPOCHS * REPORT_FOLDS * len(images.train) + tested, 0.0),
         elapsed=perf_counter() - start,
+    )
+
+
+def measure(jobs: list[Job], setup: Setup, seconds: tuple[float, float, float], *, weights: int) -> Measured:
+    """Rehearse, and put down what computes."""
+    embedder, (images, backbone, engine) = setup.embedder, seconds
+    speed = rehearse(jobs, setup)
+    return Measured(
+        compute=describe_compute(embedder, setup.workers),
+        engine=embedder.engine,
+        device=str(embedder.device),
+        dtype=embedder.compute_dtype,
+        batch_size=embedder.batch_size,
+        workers=setup.workers,
+        images_seconds=images,
+        backbone_seconds=backbone,
+        engine_seconds=engine,
+        speed=speed,
+        memory=peak_memory(setup, weights=weights),
+        fidelity=setup.fidelity,
     )
 
 
