@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frozenprobe.extract import rehearsal
-from frozenprobe.extract.loader import Job, Seconds
+from frozenprobe.extract.cutting import Job
+from frozenprobe.extract.loader import Seconds
 from frozenprobe.extract.rehearsal import peak_bytes, peak_memory, rehearse, shortened, spread
 
 

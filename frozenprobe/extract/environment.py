@@ -20,7 +20,10 @@ from frozenprobe.cache.agreement import LEAST_COSINE, cosine
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.errors import SpecMismatch
 from frozenprobe.extract.compute import Embedder
-from frozenprobe.extract.loader import Job, ViewDataset, ViewSettings
+from frozenprobe.extract.cutting import Job, ViewSettings, cut_all
+from frozenprobe.extract.pipeline import stacked
+from frozenprobe.extract.recipes import View
+from frozenprobe.places import Place
 
 log = logging.getLogger("frozenprobe")
 
@@ -42,7 +45,7 @@ def describe_environment(device: torch.device) -> str:
 
 def require_same_rows(
     rows: RowStore,
-    paths: Mapping[str, Path],
+    paths: Mapping[str, Place],
     settings: ViewSettings,
     embedder: Embedder,
     *,
@@ -53,7 +56,7 @@ def require_same_rows(
 
     Args:
         rows: what is stored.
-        paths: a file for each content hash, of the images at hand.
+        paths: where an image of each content hash lies, of the images at hand.
         settings: what decides a view's pixels.
         embedder: the backbone.
         known: the environments the stored rows come from.
@@ -68,12 +71,12 @@ def require_same_rows(
             "the stored rows are of images that are not at hand: they cannot be compared with rows computed here"
         )
         return
-    pixels, erased = [], []
+    views: list[View] = []
     for content_hash, view in chosen:
-        (cut,) = ViewDataset([], settings).cut(Job(paths[content_hash], content_hash, (view,))).views
-        pixels.append(cut.pixels)
-        erased.append(cut.erased)
-    here = embedder.embed(np.stack(pixels), erased)
+        views += [
+            row.view for row in cut_all(Job(paths[content_hash], content_hash, (view,)), settings, embedder.device).rows
+        ]
+    here = embedder.start(stacked(views), [view.erased for view in views])()
     cosines = [cosine(rows.row(*key), vector) for key, vector in zip(chosen, here, strict=True)]
     worst = int(np.argmin(cosines))
     log.info(
@@ -90,7 +93,7 @@ def require_same_rows(
         )
 
 
-def choose_rows(rows: RowStore, paths: Mapping[str, Path]) -> list[tuple[str, str]]:
+def choose_rows(rows: RowStore, paths: Mapping[str, Place]) -> list[tuple[str, str]]:
     """Up to 8 stored rows of images at hand, spread over images and views."""
     stored = [key for key in rows.stored() if key[0] in paths]
     return (

@@ -15,8 +15,8 @@ from frozenprobe.cache.lock import writer_of
 from frozenprobe.devices import choose_device
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.compute import Fidelity
+from frozenprobe.extract.cutting import Job
 from frozenprobe.extract.inspection import Progress, inspect
-from frozenprobe.extract.loader import Job
 from frozenprobe.extract.rehearsal import Memory, Speed, peak_memory, rehearse
 from frozenprobe.extract.run import Setup, announce, describe_compute, ignore_progress, set_up, survey
 from frozenprobe.extract.settings import ExtractRequest

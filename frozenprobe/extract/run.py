@@ -25,9 +25,10 @@ from frozenprobe.devices import choose_device
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones import ANY_VIT, BackboneInfo
 from frozenprobe.extract.compute import Embedder, Fidelity
+from frozenprobe.extract.cutting import Job, Row, ViewSettings
 from frozenprobe.extract.environment import describe_environment, require_same_rows
 from frozenprobe.extract.inspection import Inspected, Progress, available_cores, inspect
-from frozenprobe.extract.loader import Job, Row, Seconds, ViewSettings
+from frozenprobe.extract.loader import Seconds
 from frozenprobe.extract.network import Backbone
 from frozenprobe.extract.pipeline import Embedded, embed_jobs, torch_threads
 from frozenprobe.extract.plan import missing_jobs, plan_contents, require_same_set
@@ -178,7 +179,7 @@ def set_up(work: Work, target: Target, request: ExtractRequest, progress: Progre
     embedder = make_embedder(target, workers=workers, batch_size=request.batch_size)
     known, here = rows.known_environments, describe_environment(target.device)
     if here not in known and rows.there:
-        require_same_rows(rows, work.images.paths, settings, embedder, known=sorted(known), where=target.out)
+        require_same_rows(rows, work.images.places, settings, embedder, known=sorted(known), where=target.out)
     about = describe(backbone, settled) | {"environments": json.dumps(sorted({*known, here}))}
     contents = replace(work.contents, dim=rows.dim or backbone.info.dim, about=about)
     return Setup(settings, embedder, workers, here, contents, check_fidelity(embedder, work.jobs, settings))
