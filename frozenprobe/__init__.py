@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from frozenprobe.cache.store import Features, newest_features, open_features
     from frozenprobe.cache.verify import verify_features
     from frozenprobe.errors import FrozenprobeError
-    from frozenprobe.extract.run import ExtractReport, extract_features
+    from frozenprobe.extract.forecast import Forecast, forecast
+    from frozenprobe.extract.report import ExtractReport
+    from frozenprobe.extract.run import extract_features
     from frozenprobe.extract.settings import Choices, ExtractRequest
     from frozenprobe.probe.compare import compare_runs
     from frozenprobe.probe.comparison import render_comparison
@@ -49,7 +51,9 @@ HOMES = {
     "frozenprobe.cache.store": ("Features", "newest_features", "open_features"),
     "frozenprobe.cache.verify": ("verify_features",),
     "frozenprobe.errors": ("FrozenprobeError",),
-    "frozenprobe.extract.run": ("ExtractReport", "extract_features"),
+    "frozenprobe.extract.forecast": ("Forecast", "forecast"),
+    "frozenprobe.extract.report": ("ExtractReport",),
+    "frozenprobe.extract.run": ("extract_features",),
     "frozenprobe.extract.settings": ("Choices", "ExtractRequest"),
     "frozenprobe.probe.compare": ("compare_runs",),
     "frozenprobe.probe.comparison": ("render_comparison",),
@@ -85,6 +89,7 @@ __all__ = [
     "ExtractReport",
     "ExtractRequest",
     "Features",
+    "Forecast",
     "FrozenprobeError",
     "ImageSources",
     "KernelProbeClassifier",
@@ -103,6 +108,7 @@ __all__ = [
     "compare_runs",
     "cross_validate",
     "extract_features",
+    "forecast",
     "label_curve",
     "load_predictions",
     "load_run",

@@ -5,19 +5,21 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from frozenprobe.cache.store import Features, open_features
-from frozenprobe.extract.backbones import load_backbone
-from frozenprobe.extract.compute import Embedder
-from frozenprobe.extract.inspection import Progress
-from frozenprobe.extract.run import extract_features, render_report
+from frozenprobe.devices import choose_device
+from frozenprobe.extract.inspection import Progress, inspect
+from frozenprobe.extract.rehearsal import rehearse
+from frozenprobe.extract.report import render_report
+from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.settings import Choices, ExtractRequest
+from frozenprobe.extract.target import open_target
+from frozenprobe.extract.work import set_up, survey
 from frozenprobe.images import read_images
 from frozenprobe.pictograms import PhotoSet, write_photos
 from frozenprobe.places import Place
@@ -88,13 +90,14 @@ def run_demo(folder: Path, *, say: Say, progress: Progress) -> DemoReport:
     )
     write_photos(data, PHOTOS, progress=lambda done, total: progress("making photos", done, total))
     path = folder / "features" / f"{BACKBONE}-mild.h5"
-    views = len(open_features(path).augmented_views) if path.exists() else affordable_views()
+    sources = ImageSources(data / "train", data / "test")
+    request = ExtractRequest(sources, Choices(backbone=BACKBONE, views=MOST_VIEWS), out=path)
+    views = len(open_features(path).augmented_views) if path.exists() else affordable_views(request, progress)
     say(f"{views} augmented views a photo fit into 3 minutes on this machine.\n\n$ cd {folder}")
 
     say(f"$ frozenprobe extract --backbone {BACKBONE} --views {views}")
-    sources = ImageSources(data / "train", data / "test")
-    choices = Choices(backbone=BACKBONE, views=views)
-    say(render_report(extract_features(ExtractRequest(sources, choices, out=path), progress)))
+    request = replace(request, choices=replace(request.choices, views=views))
+    say(render_report(extract_features(request, progress)))
 
     say("\n$ frozenprobe probe --c 1.0")
     features = open_features(path)
@@ -129,16 +132,12 @@ def run_demo(folder: Path, *, say: Say, progress: Progress) -> DemoReport:
     return report
 
 
-def affordable_views() -> int:
-    """How many augmented views the backbone can embed in the time there is, timed on one batch."""
-    backbone = load_backbone(BACKBONE)
-    embedder = Embedder(backbone, torch.device("cpu"), "float32")
-    side, batch = backbone.preprocessing.size, ExtractRequest.batch_size
-    pixels = np.zeros((batch, side, side, 3), dtype=np.uint8)
-    embedder.embed(pixels, [None] * batch)  # the first batch pays for setting up
-    begin = time.perf_counter()
-    embedder.embed(pixels, [None] * batch)
-    rate = batch / (time.perf_counter() - begin)
+def affordable_views(request: ExtractRequest, progress: Progress) -> int:
+    """How many augmented views the backbone can embed in the time there is, timed on some of the photos."""
+    request = replace(request, limit=PHOTOS.classes)
+    target = open_target(request, choose_device(request.device))
+    work = survey(target, request, inspect(request, target, progress))
+    rate = rehearse(work.jobs, set_up(work, request, progress)).rate
     train = PHOTOS.classes * PHOTOS.train_per_class
     spare = FORWARD_SECONDS * rate - 2 * (train + PHOTOS.test)  # two test-time views of every photo come first
     return int(np.clip(spare // train, 1, MOST_VIEWS))

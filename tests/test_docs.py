@@ -52,7 +52,7 @@ def commands_in(text: str) -> list[list[str]]:
     for block in [*blocks(text, ""), *blocks(text, "bash"), *re.findall(r"^ {4}(.*)$", text, flags=re.MULTILINE)]:
         for line in block.splitlines():
             match = re.search(
-                r"(?:^|[ /$])frozenprobe ((?:extract|probe|curve|submit|demo|info|backbones|verify|repair|merge|plan)"
+                r"(?:^|[ /$])frozenprobe ((?:extract|plan|probe|curve|submit|demo|info|backbones|verify|repair|merge)"
                 r"\b[^|&]*)",
                 line,
             )

@@ -23,7 +23,8 @@ from frozenprobe.errors import FileInUse, FrozenprobeError, ImageError
 from frozenprobe.extract import slices
 from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions
 from frozenprobe.extract.ranks import Rank
-from frozenprobe.extract.run import ExtractReport, extract_features, render_report
+from frozenprobe.extract.report import ExtractReport, render_report
+from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.settings import Choices, ExtractRequest
 from frozenprobe.sources import ImageSources
 

@@ -31,7 +31,8 @@ from frozenprobe.extract import run, together
 from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions
 from frozenprobe.extract.preprocessing import Preprocessing, Resizer
 from frozenprobe.extract.recipes import cut_view, make_recipe, view_generator
-from frozenprobe.extract.run import ExtractReport, extract_features, render_report
+from frozenprobe.extract.report import ExtractReport, render_report
+from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.settings import Choices, ExtractRequest
 from frozenprobe.folders import list_images
 from frozenprobe.sources import CsvColumns, ImageSources

@@ -16,9 +16,10 @@ from frozenprobe.extract import inspection
 from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions
 from frozenprobe.extract.cutting import read_image
 from frozenprobe.extract.inspection import Inspected, all_bad, inspect, inspect_images, limited, make_split
-from frozenprobe.extract.run import extract_features, ignore_progress
+from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.settings import Choices, ExtractRequest
 from frozenprobe.extract.target import open_target
+from frozenprobe.extract.work import ignore_progress
 from frozenprobe.images import read_images
 from frozenprobe.sources import ImageSources
 from tests.conftest import write_image

@@ -9,7 +9,7 @@ import click
 
 from frozenprobe._version import __version__
 from frozenprobe.cli.curving import curve
-from frozenprobe.cli.extracting import backbones, demo, extract
+from frozenprobe.cli.extracting import backbones, demo, extract, plan
 from frozenprobe.cli.keeping import info, merge, repair, verify
 from frozenprobe.cli.probing import compare, probe, submit
 from frozenprobe.cli.progress import EchoHandler
@@ -54,5 +54,5 @@ def main() -> None:
     log.handlers = [EchoHandler()]
 
 
-for command in (extract, probe, curve, submit, compare, info, verify, repair, merge, backbones, demo):
+for command in (extract, plan, probe, curve, submit, compare, info, verify, repair, merge, backbones, demo):
     main.add_command(command)

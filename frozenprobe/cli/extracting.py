@@ -1,4 +1,4 @@
-"""The commands that make features: extract, backbones, demo."""
+"""The commands that make features: extract, plan, backbones, demo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from frozenprobe.cli.options import FILE, as_json, break_lock, names_of, print_json
+from frozenprobe.cli.options import FILE, as_json, break_lock, names_of, options, print_json
 from frozenprobe.cli.progress import EchoHandler, ProgressPrinter
 from frozenprobe.extract.backbones import BACKBONES, FAMILIES, WeightsOptions
 from frozenprobe.extract.ranks import Rank, read_rank
@@ -31,70 +31,112 @@ from frozenprobe.extract.settings import (
 )
 from frozenprobe.sources import CsvColumns, ImageSources
 
+EXTRACT_OPTIONS = options(
+    click.option(
+        "--train", type=FILE, default=ImageSources.train, show_default=True, help="Class folders, tars or a list."
+    ),
+    click.option("--test", type=FILE, help="Unlabelled images, likewise.  [default: `test` beside --train, if there]"),
+    click.option("--train-csv", type=FILE, help="Labels as a CSV; image names are looked for in --train."),
+    click.option("--image-column", help="Column of image names in the CSV.  [default: guessed]"),
+    click.option("--label-column", help="Column of labels in the CSV.  [default: guessed]"),
+    click.option("--group-column", help="Column of groups (patient, site ...) that folds must not split."),
+    click.option("--fold-column", help="Column of folds to use."),
+    click.option("--sample", type=FILE, help="Sample submission.  [default: the one beside the test folder]"),
+    click.option("--backbone", help=f"See `frozenprobe backbones`.  [default: {DEFAULTS.backbone}]"),
+    click.option("--weights", type=FILE, help="Local state dict (.pth, .safetensors) in place of the download."),
+    click.option("--heads", type=int, help="Attention heads, if --weights is a ViT of unknown shape."),
+    click.option("--resize", type=int, help="Short side in px before the crop, for such weights."),
+    click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic"]), help="For such weights."),
+    click.option("--mean", type=float, nargs=3, help="Channel means in [0, 1], for such weights."),
+    click.option("--std", type=float, nargs=3, help="Channel deviations in [0, 1], for such weights."),
+    click.option("--recipe", help=f"Of the augmented views: {', '.join(RECIPES)}.  [default: {DEFAULTS.recipe}]"),
+    click.option("--views", type=int, help=f"Augmented views a training image.  [default: {DEFAULTS.views}]"),
+    click.option(
+        "--test-views",
+        help=f"Fixed views, comma-separated: {', '.join(TEST_VIEWS)}.  [default: {','.join(DEFAULTS.test_views)}]",
+    ),
+    click.option("--preprocess", help=f"{' or '.join(PREPROCESSINGS)}.  [default: {DEFAULTS.preprocess}]"),
+    click.option("--seed", type=int, help=f"Of the augmented views.  [default: {DEFAULTS.seed}]"),
+    click.option("--decode", help=f"JPEGs: {' or '.join(DECODINGS)}.  [default: {DEFAULTS.decode}]"),
+    click.option(
+        "--augment-on", help=f"Cut augmented views on: {' or '.join(AUGMENT_ON)}.  [default: {DEFAULTS.augment_on}]"
+    ),
+    click.option("--tap", help=f"Vectors to store: {', '.join(TAPS)}.  [default: {DEFAULTS.tap}]"),
+    click.option("--engine", help=f"What runs the network: {', '.join(ENGINES)}.  [default: {DEFAULTS.engine}]"),
+    click.option("--dtype", help="Compute dtype.  [default: bf16 on recent CUDA, fp16 on older, fp32 elsewhere]"),
+    click.option("--storage", help=f"Stored dtype: {' or '.join(STORAGE_DTYPES)}.  [default: {DEFAULTS.storage}]"),
+    click.option("--out", type=FILE, help="Feature file.  [default: features/<backbone>-<recipe>.h5]"),
+    click.option("--device", default=ExtractRequest.device, show_default=True, help="auto, cuda, cuda:1, mps or cpu."),
+    click.option("--batch-size", type=int, help="Views in a forward pass.  [default: what suits the device]"),
+    click.option(
+        "--workers", type=int, help="Threads on a CPU, processes that cut views with a GPU.  [default: all cores]"
+    ),
+    click.option("--skip-bad", is_flag=True, help="Leave bad training images out; keep bad test images unanswered."),
+    click.option("--max-pixels", type=int, default=MAX_PIXELS, show_default=True, help="Larger images count as bad."),
+    click.option("--limit", type=int, help="Smoke run on about so many images; a full run reuses its rows."),
+    click.option("--drop-missing", is_flag=True, help="Let more than half of the file's training images leave it."),
+    click.option("--allow-outside", is_flag=True, help="Let a CSV or list name images outside of its folder."),
+    break_lock,
+)
+price = click.option("--price-per-hour", type=float, help="Of the machine: what it will cost (with the plan only).")
+
 
 @click.command()
-@click.option(
-    "--train", type=FILE, default=ImageSources.train, show_default=True, help="Class folders, tars or a list."
-)
-@click.option("--test", type=FILE, help="Unlabelled images, likewise.  [default: `test` beside --train, if there]")
-@click.option("--train-csv", type=FILE, help="Labels as a CSV; image names are looked for in --train.")
-@click.option("--image-column", help="Column of image names in the CSV.  [default: guessed]")
-@click.option("--label-column", help="Column of labels in the CSV.  [default: guessed]")
-@click.option("--group-column", help="Column of groups (patient, site ...) that folds must not split.")
-@click.option("--fold-column", help="Column of folds to use.")
-@click.option("--sample", type=FILE, help="Sample submission.  [default: the one beside the test folder]")
-@click.option("--backbone", help=f"See `frozenprobe backbones`.  [default: {DEFAULTS.backbone}]")
-@click.option("--weights", type=FILE, help="Local state dict (.pth, .safetensors) in place of the download.")
-@click.option("--heads", type=int, help="Attention heads, if --weights is a ViT of unknown shape.")
-@click.option("--resize", type=int, help="Short side in px before the crop, for such weights.")
-@click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic"]), help="For such weights.")
-@click.option("--mean", type=float, nargs=3, help="Channel means in [0, 1], for such weights.")
-@click.option("--std", type=float, nargs=3, help="Channel deviations in [0, 1], for such weights.")
-@click.option("--recipe", help=f"Of the augmented views: {', '.join(RECIPES)}.  [default: {DEFAULTS.recipe}]")
-@click.option("--views", type=int, help=f"Augmented views a training image.  [default: {DEFAULTS.views}]")
-@click.option(
-    "--test-views",
-    help=f"Fixed views, comma-separated: {', '.join(TEST_VIEWS)}.  [default: {','.join(DEFAULTS.test_views)}]",
-)
-@click.option("--preprocess", help=f"{' or '.join(PREPROCESSINGS)}.  [default: {DEFAULTS.preprocess}]")
-@click.option("--seed", type=int, help=f"Of the augmented views.  [default: {DEFAULTS.seed}]")
-@click.option("--decode", help=f"JPEGs: {' or '.join(DECODINGS)}.  [default: {DEFAULTS.decode}]")
-@click.option(
-    "--augment-on", help=f"Cut augmented views on: {' or '.join(AUGMENT_ON)}.  [default: {DEFAULTS.augment_on}]"
-)
-@click.option("--tap", help=f"Vectors to store: {', '.join(TAPS)}.  [default: {DEFAULTS.tap}]")
-@click.option("--engine", help=f"What runs the network: {', '.join(ENGINES)}.  [default: {DEFAULTS.engine}]")
-@click.option("--dtype", help="Compute dtype.  [default: bf16 on recent CUDA, fp16 on older, fp32 elsewhere]")
-@click.option("--storage", help=f"Stored dtype: {' or '.join(STORAGE_DTYPES)}.  [default: {DEFAULTS.storage}]")
-@click.option("--out", type=FILE, help="Feature file.  [default: features/<backbone>-<recipe>.h5]")
-@click.option("--device", default=ExtractRequest.device, show_default=True, help="auto, cuda, cuda:1, mps or cpu.")
-@click.option("--batch-size", type=int, help="Views in a forward pass.  [default: what suits the device]")
-@click.option(
-    "--workers", type=int, help="Threads on a CPU, processes that cut views with a GPU.  [default: all cores]"
-)
-@click.option("--skip-bad", is_flag=True, help="Leave bad training images out; keep bad test images unanswered.")
-@click.option("--max-pixels", type=int, default=MAX_PIXELS, show_default=True, help="Larger images count as bad.")
-@click.option("--limit", type=int, help="Smoke run on about so many images; a full run reuses its rows.")
-@click.option("--drop-missing", is_flag=True, help="Let more than half of the file's training images leave it.")
-@click.option("--allow-outside", is_flag=True, help="Let a CSV or list name images outside of its folder.")
-@break_lock
+@EXTRACT_OPTIONS
+@click.option("--dry-run", is_flag=True, help="Only tell what it will take, as `frozenprobe plan`; nothing is written.")
+@price
 @as_json
-def extract(as_json: bool, **given: Any) -> None:
+def extract(dry_run: bool, price_per_hour: float | None, as_json: bool, **given: Any) -> None:
     """Run every image through the backbone once, clean and augmented, into a feature file.
 
     Options that decide the features and are not typed are taken from an existing file.
     """
-    from frozenprobe.extract.run import extract_features, ignore_progress, render_report
+    if dry_run:
+        print_plan(given, price_per_hour, as_json)
+        return
+    if price_per_hour is not None:
+        raise click.UsageError("--price-per-hour goes with --dry-run, or with frozenprobe plan")
+    from frozenprobe.extract.report import render_report
+    from frozenprobe.extract.run import extract_features
+    from frozenprobe.extract.work import ignore_progress
 
     rank = read_rank()
     if not rank.is_alone:
         speak_as(rank)
+    first, prefix = rank.number == 0, "" if rank.is_alone else f"{rank}: "
+    report = extract_features(requested(given), ProgressPrinter(prefix) if first else ignore_progress)
+    if first or report.written:
+        print_json(asdict(report)) if as_json else click.echo(render_report(report))
+
+
+@click.command()
+@EXTRACT_OPTIONS
+@price
+@as_json
+def plan(price_per_hour: float | None, as_json: bool, **given: Any) -> None:
+    """Tell what `extract` with the same options will take: forwards, disk, memory, seconds, money.
+
+    A few seconds of the pass are timed on the images themselves; nothing is written.
+    """
+    print_plan(given, price_per_hour, as_json)
+
+
+def print_plan(given: dict[str, Any], price_per_hour: float | None, as_json: bool) -> None:
+    """Make a forecast and print it."""
+    from frozenprobe.extract.forecast import forecast, render_forecast
+
+    told = forecast(requested(given), ProgressPrinter(), price_per_hour=price_per_hour)
+    print_json(asdict(told)) if as_json else click.echo(render_forecast(told))
+
+
+def requested(given: dict[str, Any]) -> ExtractRequest:
+    """The request that the options of extract make."""
     test = given["test"] or ImageSources.test_beside(given["train"])
     columns = CsvColumns(given["image_column"], given["label_column"], given["group_column"], given["fold_column"])
     weights_options = WeightsOptions(
         **{name: given[name] for name in ("heads", "resize", "interpolation", "mean", "std")}
     )
-    request = ExtractRequest(
+    return ExtractRequest(
         sources=ImageSources(
             given["train"], test, given["train_csv"], columns, given["sample"], given["allow_outside"]
         ),
@@ -107,10 +149,6 @@ def extract(as_json: bool, **given: Any) -> None:
         **{name: given[name] for name in ("out", "device", "batch_size", "workers", "skip_bad", "max_pixels")},
         **{name: given[name] for name in ("limit", "drop_missing", "break_lock")},
     )
-    first, prefix = rank.number == 0, "" if rank.is_alone else f"{rank}: "
-    report = extract_features(request, ProgressPrinter(prefix) if first else ignore_progress)
-    if first or report.written:
-        print_json(asdict(report)) if as_json else click.echo(render_report(report))
 
 
 def speak_as(rank: Rank) -> None:

@@ -53,6 +53,11 @@ class Inspected:
     places: dict[str, Place]
     skipped: list[str]
 
+    @property
+    def total(self) -> int:
+        """Training and test images."""
+        return len(self.train) + len(self.test or ())
+
 
 def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: Rank = ALONE) -> Inspected:
     """Read the tables, hash every image, and stop at bad ones; ranks share the work.

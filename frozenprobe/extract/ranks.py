@@ -40,6 +40,9 @@ class Rank:
         return f"cuda:{self.number % devices}" if name in ("auto", "cuda") and devices and not self.is_alone else name
 
 
+ALONE = Rank()
+
+
 def read_rank(environment: Mapping[str, str] = os.environ) -> Rank:
     """Which rank this process is; without WORLD_SIZE, or with 1, it is alone.
 

@@ -131,7 +131,7 @@ class Target:
 
 
 def open_target(request: ExtractRequest, device: torch.device) -> Target:
-    """Answer every option, open the existing file, and see that the folder can be written to.
+    """Answer every option and open the existing file.
 
     Raises:
         FrozenprobeError: an option out of range, or a typed one that differs from the existing file.
@@ -154,7 +154,6 @@ def open_target(request: ExtractRequest, device: torch.device) -> Target:
             return open_target(replace(request, choices=replace(choices, backbone=backbone.info.name)), device)
     if before is not None:
         require_typed(choices, settled, before, where=out, compute_dtype=dtype)
-    require_writable(out)
     return Target(out, existing, begun, settled, device, dtype, backbone, state)
 
 
