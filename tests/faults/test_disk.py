@@ -154,5 +154,5 @@ def test_a_repair_on_a_full_disk_leaves_the_damaged_file(tmp_path, monkeypatch):
 
 
 def first_row() -> bytes:
-    """The first stored row's bytes."""
-    return vector(SMALL.contents().train.hashes[0], "clean").tobytes()
+    """The bytes of the first stored row's first tap."""
+    return vector(SMALL.contents().train.hashes[0], "clean")[: SMALL.taps[0][1]].tobytes()
