@@ -16,7 +16,7 @@ from frozenprobe.cache.agreement import cosine
 from frozenprobe.cache.contents import environments_of
 from frozenprobe.cache.store import open_features
 from frozenprobe.errors import SpecMismatch
-from frozenprobe.extract import environment, run
+from frozenprobe.extract import environment
 from frozenprobe.extract.compute import Embedder
 from frozenprobe.extract.environment import describe_environment
 from frozenprobe.extract.run import extract_features
@@ -26,7 +26,7 @@ from tests.test_extract_run import Killed, choosing, kept, kill_after, request_,
 
 def elsewhere(monkeypatch: pytest.MonkeyPatch, name: str = "torch 9.9, another machine") -> None:
     """From now on this is another environment."""
-    monkeypatch.setattr(run, "describe_environment", lambda device: name)
+    monkeypatch.setattr(work, "describe_environment", lambda device: name)
 
 
 def skewed(monkeypatch: pytest.MonkeyPatch, by: float) -> None:

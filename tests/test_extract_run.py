@@ -27,7 +27,7 @@ from frozenprobe.cache.repair import repair_features
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError, ImageError, SpecMismatch
-from frozenprobe.extract import run, together
+from frozenprobe.extract import run, together, work
 from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions
 from frozenprobe.extract.preprocessing import Preprocessing, Resizer
 from frozenprobe.extract.recipes import cut_view, make_recipe, view_generator
@@ -282,14 +282,14 @@ def test_a_shard_that_changes_during_extraction_is_told(
 ) -> None:
     """Rewritten with its images elsewhere: other bytes at the same place must not become rows."""
     sources = in_shards(request_.sources, tmp_path)
-    plan = run.missing_jobs
+    plan = work.missing_jobs
 
     def jobs_of(*given: Any) -> Any:
         with (tmp_path / "s" / "train-0.tar").open("r+b") as file:
             file.write(b"x" * 20_000)
         return plan(*given)
 
-    monkeypatch.setattr(run, "missing_jobs", jobs_of)
+    monkeypatch.setattr(work, "missing_jobs", jobs_of)
     with pytest.raises(ImageError, match="another content"):
         extract_features(replace(request_, sources=sources))
 
