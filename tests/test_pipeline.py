@@ -47,7 +47,7 @@ def naive(jobs: list[Job], settings: ViewSettings, embedder: Embedder) -> Rows:
     found = {}
     for job in jobs:
         for row in ViewDataset([], settings).cut(job).rows:
-            found[row.content_hash, row.name] = embedder.embed(row.view.pixels[None].copy(), [row.view.erased])[0]
+            found[row.content_hash, row.name] = embedder.embed(row.view.pixels[None].numpy(), [row.view.erased])[0]
     return found
 
 
@@ -140,3 +140,17 @@ def test_erased_boxes_reach_the_network(jobs: list[Job], settings: ViewSettings,
     expected = naive(jobs, erasing, embedder)
     for found in (one, other):
         assert all(np.abs(found[key] - vector).max() < 1e-5 for key, vector in expected.items())
+
+
+def test_views_cut_on_the_device_get_the_same_vectors_either_way(
+    jobs: list[Job], settings: ViewSettings, embedder: Embedder
+) -> None:
+    """From threads that do all of it, and from workers that leave augmented views to the process with the device."""
+    there = replace(settings, recipe="erase", augment_on="device")
+    one = rows_of(list(embed_on_cores(jobs, there, embedder, threads=2, seconds=Seconds())))
+    other = rows_of(list(embed_on_device(jobs, there, embedder, workers=1, seconds=Seconds())))
+    here = naive(jobs, replace(there, augment_on="cpu"), embedder)
+    assert list(one) == list(other) == list(here)
+    for key, vector in here.items():
+        assert np.abs(one[key] - other[key]).max() < 1e-5
+        assert (np.abs(one[key] - vector).max() < 1e-5) == (not key[1].startswith("aug"))

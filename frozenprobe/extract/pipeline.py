@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
-import numpy as np
 import torch
 
 from frozenprobe.errors import ImageError
@@ -92,7 +91,8 @@ def embed_on_device(
 ) -> Iterator[Embedded]:
     """As `embed_jobs`: workers cut, the device computes; a few batches are on their way at any time."""
     waiting: deque[tuple[list[Row], Callable[[], Vectors]]] = deque()
-    batches = load_batches(jobs, settings, batch_size=embedder.batch_size, workers=workers, seconds=seconds)
+    size, send = embedder.batch_size, embedder.staging.send
+    batches = load_batches(jobs, settings, batch_size=size, workers=workers, seconds=seconds, send=send)
     bad: ImageError | None = None
     try:
         for batch in batches:
@@ -119,7 +119,7 @@ def fetched(rows: list[Row], finish: Callable[[], Vectors], seconds: Seconds) ->
 
 def embed_rows(rows: Sequence[Row], embedder: Embedder) -> Callable[[], Vectors]:
     """Begin to embed views."""
-    pixels = torch.from_numpy(np.stack([row.view.pixels for row in rows]))
+    pixels = torch.stack([row.view.pixels for row in rows])
     return embedder.start(pixels, [row.view.erased for row in rows])
 
 
