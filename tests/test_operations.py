@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def test_tensors_rotate_as_pillow_rotates(size: tuple[int, int], angle: float) -
     center=st.one_of(st.none(), st.just((0.0, 0.0))),
 )
 def test_tensors_move_as_pillow_moves(size: tuple[int, int], angle: float, **motion: Any) -> None:
-    """Every pixel but a few: the matrix is the same but for its last bits, which can decide at a border of two pixels."""
+    """Every pixel but a few: the matrix may differ in its last bits, which can decide at a border between two."""
     found = differences(picture(size), lambda image: operations.affine(image, angle=angle, **motion))
     assert (found.max(axis=2) > 0).mean() < 0.01
 
@@ -98,7 +99,7 @@ def test_operations_on_tensors_are_pillows_within_a_level(name: str) -> None:
     magnitudes |= {"TranslateX": [-20.0, 11.9], "TranslateY": [-20.0, 11.9]}
     for key, size in enumerate([(61, 47), (64, 64), (3, 40)]):
         for magnitude in magnitudes.get(name, [-0.99, -0.3, 0.0, 0.27, 0.9]):
-            found = differences(picture(size, key), lambda image: steps.operate(image, name, magnitude))  # noqa: B023
+            found = differences(picture(size, key), partial(steps.operate, name=name, magnitude=magnitude))
             assert found.max() <= LEVELS.get(name, 0)
 
 
@@ -106,15 +107,14 @@ def test_flat_images_are_left_alone_by_both() -> None:
     """Where a histogram has one level, and where grey has no hue."""
     flat = Image.new("RGB", (9, 8), (40, 40, 40))
     for name in ("Equalize", "AutoContrast"):
-        assert differences(flat, lambda image: steps.operate(image, name, 0.0)).max() == 0  # noqa: B023
+        assert differences(flat, partial(steps.operate, name=name, magnitude=0.0)).max() == 0
     assert differences(flat, lambda image: operations.adjust_hue(image, 0.3)).max() == 0
 
 
 def test_hue_on_tensors_is_pillows_within_a_few_levels() -> None:
     """Pillow rounds hue and saturation to 256 levels, a tensor does not: up to 12 levels were seen, 1.3 on average."""
-    found = np.array(
-        [differences(picture(key=key), lambda i: operations.adjust_hue(i, key / 10 - 0.5)) for key in range(11)]
-    )
+    factors = np.linspace(-0.5, 0.5, 11).tolist()
+    found = np.array([differences(picture(), partial(operations.adjust_hue, hue_factor=factor)) for factor in factors])
     assert 0 < found.mean() < 1.5
     assert found.max() <= 16
 
@@ -169,7 +169,7 @@ def test_cutting_on_a_device_never_waits_for_it(name: str, mode: str) -> None:
     p, image = Preprocessing(24, 20, mode), torch.empty(47, 61, 3, dtype=torch.uint8, device="meta").permute(2, 0, 1)
     with nothing_waits():
         recipe = make_recipe(name, p)
-        views = cut_augmented(Resized(image), range(1, 60), content_hash="ab" * 32, recipe=recipe, seed=0)
+        views = cut_augmented(Resized(image), range(1, 30), content_hash="ab" * 32, recipe=recipe, seed=0)
     assert {(view.pixels.device.type, tuple(view.pixels.shape)) for view in views} == {("meta", (20, 20, 3))}
 
 

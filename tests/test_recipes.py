@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,9 @@ from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.loader import Job, Seconds, ViewSettings, load_batches
+from frozenprobe.extract.loader import Job, Seconds, ViewDataset, ViewSettings, load_batches
 from frozenprobe.extract.preprocessing import Preprocessing, Resize, Resized, clean_view
-from frozenprobe.extract.recipes import Recipe, View, cut_view, make_recipe, view_generator
+from frozenprobe.extract.recipes import Recipe, View, cut_view, leaves_enough, make_recipe, view_generator
 from frozenprobe.extract.settings import RECIPES
 from frozenprobe.extract.steps import RandomErasing
 from tests.conftest import write_image
@@ -171,10 +172,11 @@ def views_of(
     seed: int = 0,
     batch: int = 4,
     workers: int = 0,
+    augment_on: str = "cpu",
 ) -> dict[tuple[str, str], tuple[bytes, object]]:
     """The views of some images, as they come out of the loader: (content, name) -> pixels and box."""
     asked = [Job(path, content, views) for (path, content), views in zip(jobs, names, strict=True)]
-    how = ViewSettings(Preprocessing(24, 20, "bicubic"), recipe, seed, 10**6)
+    how = ViewSettings(Preprocessing(24, 20, "bicubic"), recipe, seed, 10**6, augment_on=augment_on)
     batches = load_batches(asked, how, batch_size=batch, workers=workers, seconds=Seconds())
     return {
         (row.content_hash, row.name): (row.view.pixels.numpy().tobytes(), row.view.erased)
@@ -193,20 +195,60 @@ ALL_VIEWS = ("clean", "hflip", "aug1", "aug2", "aug3")
     order=st.permutations(range(FOLDER_IMAGES)),
     asked=st.lists(st.sets(st.sampled_from(ALL_VIEWS), min_size=1), min_size=FOLDER_IMAGES, max_size=FOLDER_IMAGES),
     batch=st.integers(1, 30),
+    augment_on=st.sampled_from(["cpu", "device"]),
 )
 def test_a_view_depends_on_its_own_key_alone(
-    jobs: list[tuple[Path, str]], recipe: str, seed: int, order: list[int], asked: list[set[str]], batch: int
+    jobs: list[tuple[Path, str]], order: list[int], asked: list[set[str]], batch: int, **how: Any
 ) -> None:
     """Not on the order of images or views, the batch size, or how many views were asked for of which image."""
-    whole = views_of(jobs, [ALL_VIEWS] * FOLDER_IMAGES, recipe=recipe, seed=seed)
-    some = views_of([jobs[i] for i in order], [tuple(asked[i]) for i in order], recipe=recipe, seed=seed, batch=batch)
+    whole = views_of(jobs, [ALL_VIEWS] * FOLDER_IMAGES, **how)
+    some = views_of([jobs[i] for i in order], [tuple(asked[i]) for i in order], batch=batch, **how)
     assert len(some) == sum(map(len, asked))
     assert some == {key: whole[key] for key in some}
 
 
-def test_views_are_the_same_from_worker_processes(jobs: list[tuple[Path, str]]) -> None:
+@pytest.mark.parametrize("augment_on", ["cpu", "device"])
+def test_views_are_the_same_from_worker_processes(jobs: list[tuple[Path, str]], augment_on: str) -> None:
+    """And from the thread that cuts all of an image at once; in inference mode too."""
+    how: dict[str, Any] = {"recipe": "erase", "augment_on": augment_on}
     names = [ALL_VIEWS] * FOLDER_IMAGES
-    assert views_of(jobs, names, recipe="erase", workers=2) == views_of(jobs, names, recipe="erase", workers=0)
+    here = views_of(jobs, names, workers=0, **how)
+    assert views_of(jobs, names, workers=2, **how) == here
+    with torch.inference_mode():
+        assert views_of(jobs, names, workers=0, **how) == here
+    settings = ViewSettings(Preprocessing(24, 20, "bicubic"), "erase", 0, 10**6, augment_on=augment_on)
+    rows = [row for path, content in jobs for row in ViewDataset([], settings).cut(Job(path, content, ALL_VIEWS)).rows]
+    assert {(row.content_hash, row.name): (row.view.pixels.numpy().tobytes(), row.view.erased) for row in rows} == here
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_on_a_device_the_same_draws_give_nearly_the_same_views(name: str, jobs: list[tuple[Path, str]]) -> None:
+    """Test-time views and boxes are equal; augmented views differ by rounding, where hue is turned by a few levels."""
+    names = [ALL_VIEWS] * FOLDER_IMAGES
+    here, there = (views_of(jobs, names, recipe=name, augment_on=where) for where in ("cpu", "device"))
+    for key, (one, box) in here.items():
+        other, same_box = there[key]
+        assert box == same_box
+        difference = np.abs(np.frombuffer(one, np.uint8).astype(int) - np.frombuffer(other, np.uint8))
+        if key[1] in ("clean", "hflip"):
+            assert difference.max() == 0
+        elif name in ("mild", "crop-flip"):
+            assert difference.max() <= 1
+        else:
+            assert difference.mean() < 3
+
+
+@given(size=st.tuples(st.integers(60, 4000), st.integers(60, 4000)), key=st.integers(0, 10**6))
+@settings(max_examples=200, deadline=None)
+@pytest.mark.parametrize("name", RANDOM)
+def test_what_leaves_enough_leaves_twice_the_pixels_of_every_view(name: str, size: tuple[int, int], key: int) -> None:
+    recipe = make_recipe(name, PREPROCESSING)
+    crop = recipe.steps[0]
+    box = crop.draw(np.random.default_rng(key), size) if name == "mild" else (0, 0, min(size), min(size))
+    enough = leaves_enough(size, recipe=recipe, preprocessing=PREPROCESSING)
+    assert not enough or (min(box[2:]) + 1 >= 2 * SIDE and min(size) >= 2 * PREPROCESSING.resize)  # boxes are rounded
+    assert enough == leaves_enough(size[::-1], recipe=recipe, preprocessing=PREPROCESSING)
+    assert enough or min(size) < 2 * PREPROCESSING.resize / 0.6
 
 
 def test_a_view_depends_on_the_content_not_on_the_name(tmp_path: Path, jobs: list[tuple[Path, str]]) -> None:
