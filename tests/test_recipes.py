@@ -18,8 +18,9 @@ from torchvision.transforms import InterpolationMode
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.loader import Job, Seconds, ViewDataset, ViewSettings, load_batches
+from frozenprobe.extract.operations import size_of
 from frozenprobe.extract.preprocessing import Preprocessing, Resize, Resized, clean_view
-from frozenprobe.extract.recipes import Recipe, View, cut_view, leaves_enough, make_recipe, view_generator
+from frozenprobe.extract.recipes import Recipe, View, cut_view, leaves_enough, make_recipe, pixels_of, view_generator
 from frozenprobe.extract.settings import RECIPES
 from frozenprobe.extract.steps import RandomErasing
 from tests.conftest import write_image
@@ -53,30 +54,42 @@ def draws_of(recipe: Recipe, rng: np.random.Generator, size: tuple[int, int]) ->
     return [step.draw(rng, size) for step in recipe.steps]
 
 
+def reports_chain(image: Any, recipe: Recipe, view: int) -> Any:
+    """torchvision's classes, composed as the report composed them, with our draws put in place of theirs."""
+    rng = view_generator("ab" * 32, view, recipe=recipe, seed=0)
+    crop = recipe.steps[0].draw(rng, size_of(T.Resize(SIDE)(image)))
+    flip, operations, angle, jitter, motion = (step.draw(rng, (SIDE, SIDE)) for step in recipe.steps[1:])
+    chain = T.Compose(
+        [
+            T.Resize(SIDE),
+            with_params(T.RandomCrop(SIDE), crop),
+            T.RandomHorizontalFlip(0.4),
+            T.RandAugment(num_ops=2, magnitude=7),
+            with_params(T.RandomRotation(10), angle),
+            with_params(T.ColorJitter(0.2, 0.2, 0.5, 0.2), jitter),
+            with_params(T.RandomAffine(15, translate=(0.1, 0.1)), motion),
+        ]
+    )
+    integers = [number for operation in operations for number in as_integers(operation, draws_bin=False)]
+    with scripted(rand=[0.0 if flip else 0.99], randint=integers):
+        return chain(image)
+
+
 @pytest.mark.parametrize("size", [(131, 97), (97, 131), (64, 64), (40, 55)])
 def test_report_is_the_reports_train_transform_pixel_for_pixel(size: tuple[int, int]) -> None:
-    """torchvision's classes, composed as the report composed them, with our draws put in place of theirs."""
     image, recipe = picture(size), make_recipe("report", PREPROCESSING)
     for view in range(1, 13):
-        sizes = T.Resize(SIDE)(image).size
+        assert np.array_equal(cut(image, "report", view).pixels, reports_chain(image, recipe, view))
+
+
+def test_report_on_a_tensor_is_what_torchvision_makes_of_a_tensor() -> None:
+    """But for a pixel in a thousand: its affine maps round coordinates in float32, and its two versions turn hue."""
+    image, recipe = pixels_of(picture((81, SIDE))).permute(2, 0, 1), make_recipe("report", PREPROCESSING)
+    for view in range(1, 25):
         rng = view_generator("ab" * 32, view, recipe=recipe, seed=0)
-        crop = recipe.steps[0].draw(rng, sizes)
-        flip, operations, angle, jitter, motion = (step.draw(rng, (SIDE, SIDE)) for step in recipe.steps[1:])
-        chain = T.Compose(
-            [
-                T.Resize(SIDE),
-                with_params(T.RandomCrop(SIDE), crop),
-                T.RandomHorizontalFlip(0.4),
-                T.RandAugment(num_ops=2, magnitude=7),
-                with_params(T.RandomRotation(10), angle),
-                with_params(T.ColorJitter(0.2, 0.2, 0.5, 0.2), jitter),
-                with_params(T.RandomAffine(15, translate=(0.1, 0.1)), motion),
-            ]
-        )
-        integers = [number for operation in operations for number in as_integers(operation, draws_bin=False)]
-        with scripted(rand=[0.0 if flip else 0.99], randint=integers):
-            theirs = chain(image)
-        assert np.array_equal(cut(image, "report", view).pixels, np.asarray(theirs))
+        ours, theirs = cut_view(Resized(image), recipe, rng).pixels, reports_chain(image, recipe, view)
+        difference = (ours.permute(2, 0, 1).int() - theirs.int()).abs()
+        assert (difference > 2).any(dim=0).float().mean() < 0.003
 
 
 def test_erase_is_report_and_a_box_for_some_views() -> None:
