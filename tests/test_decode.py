@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from sklearn.datasets import load_sample_image
 
 from frozenprobe.errors import ImageError
 from frozenprobe.extract.decode import check_image, decode_image
+from frozenprobe.extract.preprocessing import Preprocessing, Resized, clean_view
+from frozenprobe.extract.recipes import leaves_enough, make_recipe
 from tests.test_steps import picture
 
 PHOTO = Path("photos/a b.jpg")
@@ -97,6 +101,80 @@ def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
         assert np.array_equal(back, exif_free)
     else:
         assert np.array_equal(found, upright)
+
+
+SCALES = {(61, 47): 1, (130, 100): 2, (250, 200): 4, (500, 400): 8, (2000, 1600): 8}
+
+
+def enough(size: tuple[int, int]) -> bool:
+    """Half of 100 px, a quarter of 200, an eighth of 400 will do."""
+    return min(size) >= 50
+
+
+def photo(size: tuple[int, int], mode: str = "RGB") -> Image.Image:
+    return load_photo().resize(size, Image.Resampling.BICUBIC).convert(mode)
+
+
+def load_photo() -> Image.Image:
+    return Image.fromarray(load_sample_image("china.jpg"))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}], ids=str)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("size", SCALES, ids=str)
+def test_jpegs_are_decoded_at_the_smallest_scale_that_leaves_enough(
+    size: tuple[int, int], mode: str, options: dict[str, Any]
+) -> None:
+    """Near what the whole picture becomes when it is shrunk by averaging."""
+    content = encoded(photo(size, mode), "JPEG", quality=95, **options)
+    scale, whole = SCALES[size], decode_image(content, PHOTO)
+    found = decode_image(content, PHOTO, enough=enough)
+    assert found.mode == "RGB"
+    assert found.size == (-(-size[0] // scale), -(-size[1] // scale))
+    shrunk = whole.reduce(scale)
+    assert np.abs(np.asarray(found).astype(int) - np.asarray(shrunk)).mean() < (0.01 if scale == 1 else 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_scaled_jpegs_are_upright(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(photo((248, 200)), "JPEG", exif=exif)
+    found, whole = decode_image(content, PHOTO, enough=enough), decode_image(content, PHOTO)
+    assert found.size == (whole.width // 4, whole.height // 4)
+    assert np.abs(np.asarray(found).astype(int) - np.asarray(whole.reduce(4))).mean() < 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF", "GIF"])
+def test_other_formats_are_decoded_in_full(kind: str) -> None:
+    content = encoded(photo((250, 200)), kind)
+    assert np.array_equal(decode_image(content, PHOTO, enough=enough), decode_image(content, PHOTO))
+
+
+@pytest.mark.parametrize(
+    ("size", "left"), [((1, 1), (1, 1)), ((7, 300), (2, 75)), ((300, 3), (150, 2)), ((8, 8), (1, 1))]
+)
+def test_tiny_jpegs_keep_a_pixel(size: tuple[int, int], left: tuple[int, int]) -> None:
+    assert decode_image(encoded(picture(size), "JPEG"), PHOTO, enough=lambda size: True).size == left
+
+
+@pytest.mark.parametrize("part", [0.3, 0.7, 0.95])
+def test_truncated_jpegs_are_errors_at_every_scale(part: float) -> None:
+    content = encoded(photo((500, 400)), "JPEG")
+    with pytest.raises(ImageError, match="A whole image"):
+        decode_image(content[: int(part * len(content))], PHOTO, enough=enough)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_the_clean_view_of_a_scaled_jpeg_is_near(interpolation: str) -> None:
+    """Less than two levels off on average; single pixels at sharp edges are further off."""
+    preprocessing = Preprocessing(112, 100, interpolation)
+    how = partial(leaves_enough, recipe=make_recipe("none", preprocessing), preprocessing=preprocessing)
+    content = encoded(load_photo().resize((1280, 960)), "JPEG", quality=92)
+    whole, scaled = decode_image(content, PHOTO), decode_image(content, PHOTO, enough=how)
+    assert scaled.size == (320, 240)
+    views = [np.asarray(clean_view(Resized(image), preprocessing)).astype(int) for image in (whole, scaled)]
+    assert 0 < np.abs(views[0] - views[1]).mean() < 2
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow's remark about such data

@@ -16,7 +16,7 @@ from frozenprobe.cache.agreement import cosine
 from frozenprobe.cache.contents import environments_of
 from frozenprobe.cache.store import open_features
 from frozenprobe.errors import SpecMismatch
-from frozenprobe.extract import environment
+from frozenprobe.extract import environment, work
 from frozenprobe.extract.compute import Embedder
 from frozenprobe.extract.environment import describe_environment
 from frozenprobe.extract.run import extract_features

@@ -29,7 +29,7 @@ from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError, ImageError, SpecMismatch
 from frozenprobe.extract import run, together, work
 from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions
-from frozenprobe.extract.preprocessing import Preprocessing, Resizer
+from frozenprobe.extract.preprocessing import Preprocessing, Resized
 from frozenprobe.extract.recipes import cut_view, make_recipe, view_generator
 from frozenprobe.extract.report import ExtractReport, render_report
 from frozenprobe.extract.run import extract_features
@@ -130,8 +130,8 @@ def test_rows_equal_a_naive_loop(request_: ExtractRequest, tiny_vit: Path) -> No
             views = [to_tensor(clean(image)), to_tensor(clean(image)).flip(2)]
             for number in (1, 2) if split is features.train else ():
                 rng = view_generator(code, number, recipe=recipe, seed=0)
-                pixels, box = cut_view(recipe.prepare(Resizer(image), PREPROCESSING), recipe, rng)
-                view = to_tensor(Image.fromarray(pixels))
+                pixels, box = cut_view(Resized(image), recipe, rng)
+                view = to_tensor(Image.fromarray(pixels.numpy()))
                 if box is not None:
                     erased += 1
                     view[:, box[0] : box[0] + box[2], box[1] : box[1] + box[3]] = 0
@@ -142,6 +142,20 @@ def test_rows_equal_a_naive_loop(request_: ExtractRequest, tiny_vit: Path) -> No
             assert np.abs(found - expected).max() < 1e-5
     assert erased > 3
     assert (report.computed, report.reused, report.images, report.written) == (ROWS, 0, 17, True)
+
+
+def test_views_cut_on_the_device_are_part_of_the_specification(request_: ExtractRequest) -> None:
+    """Test-time views stay Pillow's, a second run takes the way from the file, and the file says what it is."""
+    _, here = extracted(replace(request_, out=request_.out.with_name("here.h5")))
+    _, there = extracted(choosing(request_, augment_on="device"))
+    one, other = rows_of(here), rows_of(there)
+    assert all((np.abs(one[key] - other[key]).max() < 1e-5) == (not key[1].startswith("aug")) for key in one)
+    assert there.spec.augment_on == "device"
+    assert "not exactly its pixels" in there.about["remarks"]
+    assert "not exactly its pixels" not in here.about["remarks"]
+    assert not extracted(untyped(request_))[0].written
+    with pytest.raises(FrozenprobeError, match="--augment-on"):
+        extract_features(choosing(request_, augment_on="cpu"))
 
 
 def test_file_holds_what_was_asked_for_and_where_it_came_from(request_: ExtractRequest, tiny_vit: Path) -> None:

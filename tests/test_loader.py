@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from frozenprobe.errors import ImageError
-from frozenprobe.extract import cutting, loader
-from frozenprobe.extract.cutting import Job, Row, ViewSettings, augmented_name, cut_fixed
+from frozenprobe.extract import cutting, loader, preprocessing
+from frozenprobe.extract.cutting import Job, Row, ViewSettings, augmented_name, cut_all
 from frozenprobe.extract.loader import Seconds, ViewDataset, load_batches
-from frozenprobe.extract.preprocessing import Preprocessing, Resizer, cut_test_view
+from frozenprobe.extract.preprocessing import Preprocessing, Resized, cut_test_view
 from frozenprobe.extract.recipes import cut_view, make_recipe, view_generator
 from tests.conftest import VIEWS_OF_JOBS as VIEWS
 from tests.conftest import write_image
@@ -44,9 +44,9 @@ def test_rows_are_the_views_of_their_image(jobs: list[Job]) -> None:
         with Image.open(row.path) as image:
             if row.name.startswith("aug"):
                 rng = view_generator(row.content_hash, int(row.name[3:]), recipe=recipe, seed=3)
-                pixels, erased = cut_view(recipe.prepare(Resizer(image), PREPROCESSING), recipe, rng)
+                pixels, erased = cut_view(Resized(image), recipe, rng)
             else:
-                pixels, erased = np.asarray(cut_test_view(Resizer(image), row.name, PREPROCESSING)), None
+                pixels, erased = np.asarray(cut_test_view(Resized(image), row.name, PREPROCESSING)), None
         assert np.array_equal(row.view.pixels, pixels)
         assert row.view.erased == erased
 
@@ -59,21 +59,25 @@ def test_augmented_views_are_named_by_their_number() -> None:
     assert [augmented_name(view) for view in (1, 12)] == ["aug1", "aug12"]
 
 
-def test_an_image_is_read_decoded_and_prepared_once(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many views are cut from it; and not prepared at all where no augmented view is asked for."""
+def test_an_image_is_read_and_decoded_once_and_resized_once_a_size(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many views are cut from it: clean and hflip share a size; direct and `erase` have others."""
     calls: list[str] = []
 
     def count(owner: Any, name: str) -> None:
         original = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *args, **kwargs: (calls.append(name), original(*args, **kwargs))[1])
 
-    for name in ("read_image", "decode_image"):
-        count(cutting, name)
-    count(cutting.make_recipe("erase", PREPROCESSING).__class__, "prepare")
+    for owner, name in ((cutting, "read_image"), (cutting, "decode_image"), (preprocessing.F, "resize")):
+        count(owner, name)
     batches_of(jobs)
-    assert [calls.count(name) for name in ("read_image", "decode_image", "prepare")] == [4, 4, 4]
+    assert [calls.count(name) for name in ("read_image", "decode_image", "resize")] == [4, 4, 12]
     batches_of([job._replace(views=("clean", "hflip")) for job in jobs])
-    assert [calls.count(name) for name in ("read_image", "decode_image", "prepare")] == [8, 8, 4]
+    assert [calls.count(name) for name in ("read_image", "decode_image", "resize")] == [8, 8, 16]
+    report = replace(SETTINGS, preprocessing=Preprocessing(20, 20, "bilinear"))
+    batches_of([job._replace(views=("clean", "hflip", "aug1", "aug2")) for job in jobs], settings=report)
+    assert calls.count("resize") == 20  # the clean view's size is the recipe's
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -122,9 +126,9 @@ def test_the_limit_on_pixels_holds_while_loading(jobs: list[Job]) -> None:
 def test_dataset_travels_to_a_spawned_process(jobs: list[Job]) -> None:
     """Windows and macOS start workers by pickling what they need."""
     dataset = pickle.loads(pickle.dumps(ViewDataset(jobs, SETTINGS)))
-    cut = dataset[1]
-    assert cut.job == jobs[1]
-    assert np.array_equal(cut.views["aug1"].pixels, cut_fixed(jobs[1], SETTINGS).views["aug1"].pixels)
+    sent = dataset[1]
+    assert sent.job == jobs[1]
+    assert np.array_equal(sent.views["aug1"].pixels, cut_all(jobs[1], SETTINGS).views["aug1"].pixels)
     assert pickle.loads(pickle.dumps(loader.keep)) is loader.keep
 
 

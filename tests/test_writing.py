@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.errors import DiskFull
@@ -17,7 +18,7 @@ from frozenprobe.extract.recipes import View
 from frozenprobe.extract.writing import PieceWriter
 from tests.faults.synthetic import DIM, vector, world
 
-NOTHING = View(np.zeros((1, 1, 3), dtype=np.uint8), None)
+NOTHING = View(torch.zeros(1, 1, 3, dtype=torch.uint8), None)
 
 
 def batch(keys: list[tuple[str, str]]) -> Embedded:

@@ -57,9 +57,14 @@ EXTRACT_OPTIONS = options(
     ),
     click.option("--preprocess", help=f"{' or '.join(PREPROCESSINGS)}.  [default: {DEFAULTS.preprocess}]"),
     click.option("--seed", type=int, help=f"Of the augmented views.  [default: {DEFAULTS.seed}]"),
-    click.option("--decode", help=f"JPEGs: {' or '.join(DECODINGS)}.  [default: {DEFAULTS.decode}]"),
     click.option(
-        "--augment-on", help=f"Cut augmented views on: {' or '.join(AUGMENT_ON)}.  [default: {DEFAULTS.augment_on}]"
+        "--decode",
+        help=f"JPEGs: {' or '.join(DECODINGS)} (large ones sooner, pixels not equal).  [default: {DEFAULTS.decode}]",
+    ),
+    click.option(
+        "--augment-on",
+        help=f"Cut augmented views on: {' or '.join(AUGMENT_ON)} (same draws, other rounding).  "
+        f"[default: {DEFAULTS.augment_on}]",
     ),
     click.option("--tap", help=f"Vectors to store: {', '.join(TAPS)}.  [default: {DEFAULTS.tap}]"),
     click.option("--engine", help=f"What runs the network: {', '.join(ENGINES)}.  [default: {DEFAULTS.engine}]"),

@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from torchvision.transforms.v2 import functional as F
+from PIL import Image
 
 from frozenprobe.errors import ImageError, UnreadableImage
 from frozenprobe.extract.decode import decode_image
-from frozenprobe.extract.preprocessing import Preprocessing, Resizer, cut_test_view
-from frozenprobe.extract.recipes import View, cut_view, make_recipe, view_generator
-from frozenprobe.extract.steps import Image
+from frozenprobe.extract.operations import P
+from frozenprobe.extract.preprocessing import Preprocessing, Resized, cut_test_view
+from frozenprobe.extract.recipes import View, cut_augmented, leaves_enough, make_recipe, pixels_of
 from frozenprobe.places import Member, Place
-
-ENOUGH = 2.0  # an image decoded at a part of its size keeps so many px for one that a view needs
 
 
 class Job(NamedTuple):
@@ -32,7 +31,16 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """All that decides a view's pixels besides the image."""
+    """All that decides a view's pixels besides the image.
+
+    Attributes:
+        preprocessing: of the backbone.
+        recipe: name of the recipe.
+        seed: of the augmented views.
+        max_pixels: width x height allowed.
+        decoding: `full`, or `scaled` for JPEGs at a half, a quarter or an eighth where that leaves enough.
+        augment_on: `cpu` cuts augmented views from Pillow's image, `device` from a tensor on the backbone's device.
+    """
 
     preprocessing: Preprocessing
     recipe: str
@@ -52,12 +60,12 @@ class Row(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A job's views, as far as they are cut.
+    """A job's views, as far as they are cut; all of it tensors, which torch hands over between processes as they are.
 
     Attributes:
         job: the image and the names of its views.
         views: by name.
-        image: `(3, H, W)` uint8, if augmented views are still to be cut from it on a device.
+        image: `(H, W, 3)` uint8, if augmented views are still to be cut from it on a device.
         decoding: seconds.
         cutting: seconds.
     """
@@ -74,6 +82,9 @@ class Cut(NamedTuple):
         return [Row(self.job.path, self.job.content_hash, name, self.views[name]) for name in self.job.views]
 
 
+Send = Callable[[torch.Tensor], torch.Tensor]
+
+
 def augmented_name(view: int) -> str:
     """The name of augmented view `view` = 1, 2, ... in the feature file."""
     return f"aug{view}"
@@ -84,65 +95,77 @@ def is_augmented(name: str) -> bool:
     return name.startswith("aug")
 
 
-def cut_all(job: Job, settings: ViewSettings, device: torch.device) -> Cut:
+def stay(pixels: torch.Tensor) -> torch.Tensor:
+    """Send to no other device."""
+    return pixels
+
+
+def cut_all(job: Job, settings: ViewSettings, send: Send = stay) -> Cut:
     """Read, decode and cut all views, here.
 
     Args:
         job: the image and its views.
         settings: how.
-        device: where augmented views are cut, if not by Pillow.
+        send: brings pixels to the device where augmented views are cut, if not by Pillow.
 
     Raises:
         ImageError: the file cannot be read any more, cannot be decoded, or is not what it was.
     """
-    return cut_rest(cut_fixed(job, settings), settings, device)
+    return cut_rest(cut_here(job, settings), settings, send)
 
 
-def cut_fixed(job: Job, settings: ViewSettings) -> Cut:
+def cut_here(job: Job, settings: ViewSettings) -> Cut:
     """Read, decode and cut what Pillow cuts: the test-time views, and the augmented ones unless a device does.
 
     Raises:
         ImageError: as `cut_all`.
     """
     start = time.perf_counter()
-    recipe = make_recipe(settings.recipe, settings.preprocessing)
-    least = ENOUGH * recipe.least_side(settings.preprocessing) if settings.decoding == "scaled" else None
-    image = decode_image(read_job(job), job.path, max_pixels=settings.max_pixels, least_side=least)
+    image = decode_job(job, settings)
     decoded = time.perf_counter()
-    resizer = Resizer(image)
-    fixed = [name for name in job.views if not is_augmented(name)]
-    views = {name: View(np.asarray(cut_test_view(resizer, name, settings.preprocessing)), None) for name in fixed}
-    rest = None
-    if len(fixed) < len(job.views):
-        if settings.augment_on == "device":
-            rest = F.pil_to_tensor(image)
-        else:
-            views |= cut_augmented(resizer, job, settings)
+    source, on_device = Resized(image), settings.augment_on == "device"
+    views = {
+        name: View(pixels_of(cut_test_view(source, name, settings.preprocessing)), None)
+        for name in job.views
+        if not is_augmented(name)
+    }
+    rest = pixels_of(image) if on_device and len(views) < len(job.views) else None
+    if not on_device:
+        views |= cut_drawn(source, job, settings)
     return Cut(job, views, rest, decoded - start, time.perf_counter() - decoded)
 
 
-def cut_rest(cut: Cut, settings: ViewSettings, device: torch.device) -> Cut:
+def cut_rest(cut: Cut, settings: ViewSettings, send: Send) -> Cut:
     """Cut on the device what Pillow has not cut; then all views of the job lie there."""
     if settings.augment_on != "device":
         return cut
     start = time.perf_counter()
-    views = {name: View(as_tensor(view).to(device), None) for name, view in cut.views.items()}
+    views = {name: view._replace(pixels=send(view.pixels)) for name, view in cut.views.items()}
     if cut.image is not None:
-        views |= cut_augmented(Resizer(cut.image.to(device, non_blocking=True)), cut.job, settings)
+        views |= cut_drawn(Resized(send(cut.image).permute(2, 0, 1)), cut.job, settings)
     return cut._replace(views=views, image=None, cutting=cut.cutting + time.perf_counter() - start)
 
 
-def cut_augmented(resizer: Resizer, job: Job, settings: ViewSettings) -> dict[str, View]:
-    """The augmented views of a job, from Pillow's image or from a tensor on any device: the same draws either way."""
+def cut_drawn(source: Resized[P], job: Job, settings: ViewSettings) -> dict[str, View]:
+    """The augmented views of a job, by name, from Pillow's image or from a tensor on any device."""
+    names = [name for name in job.views if is_augmented(name)]
+    numbers = [int(name[3:]) for name in names]
     recipe = make_recipe(settings.recipe, settings.preprocessing)
-    prepared: Image = recipe.prepare(resizer, settings.preprocessing)
-    return {
-        name: cut_view(
-            prepared, recipe, view_generator(job.content_hash, int(name[3:]), recipe=recipe, seed=settings.seed)
-        )
-        for name in job.views
-        if is_augmented(name)
-    }
+    views = cut_augmented(source, numbers, content_hash=job.content_hash, recipe=recipe, seed=settings.seed)
+    return dict(zip(names, views, strict=True))
+
+
+def decode_job(job: Job, settings: ViewSettings) -> Image.Image:
+    """Read and decode.
+
+    Raises:
+        ImageError: as `cut_all`.
+    """
+    content = read_job(job)
+    recipe = make_recipe(settings.recipe, settings.preprocessing)
+    enough = partial(leaves_enough, recipe=recipe, preprocessing=settings.preprocessing)
+    scaled = settings.decoding == "scaled"
+    return decode_image(content, job.path, max_pixels=settings.max_pixels, enough=enough if scaled else None)
 
 
 def read_job(job: Job) -> bytes:
@@ -177,8 +200,3 @@ def read_image(place: Place) -> bytes:
         raise UnreadableImage(
             "A readable image", found=str(error), where=place, remedy="check the file and its permissions"
         ) from None
-
-
-def as_tensor(view: View) -> torch.Tensor:
-    """A view's pixels as a tensor that may be written to."""
-    return view.pixels if isinstance(view.pixels, torch.Tensor) else torch.from_numpy(np.array(view.pixels))

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader, Dataset
 
 from frozenprobe.errors import ImageError
-from frozenprobe.extract.cutting import Cut, Job, Row, ViewSettings, as_tensor, cut_fixed, cut_rest
+from frozenprobe.extract.cutting import Cut, Job, Row, Send, ViewSettings, cut_here, cut_rest, stay
 
 
 @dataclass
@@ -43,11 +42,9 @@ class ViewDataset(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         try:
-            cut = cut_fixed(self.jobs[index], self.settings)
+            return cut_here(self.jobs[index], self.settings)
         except ImageError as error:
             return (error.wanted, error.found, error.where, error.remedy)
-        # tensors are handed over in shared memory, where arrays would be pickled through a pipe
-        return cut._replace(views={name: view._replace(pixels=as_tensor(view)) for name, view in cut.views.items()})
 
 
 def load_batches(
@@ -57,7 +54,7 @@ def load_batches(
     batch_size: int,
     workers: int,
     seconds: Seconds,
-    device: torch.device | None = None,
+    send: Send = stay,
 ) -> Iterator[list[Row]]:
     """Batches of `batch_size` views in the order of the jobs; the last one may be smaller.
 
@@ -67,7 +64,7 @@ def load_batches(
         batch_size: B, in views.
         workers: processes that decode and cut; 0 does it in this one.
         seconds: decoding and cutting times are added here.
-        device: where augmented views are cut, if not by Pillow; None: the CPU.
+        send: brings pixels to the device where augmented views are cut, if not by Pillow.
 
     Raises:
         ImageError: a file that cannot be decoded.
@@ -78,7 +75,7 @@ def load_batches(
         if not isinstance(item, Cut):
             wanted, found, where, remedy = item
             raise ImageError(wanted, found=found, where=where, remedy=remedy)
-        cut = cut_rest(item, settings, device or torch.device("cpu"))
+        cut = cut_rest(item, settings, send)
         seconds.count(cut)
         waiting += cut.rows
         while len(waiting) >= batch_size:

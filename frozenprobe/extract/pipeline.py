@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
-import numpy as np
 import torch
 
 from frozenprobe.errors import ImageError
@@ -63,7 +62,7 @@ def embed_on_cores(
     stopped, lock = threading.Event(), threading.Lock()
 
     def embed(job: Job) -> list[Embedded]:
-        cut = cut_all(job, settings, embedder.device)
+        cut = cut_all(job, settings)
         start, batches = perf_counter(), []
         for batch in cut_into(cut.rows, embedder.batch_size):
             if stopped.is_set():
@@ -94,8 +93,8 @@ def embed_on_device(
 ) -> Iterator[Embedded]:
     """As `embed_jobs`: workers cut, the device computes; a few batches are on their way at any time."""
     waiting: deque[tuple[list[Row], Callable[[], Vectors]]] = deque()
-    size, device = embedder.batch_size, embedder.device
-    batches = load_batches(jobs, settings, batch_size=size, workers=workers, seconds=seconds, device=device)
+    size, send = embedder.batch_size, embedder.staging.send
+    batches = load_batches(jobs, settings, batch_size=size, workers=workers, seconds=seconds, send=send)
     bad: ImageError | None = None
     try:
         for batch in batches:
@@ -126,11 +125,8 @@ def embed_rows(rows: Sequence[Row], embedder: Embedder) -> Callable[[], Vectors]
 
 
 def stacked(views: Sequence[View]) -> torch.Tensor:
-    """`(n, S, S, 3)` uint8, where the views lie: on the device if all of them do, else on the CPU."""
-    pixels = [view.pixels for view in views]
-    if any(not isinstance(each, torch.Tensor) for each in pixels):
-        return torch.from_numpy(np.stack([np.asarray(each) for each in pixels]))
-    return torch.stack([each for each in pixels if isinstance(each, torch.Tensor)])
+    """`(n, S, S, 3)` uint8, where the views lie."""
+    return torch.stack([view.pixels for view in views])
 
 
 def cut_into(rows: list[Row], size: int) -> Iterator[list[Row]]:

@@ -4,16 +4,42 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from typing import Generic, NamedTuple
 
+from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from frozenprobe.errors import unknown_name
+from frozenprobe.extract.operations import P
 from frozenprobe.extract.settings import PREPROCESSINGS, TEST_VIEWS
-from frozenprobe.extract.steps import Image
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Resize(NamedTuple):
+    """How an image is resized, antialiased: `sides` in px are (the short one,) or (height, width)."""
+
+    sides: tuple[int, ...]
+    mode: InterpolationMode
+
+
+class Resized(Generic[P]):
+    """An image, and what it is resized to, each size made once however many views are cut from it."""
+
+    def __init__(self, image: P) -> None:
+        self.image: P = image
+        self.made: dict[Resize, P] = {}
+
+    def to(self, how: Resize | None) -> P:
+        """The image resized; None: as it is."""
+        if how is None:
+            return self.image
+        if how not in self.made:
+            resized: P = F.resize(self.image, list(how.sides), interpolation=how.mode, antialias=True)
+            self.made[how] = resized
+        return self.made[how]
 
 
 @dataclass(frozen=True)
@@ -43,9 +69,14 @@ class Preprocessing:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
     @property
+    def how(self) -> Resize:
+        """The resizing: the short side to `resize` px, or both, if it squashes."""
+        return Resize((self.resize,) * (2 if self.squash else 1), self.mode)
+
+    @property
     def mode(self) -> InterpolationMode:
-        """Torchvision's name of the interpolation."""
-        return InterpolationMode(self.interpolation)
+        """Torchvision's name of the interpolation; on tensors its `nearest` takes other pixels than Pillow's."""
+        return InterpolationMode("nearest-exact" if self.interpolation == "nearest" else self.interpolation)
 
 
 def choose_preprocessing(of_weights: Preprocessing, name: str) -> Preprocessing:
@@ -63,32 +94,13 @@ def choose_preprocessing(of_weights: Preprocessing, name: str) -> Preprocessing:
     raise unknown_name("preprocessing", name, PREPROCESSINGS, where="--preprocess")
 
 
-class Resizer:
-    """Resizes one image, to each size once: clean view, mirrored view and the base of a recipe share it."""
-
-    def __init__(self, image: Image) -> None:
-        self.image = image
-        self.made: dict[tuple[tuple[int, ...], InterpolationMode], Image] = {}
-
-    def resize(self, sides: tuple[int, ...], mode: InterpolationMode) -> Image:
-        """The short side, or height and width, in px; antialiased."""
-        if (sides, mode) not in self.made:
-            self.made[sides, mode] = F.resize(self.image, list(sides), interpolation=mode, antialias=True)
-        return self.made[sides, mode]
-
-
-def resize_short(image: Resizer, preprocessing: Preprocessing) -> Image:
-    """Resize so that the short side has `preprocessing.resize` px (both sides, if the preprocessing squashes)."""
-    return image.resize((preprocessing.resize,) * (2 if preprocessing.squash else 1), preprocessing.mode)
-
-
-def clean_view(image: Resizer, preprocessing: Preprocessing) -> Image:
+def clean_view(image: Resized[P], preprocessing: Preprocessing) -> P:
     """The `S x S` image the weights were evaluated on: resized short side, centre crop."""
-    clean: Image = F.center_crop(resize_short(image, preprocessing), [preprocessing.size])
+    clean: P = F.center_crop(image.to(preprocessing.how), [preprocessing.size])
     return clean
 
 
-def cut_test_view(image: Resizer, name: str, preprocessing: Preprocessing) -> Image:
+def cut_test_view(image: Resized[Image.Image], name: str, preprocessing: Preprocessing) -> Image.Image:
     """A fixed test-time view by name.
 
     `clean`; `hflip`, the clean view mirrored; `direct`, Resize((S, S)), the project report's way for its submission.
@@ -99,8 +111,8 @@ def cut_test_view(image: Resizer, name: str, preprocessing: Preprocessing) -> Im
     if name == "clean":
         return clean_view(image, preprocessing)
     if name == "hflip":
-        flipped: Image = F.hflip(clean_view(image, preprocessing))
+        flipped: Image.Image = F.hflip(clean_view(image, preprocessing))
         return flipped
     if name == "direct":
-        return clean_view(image, replace(preprocessing, resize=preprocessing.size, squash=True))
+        return image.to(Resize((preprocessing.size, preprocessing.size), preprocessing.mode))
     raise unknown_name("test-time view", name, TEST_VIEWS, where="--test-views")

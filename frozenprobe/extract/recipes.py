@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from PIL import Image
 from torchvision.transforms import InterpolationMode
 
 from frozenprobe.errors import unknown_name
-from frozenprobe.extract.preprocessing import Preprocessing, Resizer, resize_short
+from frozenprobe.extract.operations import P, size_of
+from frozenprobe.extract.preprocessing import Preprocessing, Resize, Resized
 from frozenprobe.extract.settings import RECIPES
 from frozenprobe.extract.steps import (
     Box,
     ColorJitter,
-    Image,
     RandAugment,
     RandomAffine,
     RandomCrop,
@@ -27,14 +28,13 @@ from frozenprobe.extract.steps import (
     RandomRotation,
     Step,
     TrivialAugmentWide,
-    size_of,
 )
 
 
 class View(NamedTuple):
     """A view: `(S, S, 3)` uint8 pixels, and the box that is 0 after normalisation, if any."""
 
-    pixels: npt.NDArray[np.uint8] | torch.Tensor
+    pixels: torch.Tensor
     erased: Box | None
 
 
@@ -45,41 +45,61 @@ class Recipe:
     Attributes:
         name: as in `--recipe`.
         version: raised whenever the recipe draws other pixels.
-        base: `original` cuts views from the decoded image, `resized` from it resized once by the preprocessing,
-            `report` from Resize(S) with bilinear interpolation.
+        base: what all views of an image are cut from: the image so resized; None: the decoded image.
         steps: in order.
         erase: random erasing after normalisation, or None.
     """
 
     name: str
     version: int
-    base: str
+    base: Resize | None
     steps: tuple[Step, ...]
     erase: RandomErasing | None = None
 
-    def prepare(self, image: Resizer, preprocessing: Preprocessing) -> Image:
-        """What all views of an image have in common, done once."""
-        if self.base == "original":
-            return image.image
-        if self.base == "resized":
-            return resize_short(image, preprocessing)
-        return image.resize((preprocessing.size,), InterpolationMode.BILINEAR)
 
-    def least_side(self, preprocessing: Preprocessing) -> float:
-        """Short side in px of an image of which every view, clean ones included, is cut without enlarging it."""
-        if self.base == "original":
-            return max(
-                [preprocessing.resize, *(step.least_side for step in self.steps if isinstance(step, RandomResizedCrop))]
-            )
-        return max(preprocessing.resize, preprocessing.size)
+def cut_augmented(
+    image: Resized[P], views: Sequence[int], *, content_hash: str, recipe: Recipe, seed: int
+) -> list[View]:
+    """Cut augmented views.
+
+    With a tensor on a device nothing here waits for the device. It draws the parameters that a Pillow image gets, and
+    geometry by nearest neighbour is the same to the pixel; resizing and colours are rounded otherwise (hue most), so
+    `report` is not exactly the project report's recipe.
+
+    Args:
+        image: decoded; Pillow's, or a `(3, H, W)` uint8 tensor, cut where it lies.
+        views: their numbers, from 1.
+        content_hash: SHA-256 of the image file.
+        recipe: how.
+        seed: of the views.
+    """
+    return [cut_view(image, recipe, view_generator(content_hash, view, recipe=recipe, seed=seed)) for view in views]
 
 
-def cut_view(prepared: Image, recipe: Recipe, rng: np.random.Generator) -> View:
+def cut_view(image: Resized[P], recipe: Recipe, rng: np.random.Generator) -> View:
     """Draw and apply all steps of a recipe."""
+    cut = image.to(recipe.base)
     for step in recipe.steps:
-        prepared = step.apply(prepared, step.draw(rng, size_of(prepared)))
-    erased = recipe.erase.draw(rng, size_of(prepared)) if recipe.erase else None
-    return View(prepared.permute(1, 2, 0) if isinstance(prepared, torch.Tensor) else np.asarray(prepared), erased)
+        cut = step.apply(cut, step.draw(rng, size_of(cut)))
+    erased = recipe.erase.draw(rng, size_of(cut)) if recipe.erase else None
+    return View(pixels_of(cut), erased)
+
+
+def pixels_of(image: Image.Image | torch.Tensor) -> torch.Tensor:
+    """An image as `(H, W, 3)` uint8; a tensor stays where it is."""
+    if isinstance(image, Image.Image):
+        return torch.from_numpy(np.array(image))
+    return image.permute(1, 2, 0)
+
+
+def leaves_enough(size: tuple[int, int], *, recipe: Recipe, preprocessing: Preprocessing) -> bool:
+    """Whether an image of `size` = (width, height) px still has twice the pixels, along each side, of every view of it.
+
+    Views of the whole image resize its short side; a random crop of it may be as short as its step allows.
+    """
+    spare = [min(size) / max(preprocessing.resize, preprocessing.size)]
+    spare += [step.least_side(size) / step.size for step in recipe.steps if isinstance(step, RandomResizedCrop)]
+    return min(spare) >= 2
 
 
 def view_generator(content_hash: str, view: int, *, recipe: Recipe, seed: int) -> np.random.Generator:
@@ -103,18 +123,19 @@ def make_recipe(name: str, preprocessing: Preprocessing) -> Recipe:
         ColorJitter(0.2, 0.2, 0.5, 0.2),
         RandomAffine(15, translate=(0.1, 0.1)),
     )
+    bilinear = Resize((side,), InterpolationMode.BILINEAR)
     flip = RandomHorizontalFlip(0.5)
     if name == "mild":
         crop = RandomResizedCrop(side, scale=(0.5, 1.0), interpolation=preprocessing.mode)
-        return Recipe(name, 1, "original", (crop, flip))
+        return Recipe(name, 1, None, (crop, flip))
     if name == "report":
-        return Recipe(name, 1, "report", report)
+        return Recipe(name, 1, bilinear, report)
     if name == "erase":
-        return Recipe(name, 1, "report", report, RandomErasing())
+        return Recipe(name, 1, bilinear, report, RandomErasing())
     if name == "crop-flip":
-        return Recipe(name, 1, "resized", (RandomCrop(side), flip))
+        return Recipe(name, 1, preprocessing.how, (RandomCrop(side), flip))
     if name == "trivial":
-        return Recipe(name, 1, "resized", (RandomCrop(side), flip, TrivialAugmentWide()))
+        return Recipe(name, 1, preprocessing.how, (RandomCrop(side), flip, TrivialAugmentWide()))
     if name == "none":
-        return Recipe(name, 1, "original", ())
+        return Recipe(name, 1, None, ())
     raise unknown_name("recipe", name, RECIPES, where="--recipe")

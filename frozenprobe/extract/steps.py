@@ -1,32 +1,27 @@
 """The random steps recipes are made of: parameters drawn from a given generator, applied by torchvision.
 
 torchvision's transform classes draw from torch's global generator. A step here draws from the generator of its view,
-from the same distribution, and applies the parameters with torchvision's functional operations. Those take Pillow's
-images, which is the exact recipe, and tensors on any device: the same draws, but other rounding and interpolation.
+from the same distribution, and applies the parameters with torchvision's functional operations, to a Pillow image or to
+a `(3, H, W)` uint8 tensor: the same code, the same parameters, other rounding.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image as Pillow
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from frozenprobe.extract import operations
+from frozenprobe.extract.operations import P, affine, rotate, size_of
+
 Box = tuple[int, int, int, int]  # top, left, height, width in px
-Image = Pillow.Image | torch.Tensor  # a tensor is (3, H, W) uint8, on any device
 Motion = tuple[float, tuple[int, int], float, tuple[float, float]]  # angle in degrees, shift in px, scale, shear
-
-
-def size_of(image: Image) -> tuple[int, int]:
-    """Width and height in px."""
-    height, width = F.get_size(image)
-    return width, height
 
 
 class Step(Protocol):
@@ -35,7 +30,7 @@ class Step(Protocol):
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> Any:
         """Parameters, in the form that the torchvision class of the same name draws them."""
 
-    def apply(self, image: Image, drawn: Any) -> Image:
+    def apply(self, image: P, drawn: Any) -> P:
         """The image with these parameters applied."""
 
 
@@ -51,9 +46,9 @@ class RandomCrop:
         top, left = rng.integers(height - self.size + 1), rng.integers(width - self.size + 1)
         return int(top), int(left), self.size, self.size
 
-    def apply(self, image: Image, drawn: Box) -> Image:
+    def apply(self, image: P, drawn: Box) -> P:
         """Cut the box out."""
-        cropped: Image = F.crop(image, *drawn)
+        cropped: P = F.crop(image, *drawn)
         return cropped
 
 
@@ -65,11 +60,6 @@ class RandomResizedCrop:
     scale: tuple[float, float]
     interpolation: InterpolationMode
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
-
-    @property
-    def least_side(self) -> float:
-        """Short side in px of an image of which the smallest box, in its shorter side, has `size` px."""
-        return self.size / math.sqrt(self.scale[0] * self.ratio[0])
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> Box:
         """Ten tries for a box of the drawn area and log-uniform aspect ratio, else the largest central one."""
@@ -84,10 +74,15 @@ class RandomResizedCrop:
         h = min(height, round(width / self.ratio[0]))
         return (height - h) // 2, (width - w) // 2, h, w
 
-    def apply(self, image: Image, drawn: Box) -> Image:
+    def least_side(self, size: tuple[int, int]) -> float:
+        """The shortest side in px that a box can have: sqrt(width height scale ratio), at the ends of their ranges."""
+        narrowest = min(self.ratio[0], 1 / self.ratio[1])
+        return min(*size, math.sqrt(size[0] * size[1] * self.scale[0] * narrowest))
+
+    def apply(self, image: P, drawn: Box) -> P:
         """Cut the box out and resize it to `size` x `size`."""
         side = [self.size, self.size]
-        resized: Image = F.resized_crop(image, *drawn, size=side, interpolation=self.interpolation)
+        resized: P = F.resized_crop(image, *drawn, size=side, interpolation=self.interpolation)
         return resized
 
 
@@ -101,9 +96,9 @@ class RandomHorizontalFlip:
         """Whether to flip."""
         return bool(rng.random() < self.p)
 
-    def apply(self, image: Image, drawn: bool) -> Image:
+    def apply(self, image: P, drawn: bool) -> P:
         """Mirror left and right, or not."""
-        flipped: Image = F.hflip(image) if drawn else image
+        flipped: P = F.hflip(image) if drawn else image
         return flipped
 
 
@@ -117,10 +112,9 @@ class RandomRotation:
         """An angle in degrees, counter-clockwise."""
         return float(rng.uniform(-self.degrees, self.degrees))
 
-    def apply(self, image: Image, drawn: float) -> Image:
+    def apply(self, image: P, drawn: float) -> P:
         """Rotate about the centre."""
-        rotated: Image = F.rotate(image, drawn)
-        return rotated
+        return rotate(image, drawn)
 
 
 @dataclass(frozen=True)
@@ -137,11 +131,10 @@ class RandomAffine:
         shift = (round(rng.uniform(-reach[0], reach[0])), round(rng.uniform(-reach[1], reach[1])))
         return angle, shift, 1.0, (0.0, 0.0)
 
-    def apply(self, image: Image, drawn: Motion) -> Image:
+    def apply(self, image: P, drawn: Motion) -> P:
         """Rotate and shift."""
-        angle, shift, scale, shear = drawn
-        moved: Image = F.affine(image, angle, list(shift), scale, list(shear))
-        return moved
+        angle, shift, _, shear = drawn
+        return affine(image, angle=angle, shift=shift, shear=shear)
 
 
 @dataclass(frozen=True)
@@ -160,13 +153,20 @@ class ColorJitter:
         factors = [float(rng.uniform(max(0.0, 1 - reach), 1 + reach)) for reach in reaches]
         return order, factors[0], factors[1], factors[2], float(rng.uniform(-self.hue, self.hue))
 
-    def apply(self, image: Image, drawn: tuple[Sequence[int], float, float, float, float]) -> Image:
+    def apply(self, image: P, drawn: tuple[Sequence[int], float, float, float, float]) -> P:
         """Apply the four operations in the drawn order."""
-        operations = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
-        for index in drawn[0]:
-            image = operations[index](image, drawn[1 + index])
+        order, *factors = drawn
+        for index in order:
+            image = JITTERS[index](image, factors[index])
         return image
 
+
+JITTERS: tuple[Callable[[Any, float], Any], ...] = (
+    operations.adjust_brightness,
+    operations.adjust_contrast,
+    operations.adjust_saturation,
+    operations.adjust_hue,
+)
 
 OPERATIONS = (  # of RandAugment and TrivialAugment, in torchvision's order; True: the magnitude has a random sign
     ("Identity", False),
@@ -188,18 +188,16 @@ BINS = 31  # magnitudes run from none (0) to full (30)
 Op = tuple[int, int, bool]  # index into OPERATIONS, bin, negative
 
 
-def operate(image: Image, name: str, magnitude: float) -> Image:
+def operate(image: P, name: str, magnitude: float) -> P:
     """Apply one operation of RandAugment's list; geometry by nearest neighbour, black outside."""
     shear = math.degrees(math.atan(magnitude))
-    result: Image
+    result: P
     if name in ("ShearX", "ShearY"):
-        angles = [shear, 0.0] if name == "ShearX" else [0.0, shear]
-        result = F.affine(image, angle=0.0, translate=[0, 0], scale=1.0, shear=angles, center=[0, 0])
+        result = affine(image, shear=(shear, 0.0) if name == "ShearX" else (0.0, shear), center=(0.0, 0.0))
     elif name in ("TranslateX", "TranslateY"):
-        shift = [int(magnitude), 0] if name == "TranslateX" else [0, int(magnitude)]
-        result = F.affine(image, angle=0.0, translate=shift, scale=1.0, shear=[0.0, 0.0])
+        result = affine(image, shift=(int(magnitude), 0) if name == "TranslateX" else (0, int(magnitude)))
     elif name == "Rotate":
-        result = F.rotate(image, magnitude)
+        result = rotate(image, magnitude)
     elif name in ADJUST:
         result = ADJUST[name](image, 1.0 + magnitude)
     elif name == "Posterize":
@@ -207,15 +205,20 @@ def operate(image: Image, name: str, magnitude: float) -> Image:
     elif name == "Solarize":
         result = F.solarize(image, magnitude)
     else:
-        result = {"AutoContrast": F.autocontrast, "Equalize": F.equalize, "Identity": lambda same: same}[name](image)
+        result = PLAIN[name](image)
     return result
 
 
-ADJUST = {
-    "Brightness": F.adjust_brightness,
-    "Color": F.adjust_saturation,
-    "Contrast": F.adjust_contrast,
-    "Sharpness": F.adjust_sharpness,
+ADJUST: dict[str, Callable[[Any, float], Any]] = {
+    "Brightness": operations.adjust_brightness,
+    "Color": operations.adjust_saturation,
+    "Contrast": operations.adjust_contrast,
+    "Sharpness": operations.adjust_sharpness,
+}
+PLAIN: dict[str, Callable[[Any], Any]] = {
+    "AutoContrast": F.autocontrast,
+    "Equalize": operations.equalize,
+    "Identity": lambda same: same,
 }
 
 
@@ -245,7 +248,7 @@ class RandAugment:
         """`num_ops` operations, with repetition, all at the same bin."""
         return tuple(draw_operation(rng, self.magnitude) for _ in range(self.num_ops))
 
-    def apply(self, image: Image, drawn: tuple[Op, ...]) -> Image:
+    def apply(self, image: P, drawn: tuple[Op, ...]) -> P:
         """Apply the operations in order; shifts are in proportion to the image."""
         width, height = size_of(image)
         ranges = dict.fromkeys(("ShearX", "ShearY"), 0.3) | dict.fromkeys(ADJUST, 0.9) | {"Rotate": 30.0}
@@ -263,7 +266,7 @@ class TrivialAugmentWide:
         """One operation at a random bin."""
         return draw_operation(rng, None)
 
-    def apply(self, image: Image, drawn: Op) -> Image:
+    def apply(self, image: P, drawn: Op) -> P:
         """Apply it; shifts are up to 32 px."""
         ranges = dict.fromkeys(("ShearX", "ShearY", *ADJUST), 0.99)
         ranges |= {"Rotate": 135.0, "TranslateX": 32.0, "TranslateY": 32.0}

@@ -179,7 +179,10 @@ def describe(backbone: Backbone, settled: Settled) -> dict[str, str]:
 
 
 def remarks_of(info: BackboneInfo, settled: Settled) -> tuple[str, ...]:
-    """What is known of the weights; of a local file under an official name it is known only by that name."""
-    if settled.weights is None or not info.parameters or info.name == ANY_VIT:
-        return info.remarks
-    return (*info.remarks, f"the weights come from {settled.weights}: all this holds if they are the official ones")
+    """What is known of the weights and of the pixels; of a local file under an official name only by that name."""
+    remarks = [*info.remarks]
+    if settled.weights is not None and info.parameters and info.name != ANY_VIT:
+        remarks.append(f"the weights come from {settled.weights}: all this holds if they are the official ones")
+    if settled.augment_on == "device" and settled.recipe in ("report", "erase"):
+        remarks.append("augmented views cut on the device: the report's draws, but not exactly its pixels")
+    return tuple(remarks)
