@@ -34,7 +34,18 @@ from frozenprobe.cache.verify import verify_features
 
 DIM, VIEWS, BLOCK = 1024, 9, 8 << 20
 SPEC = FeatureSpec(
-    "synthetic", "0" * 64, '{"name":"weights"}', "mild", 1, 0, "full", "cpu", "head-input", "torch", "float32", "float16"
+    "synthetic",
+    "0" * 64,
+    '{"name":"weights"}',
+    "mild",
+    1,
+    0,
+    "full",
+    "cpu",
+    "head-input",
+    "torch",
+    "float32",
+    "float16",
 )
 
 
