@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from frozenprobe.extract.run import extract_features, render_report
 from frozenprobe.extract.settings import Choices, ExtractRequest
 from frozenprobe.images import read_images
 from frozenprobe.pictograms import PhotoSet, write_photos
+from frozenprobe.places import Place
 from frozenprobe.probe.crossval import ProbeResult, cross_validate
 from frozenprobe.probe.heads import Ints, make_head
 from frozenprobe.probe.options import ProbeOptions
@@ -147,7 +149,7 @@ def measure_pixels(
 ) -> tuple[float, float]:
     """Out-of-fold and test accuracy of logistic regression on raw pixels: same folds, same head, same C."""
     train, test, _ = read_images(sources)
-    pixels = read_pixels(train.paths)
+    pixels = read_pixels(train.places)
     trainer = Trainer(make_head("logreg", {"c": 1.0}), pixels, result.labels, scale="standard")
     right = 0
     for fold in range(int(result.folds.max()) + 1):
@@ -155,15 +157,15 @@ def measure_pixels(
         fitted = trainer.fit(np.flatnonzero(~held))
         right += int((fitted.predict(pixels[held]).argmax(axis=1) == result.labels[held]).sum())
     final = trainer.fit(np.arange(len(pixels)))
-    answers = final.predict(read_pixels(test.paths if test else ())).argmax(axis=1)
+    answers = final.predict(read_pixels(test.places if test else ())).argmax(axis=1)
     return right / len(pixels), float((answers == test_labels).mean())
 
 
-def read_pixels(paths: tuple[Path, ...]) -> Floats:
+def read_pixels(places: tuple[Place, ...]) -> Floats:
     """`(n, 1, 3072)` values in [0, 1] of the photos shrunk to 32 x 32 px."""
     rows = []
-    for path in paths:
-        with Image.open(path) as image:
+    for place in places:
+        with Image.open(io.BytesIO(place.read_bytes())) as image:
             small = image.convert("RGB").resize((PIXELS, PIXELS), Image.Resampling.BILINEAR)
         rows.append(np.asarray(small, dtype=np.float32).ravel())
     return np.stack(rows)[:, None, :] / np.float32(255)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from frozenprobe.places import Place
+
 
 class FrozenprobeError(Exception):
     """A mistake in data or values. The command line prints it without a traceback and exits with 1.
@@ -14,11 +16,11 @@ class FrozenprobeError(Exception):
     Args:
         wanted: what was needed, as a sentence without a full stop.
         found: what was there instead.
-        where: the file, folder, option or column.
+        where: the file, member of a shard, folder, option or column.
         remedy: what the user can do about it.
     """
 
-    def __init__(self, wanted: str, *, found: str, where: str | Path, remedy: str) -> None:
+    def __init__(self, wanted: str, *, found: str, where: str | Place, remedy: str) -> None:
         super().__init__(f"{wanted}\n  found:  {found}\n  where:  {where}\n  to do:  {remedy}")
         self.wanted, self.found, self.where, self.remedy = wanted, found, str(where), remedy
 
@@ -28,7 +30,7 @@ class FrozenprobeError(Exception):
 
 
 class ImageError(FrozenprobeError):
-    """An image, a folder of images or a CSV about images that cannot be used."""
+    """An image, a folder, shard or list of images, or a CSV about images that cannot be used."""
 
 
 class UnreadableImage(ImageError):

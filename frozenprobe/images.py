@@ -1,13 +1,17 @@
-"""Folders or a CSV of images -> ImageTable: ids, paths, labels and class names, without opening an image."""
+"""Folders, tar shards, lists or a CSV of images -> ImageTable: ids, places, labels and classes; no image is opened."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from frozenprobe.errors import ImageError
 from frozenprobe.folders import read_class_folders, read_unlabelled
 from frozenprobe.imagetable import ImageTable
 from frozenprobe.listing import read_labelled_csv
+from frozenprobe.pathlist import LIST_ENDINGS, is_list, read_labelled_list, read_unlabelled_list
+from frozenprobe.shardnames import find_shards
+from frozenprobe.shards import read_labelled_shards, read_unlabelled_shards
 from frozenprobe.sources import ImageSources
 from frozenprobe.tables import Table, read_table
 
@@ -16,18 +20,71 @@ def read_images(sources: ImageSources) -> tuple[ImageTable, ImageTable | None, T
     """Read training table, test table and sample submission; the last two may be None.
 
     Raises:
-        FrozenprobeError: a folder, a CSV or the sample cannot be used.
+        FrozenprobeError: a folder, a shard, a list, a CSV or the sample cannot be used.
     """
     if sources.train_csv is not None:
         train = read_labelled_csv(
             sources.train_csv, sources.train, sources.columns, allow_outside=sources.allow_outside
         )
     else:
-        train = read_class_folders(sources.train)
+        train = read_training(sources.train, allow_outside=sources.allow_outside)
     if sources.test is None:
         return train, None, read_table(sources.sample) if sources.sample else None
-    sample = sources.sample or find_sample(sources.test.absolute().parent)
-    return train, read_unlabelled(sources.test), read_table(sample) if sample else None
+    test = read_test(sources.test, allow_outside=sources.allow_outside)
+    sample = sources.sample or sample_beside(sources.test)
+    return train, test, read_table(sample) if sample else None
+
+
+def read_training(source: Path, *, allow_outside: bool = False) -> ImageTable:
+    """Read labelled images from class folders, tar shards or a list.
+
+    Raises:
+        ImageError: they cannot be used.
+    """
+    shards = find_shards(source)
+    if shards:
+        return read_labelled_shards(shards, where=source)
+    if is_list(source):
+        return read_labelled_list(source, allow_outside=allow_outside)
+    require_known(source)
+    return read_class_folders(source)
+
+
+def read_test(source: Path, *, allow_outside: bool = False) -> ImageTable:
+    """Read images without labels from a folder, tar shards or a list.
+
+    Raises:
+        ImageError: they cannot be used.
+    """
+    shards = find_shards(source)
+    if shards:
+        return read_unlabelled_shards(shards, where=source)
+    if is_list(source):
+        return read_unlabelled_list(source, allow_outside=allow_outside)
+    require_known(source)
+    return read_unlabelled(source)
+
+
+def require_known(source: Path) -> None:
+    """Refuse a file that is neither a shard nor a list.
+
+    Raises:
+        ImageError: says what can be named.
+    """
+    if source.is_file():
+        csv = "; a CSV of labels goes to --train-csv FILE" if source.suffix.lower() == ".csv" else ""
+        raise ImageError(
+            f"A folder of images, tar shards (.tar), or a list of images ({', '.join(LIST_ENDINGS)})",
+            found=f"a file that ends in {source.suffix or 'nothing'}",
+            where=source.absolute(),
+            remedy=f"name one of these with --train / --test{csv}",
+        )
+
+
+def sample_beside(source: Path) -> Path | None:
+    """The sample submission beside a folder, a shard, a pattern or a list; for the latter also beside their folder."""
+    folder = source.absolute().parent
+    return find_sample(folder) or (None if source.is_dir() else find_sample(folder.parent))
 
 
 def find_sample(folder: Path) -> Path | None:

@@ -1,4 +1,4 @@
-"""ImageTable: N images by id, with path, label, group and fold, without opening one."""
+"""ImageTable: N images by id, with place, label, group and fold, without opening one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.errors import ImageError, some
+from frozenprobe.places import Place
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class ImageTable:
 
     Attributes:
         ids: path relative to the image folder, always with `/`, in Unicode's composed form (NFC).
-        paths: where each image lies.
+        places: where each image lies, in a file or in a tar shard.
         labels: `(N,)` int64 index into `class_names`; None for images without labels.
         class_names: sorted by code point, whatever order the file system lists them in.
         groups: images of one group (patient, site, session) are never split between folds.
@@ -28,7 +29,7 @@ class ImageTable:
     """
 
     ids: tuple[str, ...]
-    paths: tuple[Path, ...]
+    places: tuple[Place, ...]
     labels: npt.NDArray[np.int64] | None = None
     class_names: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
@@ -46,7 +47,7 @@ class ImageTable:
         table = replace(
             self,
             ids=tuple(self.ids[row] for row in rows),
-            paths=tuple(self.paths[row] for row in rows),
+            places=tuple(self.places[row] for row in rows),
             groups=pick(self.groups),
             folds=pick(self.folds),
         )
@@ -81,8 +82,8 @@ def check_ids(ids: Iterable[str], *, where: Path) -> None:
         )
 
 
-def labelled_table(found: Sequence[tuple[str, Path]], names: Sequence[str], *, where: Path) -> ImageTable:
-    """An ImageTable in the order of the ids from (id, path) pairs and a class name for each.
+def labelled_table(found: Sequence[tuple[str, Place]], names: Sequence[str], *, where: Path) -> ImageTable:
+    """An ImageTable in the order of the ids from (id, place) pairs and a class name for each.
 
     Raises:
         ImageError: one id twice, or fewer than two classes.
@@ -96,7 +97,7 @@ def labelled_table(found: Sequence[tuple[str, Path]], names: Sequence[str], *, w
             where=where,
             remedy="give each class a folder of its own (train/<class>/*.jpg), or check the label column",
         )
-    return ImageTable(tuple(name for name, _ in found), tuple(path for _, path in found), labels, class_names)
+    return ImageTable(tuple(name for name, _ in found), tuple(place for _, place in found), labels, class_names)
 
 
 def index_names(names: Sequence[str]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
@@ -125,4 +126,4 @@ def composed(text: str) -> str:
 
 def has_surrogates(text: str) -> bool:
     """Whether `text` holds bytes that were no UTF-8 (Python keeps them as lone surrogates)."""
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
+    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)

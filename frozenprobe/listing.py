@@ -1,4 +1,4 @@
-"""A CSV of images and labels -> ImageTable: columns guessed where only one fits, names found below a folder."""
+"""A CSV of images and labels -> ImageTable: columns guessed where only one fits, names found in a folder or shards."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from pathlib import Path
 from frozenprobe.errors import ImageError, some
 from frozenprobe.folders import list_images
 from frozenprobe.imagetable import ImageTable, composed, labelled_table
+from frozenprobe.places import Place
+from frozenprobe.shardnames import find_shards
+from frozenprobe.shards import list_members
 from frozenprobe.sources import CsvColumns
 from frozenprobe.tables import Table, read_table
 
@@ -20,7 +23,7 @@ LABEL_COLUMNS = ("label", "class", "category", "target", "species", "classname",
 
 
 def read_labelled_csv(path: Path, root: Path, columns: CsvColumns, *, allow_outside: bool = False) -> ImageTable:
-    """Read a CSV with a row an image; images are looked for below `root`, by name with or without ending.
+    """Read a CSV with a row an image; images are looked for in `root`, a folder or shards, with or without ending.
 
     A list of a stranger must not make other files of this machine look like training images, so names that lead
     out of `root` (absolute, or through `..`) are refused unless `allow_outside`.
@@ -33,8 +36,8 @@ def read_labelled_csv(path: Path, root: Path, columns: CsvColumns, *, allow_outs
     image_column = columns.image or guess_image_column(table, finder)
     label_column = columns.label or guess_label_column(table, image_column, columns)
     ids = table.column(image_column)
-    paths = [finder.find(name) for name in ids]
-    absent = [name for name, found in zip(ids, paths, strict=True) if found is None]
+    places = [finder.find(name) for name in ids]
+    absent = [name for name, found in zip(ids, places, strict=True) if found is None]
     if absent:
         raise ImageError(
             f"Every image of the column {image_column!r}",
@@ -42,7 +45,7 @@ def read_labelled_csv(path: Path, root: Path, columns: CsvColumns, *, allow_outs
             where=f"{root} (listed in {path})",
             remedy="name the folder of the images with --train DIR, or another column with --image-column",
         )
-    strayed = [name for name, found in zip(ids, paths, strict=True) if found in finder.outside]
+    strayed = [name for name, found in zip(ids, places, strict=True) if found in finder.outside]
     if strayed and not allow_outside:
         raise ImageError(
             f"Images below {root}, and no others",
@@ -52,7 +55,7 @@ def read_labelled_csv(path: Path, root: Path, columns: CsvColumns, *, allow_outs
         )
     log.info("%s: images from the column %r, labels from %r", path, image_column, label_column)
     labels = filled(table, label_column, ids)
-    named = [(composed(name.replace("\\", "/")), path) for name, path in zip(ids, paths, strict=True) if path]
+    named = [(composed(name.replace("\\", "/")), place) for name, place in zip(ids, places, strict=True) if place]
     result = labelled_table(named, labels, where=path)
     return replace(
         result,
@@ -80,7 +83,7 @@ def filled(table: Table, column: str, ids: Sequence[str]) -> tuple[str, ...]:
 
 
 class ImageFinder:
-    """Finds the file a CSV means: below a root, with or without its folder and ending, if only one fits.
+    """Finds the file or member a CSV means: below a root, with or without its folder and ending, if only one fits.
 
     Attributes:
         outside: files that were found, but not below the root.
@@ -88,21 +91,22 @@ class ImageFinder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.outside: set[Path] = set()
-        self.exact: dict[str, Path] = {}
-        self.loose: dict[str, Path | None] = {}  # None: more than one file fits
-        for name, path in list_images(root):
-            self.exact[name] = path
+        self.outside: set[Place] = set()
+        self.exact: dict[str, Place] = {}
+        self.loose: dict[str, Place | None] = {}  # None: more than one file fits
+        shards = find_shards(root)
+        for name, place in list_members(shards, where=root) if shards else list_images(root):
+            self.exact[name] = place
             base = name.rsplit("/", 1)[-1]
             for key in {base, name.rsplit(".", 1)[0], base.rsplit(".", 1)[0]} - {name}:
-                self.loose[key] = None if key in self.loose else path
+                self.loose[key] = None if key in self.loose else place
 
-    def find(self, name: str) -> Path | None:
-        """The path of the one image that `name` can mean, or None."""
+    def find(self, name: str) -> Place | None:
+        """The place of the one image that `name` can mean, or None."""
         key = composed(name.strip().replace("\\", "/").removeprefix("./"))
         return self.exact.get(key) or self.loose.get(key) or self._follow(key)
 
-    def _follow(self, name: str) -> Path | None:
+    def _follow(self, name: str) -> Place | None:
         """The file of a name that is absolute or goes through `..`, or None."""
         if not name or not (Path(name).is_absolute() or ".." in Path(name).parts):
             return None

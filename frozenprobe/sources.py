@@ -21,12 +21,13 @@ class ImageSources:
     """Where the images are.
 
     Attributes:
-        train: class folders, or the folder that the CSV's image names are relative to.
-        test: folder of unlabelled images, flat or nested; None: none.
+        train: class folders, tar shards (one, a folder of them, or a pattern such as `train-{000..009}.tar`) or a list
+            (`.txt`, `.lst`: `path<TAB>label` a line); with a CSV: the folder or shards that its image names are in.
+        test: folder of unlabelled images, flat or nested, tar shards or a list; None: none.
         train_csv: labels as a CSV instead of class folders.
         columns: of the CSV.
-        sample: the sample submission; None: looked for beside the test folder.
-        allow_outside: let the CSV name images outside the training folder.
+        sample: the sample submission; None: looked for beside the test images.
+        allow_outside: let a CSV or list name images outside its folder.
     """
 
     train: Path = Path("data/train")
@@ -38,6 +39,17 @@ class ImageSources:
 
     @staticmethod
     def test_beside(train: Path) -> Path | None:
-        """The folder `test` beside the training folder, if there is one."""
-        folder = train.absolute().parent / "test"
-        return train.parent / "test" if folder.is_dir() else None
+        """The test images beside the training images: `test.tar`, `test.txt` beside such a file, else a folder `test`.
+
+        Shards in a folder `train` may have the folder `test` beside that one.
+        """
+        twin = train.with_name(f"test{train.suffix}")
+        if train.stem == "train" and train.is_file() and twin.is_file():
+            return twin
+        folders = [train.absolute().parent]
+        if not train.is_dir() and folders[0].name == "train":
+            folders.append(folders[0].parent)
+        for above, folder in zip((train.parent, train.parent.parent), folders, strict=False):
+            if (folder / "test").is_dir():
+                return above / "test"
+        return None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from frozenprobe.cli import main
 from frozenprobe.cli.progress import ProgressPrinter
 
 from .conftest import write_image
+from .shard_files import write_tar
 
 VIT = [
     *("torchvision:VisionTransformer", "--heads", "3", "--resize", "36", "--interpolation", "bicubic"),
@@ -69,6 +71,32 @@ def test_the_same_command_again_says_that_nothing_is_left(extract_tiny):
     out, _ = extract_tiny("--views 1")
     assert "nothing left to do" in out
     assert Path("features/torchvision_VisionTransformer-mild.h5").read_bytes() == before
+
+
+def test_the_three_commands_work_on_shards(run, extract_tiny, photo_folder, tmp_path):
+    """As WebDataset writes them: labels beside the images, several shards, ids of the sample that are the keys."""
+    for shard in range(2):
+        files = {}
+        for number, path in enumerate(sorted((photo_folder / "train").rglob("*.jpg"))[shard::2]):
+            key = f"{shard}{number:04d}"
+            files |= {f"{key}.jpg": path.read_bytes(), f"{key}.cls": path.parent.name.encode()}
+        write_tar(tmp_path / "shards" / f"train-{shard:03d}.tar", files)
+    tests = {path.name: path.read_bytes() for path in sorted((photo_folder / "test").iterdir())}
+    write_tar(tmp_path / "shards" / "test-000.tar", tests)
+    sample = "ID,Label\n" + "".join(f"{name[:-4]},2\n" for name in tests)
+    (tmp_path / "shards" / "sample_submission.csv").write_text(sample, encoding="utf-8")
+    shutil.rmtree(photo_folder)
+
+    line = "--train shards/train-{000..001}.tar --test shards/test-{000..000}.tar --views 2"
+    assert "17 images: 58 views computed, 0 reused" in extract_tiny(line)[0]
+    assert "nothing left to do" in extract_tiny(line)[0]
+    (path,) = Path("features").glob("*.h5")
+    assert "17 compared with their hashes" in run(["verify", str(path), "--images", "shards/{train,test}-*.tar"])[0]
+    assert "head logreg" in run("probe --c 1.0 --folds 2")[0]
+    run("submit")
+    lines = Path("submission.csv").read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[0] for line in lines] == ["ID", *(name[:-4] for name in tests)]
+    assert {line.split(",")[1] for line in lines[1:]} <= {"10", "2", "äpfel rot"}
 
 
 def test_another_seed_under_the_same_name_names_the_field(extract_tiny):

@@ -52,7 +52,7 @@ def commands_in(text: str) -> list[list[str]]:
     for block in [*blocks(text, ""), *blocks(text, "bash"), *re.findall(r"^ {4}(.*)$", text, flags=re.MULTILINE)]:
         for line in block.splitlines():
             match = re.search(
-                r"(?:^|[ /$])frozenprobe ((?:extract|probe|curve|submit|demo|info|backbones|verify|repair|merge)"
+                r"(?:^|[ /$])frozenprobe ((?:extract|probe|curve|submit|demo|info|backbones|verify|repair|merge|plan)"
                 r"\b[^|&]*)",
                 line,
             )
@@ -127,4 +127,4 @@ def test_the_metadata_names_every_import_of_the_package():
             "tqdm",
         ),
     }
-    assert set(config["options.extras_require"]) == {"dask", "demo", "test", "timm"}
+    assert set(config["options.extras_require"]) == {"dask", "demo", "onnx", "test", "timm"}

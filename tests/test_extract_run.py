@@ -33,8 +33,10 @@ from frozenprobe.extract.preprocessing import Preprocessing
 from frozenprobe.extract.recipes import cut_view, make_recipe, view_generator
 from frozenprobe.extract.run import ExtractReport, extract_features, render_report
 from frozenprobe.extract.settings import Choices, ExtractRequest
+from frozenprobe.folders import list_images
 from frozenprobe.sources import CsvColumns, ImageSources
 from tests.conftest import write_image
+from tests.shard_files import write_tar
 
 HALF = (0.5, 0.5, 0.5)
 OPTIONS = WeightsOptions(3, 36, "bicubic", HALF, HALF)
@@ -220,7 +222,75 @@ def test_a_csv_with_groups_and_folds_is_read(request_: ExtractRequest) -> None:
     assert features.train.groups == tuple(f"p{name[-5]}" for name in features.train.ids)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_shards_give_the_rows_of_the_folder_they_were_made_of(
+    request_: ExtractRequest, tmp_path: Path, workers: int
+) -> None:
+    sources = in_shards(request_.sources, tmp_path)
+    _, one = extracted(request_)
+    report, other = extracted(replace(request_, sources=sources, workers=workers, out=tmp_path / "other.h5"))
+    assert report.computed == ROWS
+    assert same(rows_of(one), rows_of(other))
+    assert index_of(one) == index_of(other)
+    assert other.sample.rows == one.sample.rows
+
+
+def in_shards(sources: ImageSources, folder: Path) -> ImageSources:
+    """The training images in two shards, named by a pattern, the test images in one with a folder at its top."""
+    files = dict(list_images(sources.train))
+    cut = dict(list(files.items())[:5])
+    write_tar(folder / "s" / "train-0.tar", {name: path.read_bytes() for name, path in cut.items()})
+    write_tar(folder / "s" / "train-1.tar", {name: files[name].read_bytes() for name in files if name not in cut})
+    test = write_tar(folder / "data" / "t.tar", {name: path.read_bytes() for name, path in list_images(sources.test)})
+    return replace(sources, train=folder / "s" / "train-{0..1}.tar", test=test)
+
+
 # Growing: only what is missing is computed.
+
+
+def test_after_shards_the_folder_and_a_list_compute_nothing(request_: ExtractRequest, tmp_path: Path) -> None:
+    """Rows are kept by content: where it lies is nothing to them."""
+    sources = in_shards(request_.sources, tmp_path)
+    assert extract_features(replace(request_, sources=sources)).computed == ROWS
+    before = request_.out.read_bytes()
+    report = extract_features(request_)
+    assert (report.computed, report.reused, report.written) == (0, ROWS, False)
+    lines = [f"train/{name}\t{name.split('/')[0]}" for name, _ in list_images(request_.sources.train)]
+    (tmp_path / "data" / "train.txt").write_text("\n".join(lines), encoding="utf-8")
+    listed = replace(request_.sources, train=tmp_path / "data" / "train.txt")
+    assert request_.out.read_bytes() == before
+    report, features = extracted(replace(request_, sources=listed))
+    assert (report.computed, report.reused, report.written) == (0, ROWS, True)
+    assert features.train.ids[0] == "train/10/0.jpg"
+
+
+def test_a_bad_member_is_named_by_shard_and_name_and_can_be_skipped(request_: ExtractRequest, tmp_path: Path) -> None:
+    good = {name: path.read_bytes() for name, path in list_images(request_.sources.train)}
+    shard = write_tar(tmp_path / "x.tar", good | {"2/bad.jpg": good["2/0.jpg"][:-20], "2/empty.jpg": b""})
+    request = replace(request_, sources=replace(request_.sources, train=shard))
+    with pytest.raises(ImageError, match="and 1 more") as caught:
+        extract_features(request)
+    assert caught.value.where == f"{shard}/2/bad.jpg"
+    report, _ = extracted(replace(request, skip_bad=True))
+    assert [text.split(":")[0] for text in report.skipped] == [f"{shard}/2/bad.jpg", f"{shard}/2/empty.jpg"]
+    assert report.computed == ROWS
+
+
+def test_a_shard_that_changes_during_extraction_is_told(
+    request_: ExtractRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rewritten with its images elsewhere: other bytes at the same place must not become rows."""
+    sources = in_shards(request_.sources, tmp_path)
+    plan = run.missing_jobs
+
+    def jobs_of(*given: Any) -> Any:
+        with (tmp_path / "s" / "train-0.tar").open("r+b") as file:
+            file.write(b"x" * 20_000)
+        return plan(*given)
+
+    monkeypatch.setattr(run, "missing_jobs", jobs_of)
+    with pytest.raises(ImageError, match="another content"):
+        extract_features(replace(request_, sources=sources))
 
 
 def test_second_run_finds_nothing_left_to_do(request_: ExtractRequest) -> None:

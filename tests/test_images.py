@@ -9,10 +9,11 @@ import pytest
 
 from frozenprobe.errors import ImageError
 from frozenprobe.folders import read_class_folders, read_unlabelled
-from frozenprobe.images import find_sample, read_images
+from frozenprobe.images import find_sample, read_images, read_test, read_training
 from frozenprobe.imagetable import limit_training
 from frozenprobe.listing import read_labelled_csv
 from frozenprobe.sources import CsvColumns, ImageSources
+from tests.shard_files import write_tar
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -124,7 +125,7 @@ def test_csv_columns_are_guessed_when_unambiguous(tmp_path):
         write_csv(tmp_path / "t.csv", "ID,Label", "1,NA", "2.jpg,007", "sub/3.jpg,NA"), tmp_path / "img", CsvColumns()
     )
     assert table.ids == ("1", "2.jpg", "sub/3.jpg")
-    assert [path.name for path in table.paths] == ["1.jpg", "2.jpg", "3.jpg"]
+    assert [path.name for path in table.places] == ["1.jpg", "2.jpg", "3.jpg"]
     assert table.class_names == ("007", "NA")
     assert np.array_equal(table.labels, [1, 0, 1])
 
@@ -199,6 +200,56 @@ def test_the_sample_is_found_beside_the_test_folder(photo_folder):
     assert find_sample(photo_folder) is None, "two candidates are no answer"
 
 
+def test_the_sample_is_found_beside_shards_and_lists(photo_folder, tmp_path):
+    files = {path.name: path.read_bytes() for path in sorted((photo_folder / "test").iterdir())}
+    write_tar(photo_folder / "test.tar", files)
+    write_tar(photo_folder / "tars" / "t-0.tar", files)
+    (photo_folder / "test.txt").write_text("".join(f"test/{name}\n" for name in files))
+    for named in ("test.tar", "tars", "tars/t-0.tar", "tars/t-{0..0}.tar", "tars/*.tar", "test.txt"):
+        train, test, sample = read_images(ImageSources(photo_folder / "train", photo_folder / named))
+        assert [name.rpartition("/")[2] for name in test.ids] == list(files), named
+        assert sample is not None, named
+        assert len(train) == 12
+    (photo_folder / "tars" / "SampleSubmission.csv").write_text("Id,Other\n")
+    assert read_images(ImageSources(photo_folder / "train", photo_folder / "tars/t-0.tar"))[2].columns == (
+        "Id",
+        "Other",
+    )
+
+
+@pytest.mark.parametrize(
+    ("there", "train", "expected"),
+    [
+        (["train/", "test/"], "train", "test"),
+        (["train/"], "train", None),
+        (["train.tar", "test.tar"], "train.tar", "test.tar"),
+        (["train.txt", "test.txt", "test/"], "train.txt", "test.txt"),
+        (["train.txt", "test/"], "train.txt", "test"),
+        (["train/0.tar", "test/"], "train/{0..0}.tar", "test"),
+        (["train/0.tar", "test/"], "train/0.tar", "test"),
+        (["train/0.tar", "train/test/", "test/"], "train/0.tar", "train/test"),
+        (["shards/0.tar", "test/"], "shards/0.tar", None),
+        (["shards/train-0.tar", "shards/test/"], "shards/train-{0..0}.tar", "shards/test"),
+    ],
+)
+def test_the_test_images_are_found_beside_the_training_images(tmp_path, monkeypatch, there, train, expected):
+    for name in there:
+        (tmp_path / name).mkdir(parents=True) if name.endswith("/") else touch(tmp_path, name)
+    found = ImageSources.test_beside(tmp_path / train)
+    assert found == (tmp_path / expected if expected else None)
+    monkeypatch.chdir(tmp_path)
+    assert ImageSources.test_beside(Path(train)) == (Path(expected) if expected else None)
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "photo.jpg", "noending"])
+def test_a_file_that_is_neither_shard_nor_list_says_what_can_be_named(tmp_path, name):
+    touch(tmp_path, name)
+    for read in (read_training, read_test):
+        with pytest.raises(ImageError, match=r"tar shards \(\.tar\), or a list of images") as caught:
+            read(tmp_path / name)
+        assert ("--train-csv" in caught.value.remedy) == (name == "labels.csv")
+
+
 def test_a_smoke_run_keeps_enough_images_a_class_for_folds(photo_folder):
     table = limit_training(read_class_folders(photo_folder / "train"), 6)
     assert table.class_names == ("10", "2")
@@ -226,7 +277,7 @@ def test_a_list_that_leads_out_of_the_folder_is_refused_unless_allowed(tmp_path,
     assert "--allow-outside" in caught.value.remedy
     table = read_labelled_csv(csv, tmp_path / "img", CsvColumns(), allow_outside=True)
     assert table.ids == ("1.jpg", "sub/3.jpg", outside)
-    assert table.paths[2].samefile(tmp_path / "elsewhere" / "9.jpg")
+    assert table.places[2].samefile(tmp_path / "elsewhere" / "9.jpg")
 
 
 @pytest.mark.parametrize("name", ["sub/../1.jpg", "{}/img/1.jpg"])
@@ -234,7 +285,7 @@ def test_a_name_that_leads_back_into_the_folder_is_inside(tmp_path, name):
     touch(tmp_path / "img", "1.jpg", "sub/3.jpg")
     csv = write_csv(tmp_path / "t.csv", "file,label", f"{name.format(tmp_path)},a", "sub/3.jpg,b")
     table = read_labelled_csv(csv, tmp_path / "img", CsvColumns())
-    assert table.paths[0] == tmp_path / "img" / "1.jpg"
+    assert table.places[0] == tmp_path / "img" / "1.jpg"
 
 
 def test_a_name_outside_that_is_nowhere_is_a_missing_image(tmp_path):

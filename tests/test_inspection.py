@@ -51,9 +51,9 @@ def test_every_image_is_listed_with_the_hash_of_its_bytes(request_: ExtractReque
     train, test, sample = read_images(request_.sources)
     for split, table in ((found.train, train), (found.test, test)):
         assert split.ids == table.ids
-        assert split.hashes == tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in table.paths)
+        assert split.hashes == tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in table.places)
         assert split.usable.all()
-        assert all(found.paths[code] == path for code, path in zip(split.hashes, table.paths, strict=True))
+        assert all(found.places[code] == path for code, path in zip(split.hashes, table.places, strict=True))
     assert found.class_names == ("10", "2", "äpfel rot")
     assert np.array_equal(found.train.labels, train.labels)
     assert found.sample == sample
@@ -84,7 +84,7 @@ def test_skip_bad_leaves_training_images_out_and_keeps_test_images_marked(reques
     assert len(found.train) == 11
     assert found.test.ids[3] == "003.jpg"
     assert found.test.usable.tolist() == [True, True, True, False, True]
-    assert found.test.hashes[3] not in found.paths
+    assert found.test.hashes[3] not in found.places
     assert [text.split(": ")[0] for text in found.skipped] == bad
 
 
@@ -156,15 +156,15 @@ def test_without_a_test_folder_the_files_test_images_and_sample_stay(request_: E
     found = inspected(replace(request_, sources=replace(request_.sources, test=None)))
     assert found.test.ids == tuple(f"{index:03d}.jpg" for index in range(5))
     assert found.sample is not None
-    assert not set(found.test.hashes) & set(found.paths)
+    assert not set(found.test.hashes) & set(found.places)
 
 
 def test_split_keeps_groups_and_folds(request_: ExtractRequest) -> None:
     train, _, _ = read_images(request_.sources)
     table = replace(train, groups=tuple("abc" * 4), folds=tuple("12" * 6))
-    split = make_split(table, {path: path.name for path in table.paths}, {})
+    split = make_split(table, {path: path.name for path in table.places}, {})
     assert (split.groups, split.folds) == (table.groups, table.folds)
-    assert split.hashes == tuple(path.name for path in table.paths)
+    assert split.hashes == tuple(path.name for path in table.places)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")

@@ -32,6 +32,13 @@ def test_the_id_column_is_the_one_with_test_images_in_it():
     assert find_id_column(sample_of(NAMINGS["name without ending"]), TEST_IDS) == "ID"
 
 
+def test_the_keys_of_samples_in_shards_find_their_images():
+    """Base names repeat from folder to folder, the endings are no part of a key."""
+    sample = sample_of(("b/1", "a/1"))
+    assert find_id_column(sample, ("a/1.jpg", "b/1.jpg")) == "ID"
+    assert match_ids(sample, ("b/1", "a/1"), ("a/1.jpg", "b/1.jpg")) == ([1, 0], "id without ending")
+
+
 def test_a_base_name_that_two_images_share_is_no_match():
     with pytest.raises(SubmissionError, match=r"not unique|without a test image"):
         match_ids(sample_of(("1.jpg", "2.jpg")), ("1.jpg", "2.jpg"), ("a/1.jpg", "b/1.jpg"))

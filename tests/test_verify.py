@@ -29,6 +29,7 @@ from frozenprobe.cache.verify import render_verification, verify_features
 from frozenprobe.errors import FeatureFileError, FileInUse, FrozenprobeError
 from tests.conftest import rewrite
 from tests.faults.synthetic import extract, holds, world
+from tests.shard_files import tar_folder
 from tests.test_merge import begun
 
 A = world(7)
@@ -229,6 +230,25 @@ def test_images_of_a_training_folder_alone_may_be_named_directly(tmp_path):
     extract(path, wanted, batch=100)
     folder = photos(tmp_path / "data", path)
     assert verify_features(path, images=folder / "train").sound
+
+
+def test_images_in_shards_are_hashed_again_and_compared(path, tmp_path):
+    """As two tars in one folder, as a folder of shards for each split, and as a pattern for all of them."""
+    folder = photos(tmp_path / "data", path)
+    for split in ("train", "test"):
+        tar_folder(tmp_path / "one" / f"{split}.tar", folder / split)
+        tar_folder(tmp_path / "two" / split / "0.tar", folder / split)
+    for images in (tmp_path / "one", tmp_path / "two", tmp_path / "one" / "{train,test}.tar"):
+        report = verify_features(path, images=images)
+        assert (report.sound, report.images_checked) == (True, 11), images
+    (folder / "train" / "c0" / "0.jpg").write_bytes(b"another")
+    (folder / "test" / "t1.jpg").unlink()
+    for split in ("train", "test"):
+        tar_folder(tmp_path / "one" / f"{split}.tar", folder / split)
+    assert verify_features(path, images=tmp_path / "one").image_problems == [
+        f"1 images are not in {tmp_path / 'one'}: test t1.jpg",
+        "1 images have another content than their rows were computed from: train c0/0.jpg",
+    ]
 
 
 def test_progress_is_told(path):

@@ -77,7 +77,8 @@ def verify_features(path: Path, *, images: Path | None = None, progress: Progres
 
     Args:
         path: the feature file, finished or being made.
-        images: folder of the images (with `train` and `test` below it, or not): hash them again and compare.
+        images: folder of the images (with `train` and `test` or `train.tar` and `test.tar` in it, or not), or their tar
+            shards: hash them again and compare.
         progress: called with (stage, done, total).
 
     Raises:
@@ -224,9 +225,9 @@ def verify_images(contents: Contents, root: Path, problems: list[str], progress:
 
 
 def folder_of(root: Path, split: str) -> Path:
-    """Where the images of a split lie: below a folder of both, beside the training folder, or in the folder itself."""
-    candidates = (root / split, root.parent / split if root.name in ("train", "test") else root)
-    return next((folder for folder in candidates if folder.is_dir()), root)
+    """Where the images of a split lie: below a folder of both, beside the training folder, or in what is named."""
+    beside = root.parent / split if root.name in ("train", "test") else root
+    return next((place for place in (root / split, root / f"{split}.tar", beside) if place.exists()), root)
 
 
 def render_verification(report: VerifyReport) -> str:

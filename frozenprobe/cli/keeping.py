@@ -24,7 +24,9 @@ def info(file: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("files", type=FILE, nargs=-1, required=True)
-@click.option("--images", type=FILE, help="Folder with train/ and test/ (or the training folder): hash and compare.")
+@click.option(
+    "--images", type=FILE, help="Folder with train/ and test/ (or the training folder, or shards): hash, compare."
+)
 @as_json
 @click.pass_context
 def verify(ctx: click.Context, files: tuple[Path, ...], images: Path | None, as_json: bool) -> None:

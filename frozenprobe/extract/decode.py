@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from frozenprobe.errors import FrozenprobeError, ImageError
 from frozenprobe.extract.settings import MAX_PIXELS
+from frozenprobe.places import Place
 
 WHITE = (255, 255, 255)
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # by content; Pillow would hand others on, EPS to Ghostscript
 
 
-def decode_image(content: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode_image(content: bytes, path: Place, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode the first frame: EXIF orientation applied, alpha laid over white, 16 bits scaled by 1/257.
 
     Raises:
@@ -31,7 +31,7 @@ def decode_image(content: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) ->
         raise bad_image(path, f"{type(error).__name__}: {error}") from None
 
 
-def check_image(content: bytes, path: Path, *, side: int, max_pixels: int = MAX_PIXELS) -> None:
+def check_image(content: bytes, path: Place, *, side: int, max_pixels: int = MAX_PIXELS) -> None:
     """Find out as cheaply as possible whether `decode_image` will succeed; JPEGs decode at 1/8 size.
 
     Args:
@@ -58,7 +58,7 @@ def check_image(content: bytes, path: Path, *, side: int, max_pixels: int = MAX_
         raise bad_image(path, f"{type(error).__name__}: {error}") from None
 
 
-def open_image(content: bytes, path: Path, *, max_pixels: int) -> Image.Image:
+def open_image(content: bytes, path: Place, *, max_pixels: int) -> Image.Image:
     """Read the header and hold the size against the limit, before any pixel is decoded.
 
     Raises:
@@ -111,7 +111,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def bad_image(path: Path, found: str) -> ImageError:
+def bad_image(path: Place, found: str) -> ImageError:
     """The error for one image that cannot be used."""
     return ImageError(
         "A whole image", found=found, where=path, remedy="replace or remove the file, or leave it out with --skip-bad"

@@ -21,6 +21,7 @@ from frozenprobe.cache.rows import RowStore
 from frozenprobe.errors import SpecMismatch
 from frozenprobe.extract.compute import Embedder
 from frozenprobe.extract.loader import Job, ViewDataset, ViewSettings
+from frozenprobe.places import Place
 
 log = logging.getLogger("frozenprobe")
 
@@ -42,7 +43,7 @@ def describe_environment(device: torch.device) -> str:
 
 def require_same_rows(
     rows: RowStore,
-    paths: Mapping[str, Path],
+    paths: Mapping[str, Place],
     settings: ViewSettings,
     embedder: Embedder,
     *,
@@ -53,7 +54,7 @@ def require_same_rows(
 
     Args:
         rows: what is stored.
-        paths: a file for each content hash, of the images at hand.
+        paths: where an image of each content hash lies, of the images at hand.
         settings: what decides a view's pixels.
         embedder: the backbone.
         known: the environments the stored rows come from.
@@ -90,7 +91,7 @@ def require_same_rows(
         )
 
 
-def choose_rows(rows: RowStore, paths: Mapping[str, Path]) -> list[tuple[str, str]]:
+def choose_rows(rows: RowStore, paths: Mapping[str, Place]) -> list[tuple[str, str]]:
     """Up to 8 stored rows of images at hand, spread over images and views."""
     stored = [key for key in rows.stored() if key[0] in paths]
     return (

@@ -21,6 +21,7 @@ from frozenprobe.extract.settings import ExtractRequest
 from frozenprobe.extract.target import Target
 from frozenprobe.images import read_images
 from frozenprobe.imagetable import ImageTable, limit_training
+from frozenprobe.places import Place
 from frozenprobe.tables import Table
 
 log = logging.getLogger("frozenprobe")
@@ -38,7 +39,7 @@ class Inspected:
         test: M images or None.
         class_names: C names.
         sample: the sample submission or None.
-        paths: a file for each content hash.
+        places: where an image of each content hash lies.
         skipped: bad images, as id and reason.
     """
 
@@ -46,7 +47,7 @@ class Inspected:
     test: Split | None
     class_names: tuple[str, ...]
     sample: Table | None
-    paths: dict[str, Path]
+    places: dict[str, Place]
     skipped: list[str]
 
 
@@ -65,9 +66,9 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress) -> Insp
         for name, good in zip(split.hashes, split.usable, strict=True)
         if good
     }
-    paths = train.paths + (test.paths if test is not None else ())
+    places = train.places + (test.places if test is not None else ())
     hashes, bad = inspect_images(
-        paths,
+        places,
         known=known,
         side=target.info.size or 512,
         max_pixels=request.max_pixels,
@@ -77,15 +78,15 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress) -> Insp
     for table, what in ((train, "training"), (test, "test")):
         if table is None:
             continue
-        errors = [bad[path] for path in table.paths if path in bad]
+        errors = [bad[place] for place in table.places if place in bad]
         if errors and not request.skip_bad:
             raise all_bad(errors, what)
-        paid_for, named = known_ids(target.existing, what), zip(table.ids, table.paths, strict=True)
-        lost = [bad[path] for name, path in named if name in paid_for and isinstance(bad.get(path), UnreadableImage)]
+        paid_for, named = known_ids(target.existing, what), zip(table.ids, table.places, strict=True)
+        lost = [bad[each] for name, each in named if name in paid_for and isinstance(bad.get(each), UnreadableImage)]
         if lost:
             raise all_bad(lost, what)
-    by_path = dict(zip(paths, hashes, strict=True))
-    kept = train.take([row for row, path in enumerate(train.paths) if path not in bad])
+    hash_of = dict(zip(places, hashes, strict=True))
+    kept = train.take([row for row, place in enumerate(train.places) if place not in bad])
     gone = sorted(set(train.class_names) - set(kept.class_names))
     if gone:
         log.warning("no usable image is left of %d classes, which are left out: %s", len(gone), some(gone))
@@ -95,12 +96,12 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress) -> Insp
     if old is not None:
         kept = keep_columns(kept, old, request, target.out)
     return Inspected(
-        train=make_split(kept, by_path, bad),
-        test=make_split(test, by_path, bad) if test is not None else (old.test if old else None),
+        train=make_split(kept, hash_of, bad),
+        test=make_split(test, hash_of, bad) if test is not None else (old.test if old else None),
         class_names=kept.class_names,
         sample=sample or (old.sample if old else None),
-        paths={by_path[path]: path for path in paths if path not in bad},
-        skipped=[f"{path}: {error.found}" for path, error in bad.items()],
+        places={hash_of[place]: place for place in places if place not in bad},
+        skipped=[f"{place}: {error.found}" for place, error in bad.items()],
     )
 
 
@@ -157,12 +158,12 @@ def limited(
     return train, test.take([row for row, name in enumerate(test.ids) if name in chosen])
 
 
-def make_split(table: ImageTable, hashes: dict[Path, str], bad: dict[Path, ImageError]) -> Split:
+def make_split(table: ImageTable, hashes: dict[Place, str], bad: dict[Place, ImageError]) -> Split:
     """A split of the feature file from a table of images."""
     return Split(
         ids=table.ids,
-        hashes=tuple(hashes[path] for path in table.paths),
-        usable=np.array([path not in bad for path in table.paths], dtype=bool),
+        hashes=tuple(hashes[place] for place in table.places),
+        usable=np.array([place not in bad for place in table.places], dtype=bool),
         labels=table.labels,
         groups=table.groups,
         folds=table.folds,
@@ -177,12 +178,12 @@ def available_cores() -> int:
 
 
 def inspect_images(
-    paths: Sequence[Path], *, known: Container[str], side: int, max_pixels: int, threads: int, progress: Progress
-) -> tuple[list[str], dict[Path, ImageError]]:
-    """SHA-256 of each file (empty for one that cannot be read), and the images that cannot be used.
+    places: Sequence[Place], *, known: Container[str], side: int, max_pixels: int, threads: int, progress: Progress
+) -> tuple[list[str], dict[Place, ImageError]]:
+    """SHA-256 of each image's bytes (empty for one that cannot be read), and the images that cannot be used.
 
     Args:
-        paths: the images.
+        places: the images.
         known: hashes of images that have been decoded before; they are not decoded again.
         side: short side in px that images are resized to.
         max_pixels: width x height allowed.
@@ -190,27 +191,27 @@ def inspect_images(
         progress: called after every image.
     """
 
-    def inspect(path: Path) -> tuple[str, ImageError | None]:
+    def inspect(place: Place) -> tuple[str, ImageError | None]:
         content_hash = ""
         try:
-            content = read_image(path)
+            content = read_image(place)
             content_hash = hashlib.sha256(content).hexdigest()
             if content_hash not in known:
-                check_image(content, path, side=side, max_pixels=max_pixels)
+                check_image(content, place, side=side, max_pixels=max_pixels)
         except ImageError as error:
             return content_hash, error
         return content_hash, None
 
     hashes: list[str] = []
-    bad: dict[Path, ImageError] = {}
+    bad: dict[Place, ImageError] = {}
     with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(paths), QUEUED):  # a pool keeps 2 kB for every image that waits
-            queued = paths[start : start + QUEUED]
-            for path, (content_hash, error) in zip(queued, pool.map(inspect, queued), strict=True):
+        for start in range(0, len(places), QUEUED):  # a pool keeps 2 kB for every image that waits
+            queued = places[start : start + QUEUED]
+            for place, (content_hash, error) in zip(queued, pool.map(inspect, queued), strict=True):
                 hashes.append(content_hash)
                 if error is not None:
-                    bad[path] = error
-                progress("checking images", len(hashes), len(paths))
+                    bad[place] = error
+                progress("checking images", len(hashes), len(places))
     return hashes, bad
 
 

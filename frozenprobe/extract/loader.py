@@ -7,7 +7,6 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,12 +17,13 @@ from frozenprobe.errors import ImageError, UnreadableImage
 from frozenprobe.extract.decode import decode_image
 from frozenprobe.extract.preprocessing import Preprocessing, cut_test_view
 from frozenprobe.extract.recipes import View, cut_view, make_recipe, view_generator
+from frozenprobe.places import Member, Place
 
 
 class Job(NamedTuple):
     """An image and the views of it that are missing."""
 
-    path: Path
+    path: Place
     content_hash: str
     views: tuple[str, ...]
 
@@ -43,7 +43,7 @@ class ViewSettings:
 class Row(NamedTuple):
     """One view on its way to the backbone."""
 
-    path: Path
+    path: Place
     content_hash: str
     name: str
     view: View
@@ -142,19 +142,20 @@ class ViewDataset(Dataset[Any]):
         return Cut(job, views, decoded - start, time.perf_counter() - decoded)
 
 
-def read_image(path: Path) -> bytes:
-    """A file's bytes.
+def read_image(place: Place) -> bytes:
+    """The bytes of a file, or of a member of a shard.
 
     Raises:
         UnreadableImage: it cannot be read.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe waits for ever, a device may never end
+        file = place.tar if isinstance(place, Member) else place
+        if not stat.S_ISREG(file.stat().st_mode):  # opening a pipe waits for ever, a device may never end
             raise OSError("no regular file (a folder, a pipe or a device)")
-        return path.read_bytes()
+        return place.read_bytes()
     except OSError as error:
         raise UnreadableImage(
-            "A readable image", found=str(error), where=path, remedy="check the file and its permissions"
+            "A readable image", found=str(error), where=place, remedy="check the file and its permissions"
         ) from None
 
 

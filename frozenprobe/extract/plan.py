@@ -73,11 +73,11 @@ def missing_jobs(rows: RowStore, images: Inspected) -> list[Job]:
         FrozenprobeError: rows are missing of test images that this command was not told of.
     """
     missing = rows.missing()
-    if not missing.keys() <= images.paths.keys():
+    if not missing.keys() <= images.places.keys():
         raise FrozenprobeError(
             "The test images, to compute a view of them that the file does not have",
             found="no test folder",
             where="--test",
             remedy="name the folder with --test DIR",
         )
-    return [Job(images.paths[content_hash], content_hash, names) for content_hash, names in missing.items()]
+    return [Job(images.places[content_hash], content_hash, names) for content_hash, names in missing.items()]

@@ -35,6 +35,7 @@ from frozenprobe.extract.settings import ExtractRequest, Settled
 from frozenprobe.extract.target import Target, open_target, options_text
 from frozenprobe.extract.tuning import check_fidelity, make_embedder, threads_a_call
 from frozenprobe.extract.writing import PIECE_ROWS, PieceWriter
+from frozenprobe.places import Place
 
 log = logging.getLogger("frozenprobe")
 
@@ -107,7 +108,7 @@ def extract_into(target: Target, request: ExtractRequest, *, progress: Progress)
     report.computed = sum(len(job.views) for job in jobs)
     report.reused = rows.total - report.computed
     if jobs:
-        contents = compute(jobs, rows, target, request, report=report, paths=images.paths, progress=progress)
+        contents = compute(jobs, rows, target, request, report=report, paths=images.places, progress=progress)
     elif not contents.about:  # all rows are there, and the plan that knew where they come from is lost
         contents = replace(contents, about=describe(target.load(), target.settled))
     start_writing = time.perf_counter()
@@ -124,7 +125,7 @@ def compute(
     request: ExtractRequest,
     *,
     report: ExtractReport,
-    paths: Mapping[str, Path],
+    paths: Mapping[str, Place],
     progress: Progress,
 ) -> Contents:
     """Run every missing view through the backbone; what is computed becomes a piece on disk at once.

@@ -1,4 +1,4 @@
-"""The ids of a sample submission -> the test images they mean: by equal id, else by base name, else by stem."""
+"""The ids of a sample submission -> the test images they mean: by equal id, else without ending, folders or both."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from frozenprobe.tables import Table
 
 def find_id_column(sample: Table, test_ids: Sequence[str]) -> str:
     """The column of the sample that names the most test images (a label may happen to name one, too)."""
-    known = {key(name) for name in test_ids for key in (exact, base_name, stem)}
+    known = {key(name) for name in test_ids for key in KEYS}
 
     def named(column: str) -> int:
-        return len({cell for cell in sample.column(column) if known & {exact(cell), base_name(cell), stem(cell)}})
+        return len({cell for cell in sample.column(column) if known & {key(cell) for key in KEYS}})
 
     return max(sample.columns, key=named)  # the first one of equals
 
 
 def match_ids(sample: Table, ids: Sequence[str], test_ids: Sequence[str]) -> tuple[list[int], str]:
-    """The test image for each id of the sample: by equal id, else by unique base name, else by unique stem.
+    """The test image for each id of the sample: by equal id, else by what is unique without ending, folders or both.
 
     Raises:
         SubmissionError: ids twice, without an image, or images without an id.
@@ -35,7 +35,7 @@ def match_ids(sample: Table, ids: Sequence[str], test_ids: Sequence[str]) -> tup
             where=sample.path,
             remedy="remove the repeated rows, or name another sample with --sample FILE",
         )
-    for key, says in ((exact, "exact id"), (base_name, "base name"), (stem, "name without ending")):
+    for key, says in KEYS.items():
         images = {key(name): index for index, name in enumerate(test_ids)}
         wanted = [key(name) for name in ids]
         if len(images) == len(test_ids) and len(set(wanted)) == len(wanted) and set(images) == set(wanted):
@@ -49,7 +49,7 @@ def mismatch(sample: Table, ids: Sequence[str], test_ids: Sequence[str]) -> Subm
     def overlap(key: Callable[[str], str]) -> int:
         return len({key(name) for name in ids} & {key(name) for name in test_ids})
 
-    key = max((exact, base_name, stem), key=overlap)
+    key = max(KEYS, key=overlap)
     there, wanted = {key(name) for name in test_ids}, {key(name) for name in ids}
     missing = [name for name in ids if key(name) not in there]
     extra = [name for name in test_ids if key(name) not in wanted]
@@ -79,4 +79,12 @@ def base_name(name: str) -> str:
 
 def stem(name: str) -> str:
     """An id without folders and image ending."""
-    return re.sub(r"\.(jpe?g|jfif|png|webp|bmp|tiff?|gif)$", "", base_name(name), flags=re.IGNORECASE)
+    return unended(base_name(name))
+
+
+def unended(name: str) -> str:
+    """An id without its image ending: the key of a sample in tar shards."""
+    return re.sub(r"\.(jpe?g|jfif|png|webp|bmp|tiff?|gif)$", "", exact(name), flags=re.IGNORECASE)
+
+
+KEYS = {exact: "exact id", base_name: "base name", stem: "name without ending", unended: "id without ending"}
