@@ -152,11 +152,10 @@ class Embedder:
 
     def _forward(self, pixels: torch.Tensor, erased: Sequence[Box | None]) -> torch.Tensor:
         """Features of at most B views; compiled code gets B always: another shape would be compiled again."""
-        images = self._normalise(pixels, erased)
-        if self.engine == "compile" and len(images) < self.batch_size:
-            padding = images.new_zeros((self.batch_size - len(images), *images.shape[1:]))
-            return self.forward(torch.cat([images, padding]))[: len(images)]
-        return self.forward(images)
+        views = len(pixels)
+        if self.engine == "compile" and views < self.batch_size:  # before normalisation: strides count as shape, too
+            pixels = torch.cat([pixels, pixels.new_zeros((self.batch_size - views, *pixels.shape[1:]))])
+        return self.forward(self._normalise(pixels, erased))[:views]
 
     def _back_off(self, size: int, error: RuntimeError) -> None:
         """Halve the batch for good.
