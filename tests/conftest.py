@@ -26,7 +26,7 @@ from frozenprobe.cache.store import Features, open_features, write_features
 from frozenprobe.tables import Table
 
 if TYPE_CHECKING:
-    from frozenprobe.extract.loader import Job
+    from frozenprobe.extract.cutting import Job
 
 SPEC = FeatureSpec(
     backbone="synthetic",
@@ -84,7 +84,7 @@ VIEWS_OF_JOBS = ("clean", "hflip", "direct", "aug1", "aug2")
 @pytest.fixture
 def jobs(tmp_path: Path) -> list[Job]:
     """Four images in odd sizes, and five views of each to cut."""
-    from frozenprobe.extract.loader import Job
+    from frozenprobe.extract.cutting import Job
 
     paths = [write_image(tmp_path / f"{index}.png", index, (40 + index, 31)) for index in range(4)]
     return [Job(path, hashlib.sha256(path.read_bytes()).hexdigest(), VIEWS_OF_JOBS) for path in paths]

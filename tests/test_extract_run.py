@@ -29,7 +29,7 @@ from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError, ImageError, SpecMismatch
 from frozenprobe.extract import run
 from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions
-from frozenprobe.extract.preprocessing import Preprocessing
+from frozenprobe.extract.preprocessing import Preprocessing, Resizer
 from frozenprobe.extract.recipes import cut_view, make_recipe, view_generator
 from frozenprobe.extract.run import ExtractReport, extract_features, render_report
 from frozenprobe.extract.settings import Choices, ExtractRequest
@@ -129,7 +129,7 @@ def test_rows_equal_a_naive_loop(request_: ExtractRequest, tiny_vit: Path) -> No
             views = [to_tensor(clean(image)), to_tensor(clean(image)).flip(2)]
             for number in (1, 2) if split is features.train else ():
                 rng = view_generator(code, number, recipe=recipe, seed=0)
-                pixels, box = cut_view(recipe.prepare(image, PREPROCESSING), recipe, rng)
+                pixels, box = cut_view(recipe.prepare(Resizer(image), PREPROCESSING), recipe, rng)
                 view = to_tensor(Image.fromarray(pixels))
                 if box is not None:
                     erased += 1

@@ -14,8 +14,8 @@ import torch
 from frozenprobe.errors import ImageError, UnreadableImage
 from frozenprobe.extract import inspection
 from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions
+from frozenprobe.extract.cutting import read_image
 from frozenprobe.extract.inspection import Inspected, all_bad, inspect, inspect_images, limited, make_split
-from frozenprobe.extract.loader import read_image
 from frozenprobe.extract.run import extract_features, ignore_progress
 from frozenprobe.extract.settings import Choices, ExtractRequest
 from frozenprobe.extract.target import open_target

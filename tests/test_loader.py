@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from frozenprobe.errors import ImageError
-from frozenprobe.extract import loader
-from frozenprobe.extract.loader import Job, Row, Seconds, ViewDataset, ViewSettings, augmented_name, load_batches
-from frozenprobe.extract.preprocessing import Preprocessing, cut_test_view
+from frozenprobe.extract import cutting, loader
+from frozenprobe.extract.cutting import Job, Row, ViewSettings, augmented_name, cut_fixed
+from frozenprobe.extract.loader import Seconds, ViewDataset, load_batches
+from frozenprobe.extract.preprocessing import Preprocessing, Resizer, cut_test_view
 from frozenprobe.extract.recipes import cut_view, make_recipe, view_generator
 from tests.conftest import VIEWS_OF_JOBS as VIEWS
 from tests.conftest import write_image
@@ -43,9 +44,9 @@ def test_rows_are_the_views_of_their_image(jobs: list[Job]) -> None:
         with Image.open(row.path) as image:
             if row.name.startswith("aug"):
                 rng = view_generator(row.content_hash, int(row.name[3:]), recipe=recipe, seed=3)
-                pixels, erased = cut_view(recipe.prepare(image, PREPROCESSING), recipe, rng)
+                pixels, erased = cut_view(recipe.prepare(Resizer(image), PREPROCESSING), recipe, rng)
             else:
-                pixels, erased = np.asarray(cut_test_view(image, row.name, PREPROCESSING)), None
+                pixels, erased = np.asarray(cut_test_view(Resizer(image), row.name, PREPROCESSING)), None
         assert np.array_equal(row.view.pixels, pixels)
         assert row.view.erased == erased
 
@@ -67,8 +68,8 @@ def test_an_image_is_read_decoded_and_prepared_once(jobs: list[Job], monkeypatch
         monkeypatch.setattr(owner, name, lambda *args, **kwargs: (calls.append(name), original(*args, **kwargs))[1])
 
     for name in ("read_image", "decode_image"):
-        count(loader, name)
-    count(loader.make_recipe("erase", PREPROCESSING).__class__, "prepare")
+        count(cutting, name)
+    count(cutting.make_recipe("erase", PREPROCESSING).__class__, "prepare")
     batches_of(jobs)
     assert [calls.count(name) for name in ("read_image", "decode_image", "prepare")] == [4, 4, 4]
     batches_of([job._replace(views=("clean", "hflip")) for job in jobs])
@@ -121,9 +122,9 @@ def test_the_limit_on_pixels_holds_while_loading(jobs: list[Job]) -> None:
 def test_dataset_travels_to_a_spawned_process(jobs: list[Job]) -> None:
     """Windows and macOS start workers by pickling what they need."""
     dataset = pickle.loads(pickle.dumps(ViewDataset(jobs, SETTINGS)))
-    job, pixels, _, _, _ = dataset[1]
-    assert job == jobs[1]
-    assert np.array_equal(pixels[3], ViewDataset(jobs, SETTINGS).cut(job).views[3].pixels)
+    cut = dataset[1]
+    assert cut.job == jobs[1]
+    assert np.array_equal(cut.views["aug1"].pixels, cut_fixed(jobs[1], SETTINGS).views["aug1"].pixels)
     assert pickle.loads(pickle.dumps(loader.keep)) is loader.keep
 
 

@@ -14,7 +14,8 @@ import torch
 from frozenprobe.errors import ImageError
 from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions, load_backbone
 from frozenprobe.extract.compute import Embedder
-from frozenprobe.extract.loader import Job, Seconds, ViewSettings
+from frozenprobe.extract.cutting import Job, ViewSettings, cut_all
+from frozenprobe.extract.loader import Seconds
 from frozenprobe.extract.pipeline import Embedded, embed_jobs, embed_on_cores, embed_on_device, torch_threads
 from tests.conftest import write_image
 
@@ -42,11 +43,9 @@ def rows_of(batches: list[Embedded]) -> Rows:
 
 def naive(jobs: list[Job], settings: ViewSettings, embedder: Embedder) -> Rows:
     """One view at a time."""
-    from frozenprobe.extract.loader import ViewDataset
-
     found = {}
     for job in jobs:
-        for row in ViewDataset([], settings).cut(job).rows:
+        for row in cut_all(job, settings, embedder.device).rows:
             found[row.content_hash, row.name] = embedder.embed(row.view.pixels[None].copy(), [row.view.erased])[0]
     return found
 

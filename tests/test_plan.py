@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.extract.cutting import Job
 from frozenprobe.extract.inspection import Inspected
-from frozenprobe.extract.loader import Job
 from frozenprobe.extract.plan import missing_jobs, plan_contents, require_same_set
 from frozenprobe.extract.settings import Settled
 from frozenprobe.extract.target import Target
@@ -99,7 +100,15 @@ def opened(**changes: object) -> Features:
 
 def test_planned_file_has_the_views_and_images_asked_for() -> None:
     existing = opened()
-    target = Target(existing.path, existing, None, Settled(views=2, test_views=("clean", "direct")), "float32", None)
+    target = Target(
+        existing.path,
+        existing,
+        None,
+        Settled(views=2, test_views=("clean", "direct")),
+        torch.device("cpu"),
+        "float32",
+        None,
+    )
     train, test = split("a", "b"), split("c", labels=False)
     planned = plan_contents(target, images(train, test))
     assert planned.views == ("clean", "direct", "aug1", "aug2")

@@ -19,7 +19,7 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones import BACKBONES, TORCHVISION, find_backbone
 from frozenprobe.extract.compute import Embedder
 from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.preprocessing import Preprocessing, choose_preprocessing, clean_view, cut_test_view
+from frozenprobe.extract.preprocessing import Preprocessing, Resizer, choose_preprocessing, clean_view, cut_test_view
 from frozenprobe.extract.timm_models import timm_preprocessing
 from frozenprobe.extract.torchvision_models import enum_preprocessing
 from tests.test_steps import picture
@@ -40,7 +40,7 @@ def test_clean_view_is_what_torchvisions_weights_want(info, size: tuple[int, int
     """Bit for bit, normalisation included."""
     enum, image = models.get_weight(info.source), picture(size)
     preprocessing = enum_preprocessing(enum)
-    assert torch.equal(normalised(clean_view(image, preprocessing), preprocessing), enum.transforms()(image))
+    assert torch.equal(normalised(clean_view(Resizer(image), preprocessing), preprocessing), enum.transforms()(image))
 
 
 @pytest.mark.parametrize("size", ODD_SIZES, ids=str)
@@ -52,7 +52,7 @@ def test_clean_view_is_what_timms_config_wants(name: str, crop_mode: str, size: 
     config = timm.data.resolve_model_data_config(model) | {"crop_mode": crop_mode}
     preprocessing = timm_preprocessing(config, name)
     theirs = timm.data.create_transform(**config)(image)
-    assert torch.equal(normalised(clean_view(image, preprocessing), preprocessing), theirs)
+    assert torch.equal(normalised(clean_view(Resizer(image), preprocessing), preprocessing), theirs)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_report_preprocessing_is_the_reports_validation_transform(size: tuple[in
     image, preprocessing = picture(size), choose_preprocessing(replace(of_weights, squash=True), "report")
     mean_std = T.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     theirs = T.Compose([T.Resize(224), T.CenterCrop(224), T.ToTensor(), mean_std])(image)
-    assert torch.equal(normalised(clean_view(image, preprocessing), preprocessing), theirs)
+    assert torch.equal(normalised(clean_view(Resizer(image), preprocessing), preprocessing), theirs)
 
 
 def test_preprocessing_of_the_weights_is_left_as_it_is() -> None:
@@ -86,15 +86,15 @@ def test_preprocessing_of_the_weights_is_left_as_it_is() -> None:
 
 def test_direct_view_is_the_reports_submission_transform() -> None:
     image = picture((131, 90))
-    view = cut_test_view(image, "direct", Preprocessing(72, 64, "bicubic"))
+    view = cut_test_view(Resizer(image), "direct", Preprocessing(72, 64, "bicubic"))
     assert np.array_equal(view, T.Resize((64, 64), interpolation=InterpolationMode.BICUBIC)(image))
 
 
 def test_flipped_view_mirrors_the_clean_one() -> None:
     """The clean view of an odd size is mirrored, not the clean view of the mirrored image: its crop is the same."""
     preprocessing = Preprocessing(73, 64, "bicubic")
-    clean = np.asarray(cut_test_view(picture((131, 90)), "clean", preprocessing))
-    assert np.array_equal(cut_test_view(picture((131, 90)), "hflip", preprocessing), clean[:, ::-1])
+    clean = np.asarray(cut_test_view(Resizer(picture((131, 90))), "clean", preprocessing))
+    assert np.array_equal(cut_test_view(Resizer(picture((131, 90))), "hflip", preprocessing), clean[:, ::-1])
     assert clean.shape == (64, 64, 3)
 
 
@@ -121,7 +121,7 @@ def test_preprocessing_in_the_specification_tells_every_field() -> None:
     ("call", "option"),
     [
         (lambda: choose_preprocessing(Preprocessing(8, 8), "raport"), "--preprocess"),
-        (lambda: cut_test_view(picture(), "flip", Preprocessing(8, 8)), "--test-views"),
+        (lambda: cut_test_view(Resizer(picture()), "flip", Preprocessing(8, 8)), "--test-views"),
     ],
 )
 def test_unknown_names_are_errors_that_list_the_known(call, option: str) -> None:

@@ -15,8 +15,9 @@ from PIL import Image
 from torchvision import transforms as T
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.loader import Job, Seconds, ViewSettings, load_batches
-from frozenprobe.extract.preprocessing import Preprocessing, clean_view, resize_short
+from frozenprobe.extract.cutting import Job, ViewSettings, as_tensor
+from frozenprobe.extract.loader import Seconds, load_batches
+from frozenprobe.extract.preprocessing import Preprocessing, Resizer, clean_view, resize_short
 from frozenprobe.extract.recipes import Recipe, View, cut_view, make_recipe, view_generator
 from frozenprobe.extract.settings import RECIPES
 from frozenprobe.extract.steps import RandomErasing
@@ -44,7 +45,7 @@ def cut(
     p: Preprocessing = PREPROCESSING,
 ) -> View:
     recipe = make_recipe(name, p)
-    return cut_view(recipe.prepare(image, p), recipe, view_generator(content, view, recipe=recipe, seed=seed))
+    return cut_view(recipe.prepare(Resizer(image), p), recipe, view_generator(content, view, recipe=recipe, seed=seed))
 
 
 def draws_of(recipe: Recipe, rng: np.random.Generator, size: tuple[int, int]) -> list[object]:
@@ -100,14 +101,16 @@ def test_mild_cuts_half_to_all_of_the_original_image() -> None:
 @pytest.mark.parametrize("name", ["crop-flip", "trivial"])
 def test_other_recipes_begin_with_the_resizing_of_the_weights(name: str) -> None:
     recipe = make_recipe(name, PREPROCESSING)
-    assert np.array_equal(recipe.prepare(picture(), PREPROCESSING), resize_short(picture(), PREPROCESSING))
+    assert np.array_equal(
+        recipe.prepare(Resizer(picture()), PREPROCESSING), resize_short(Resizer(picture()), PREPROCESSING)
+    )
     assert [type(step).__name__ for step in recipe.steps][:2] == ["RandomCrop", "RandomHorizontalFlip"]
     assert [type(step).__name__ for step in recipe.steps][2:] == (["TrivialAugmentWide"] if name == "trivial" else [])
 
 
 def test_crop_flip_views_are_crops_of_the_resized_image() -> None:
     image = picture()
-    resized = np.asarray(resize_short(image, PREPROCESSING))
+    resized = np.asarray(resize_short(Resizer(image), PREPROCESSING))
     windows = np.lib.stride_tricks.sliding_window_view(resized, (SIDE, SIDE), axis=(0, 1)).transpose(0, 1, 3, 4, 2)
     for view in range(1, 8):
         pixels = cut(image, "crop-flip", view).pixels
@@ -170,13 +173,14 @@ def views_of(
     seed: int = 0,
     batch: int = 4,
     workers: int = 0,
+    on: str = "cpu",
 ) -> dict[tuple[str, str], tuple[bytes, object]]:
     """The views of some images, as they come out of the loader: (content, name) -> pixels and box."""
     asked = [Job(path, content, views) for (path, content), views in zip(jobs, names, strict=True)]
-    how = ViewSettings(Preprocessing(24, 20, "bicubic"), recipe, seed, 10**6)
+    how = ViewSettings(Preprocessing(24, 20, "bicubic"), recipe, seed, 10**6, augment_on=on)
     batches = load_batches(asked, how, batch_size=batch, workers=workers, seconds=Seconds())
     return {
-        (row.content_hash, row.name): (row.view.pixels.tobytes(), row.view.erased)
+        (row.content_hash, row.name): (as_tensor(row.view).numpy().tobytes(), row.view.erased)
         for batch_ in batches
         for row in batch_
     }
@@ -249,7 +253,7 @@ def test_the_clean_view_does_not_depend_on_the_recipe(jobs: list[tuple[Path, str
     clean = {views_of(jobs[:1], [("aug1", "clean")], recipe=name)[jobs[0][1], "clean"] for name in RANDOM}
     assert len(clean) == 1
     with Image.open(jobs[0][0]) as image:
-        assert clean.pop()[0] == clean_view(image, Preprocessing(24, 20, "bicubic")).tobytes()
+        assert clean.pop()[0] == clean_view(Resizer(image), Preprocessing(24, 20, "bicubic")).tobytes()
 
 
 def test_global_generators_decide_nothing(jobs: list[tuple[Path, str]]) -> None:

@@ -18,7 +18,7 @@ from frozenprobe.extract import timm_models
 from frozenprobe.extract.backbones import PERMISSIVE, WeightsOptions, find_backbone, load_backbone
 from frozenprobe.extract.compute import Embedder
 from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.preprocessing import Preprocessing, clean_view
+from frozenprobe.extract.preprocessing import Preprocessing, Resizer, clean_view
 from frozenprobe.extract.timm_models import lite0_weights, rename_lite0
 from frozenprobe.extract.weights import read_weights
 
@@ -59,7 +59,7 @@ def test_efficientnet_lite0_of_the_package_gives_timms_own_logits(lite0: Backbon
 @pytest.mark.parametrize(("photo", "index"), [("china.jpg", 698), ("flower.jpg", 985)])
 def test_efficientnet_lite0_sees_a_palace_and_a_daisy(lite0: Backbone, photo: str, index: int) -> None:
     """ImageNet's classes 698 and 985, in scikit-learn's two photos: names went over to the right tensors."""
-    view = clean_view(Image.fromarray(load_sample_image(photo)), lite0.preprocessing)
+    view = clean_view(Resizer(Image.fromarray(load_sample_image(photo))), lite0.preprocessing)
     features = Embedder(lite0, torch.device("cpu"), "float32").embed(np.array(view)[None], [None])
     assert int(lite0.classifier(torch.from_numpy(features)).argmax()) == index
 

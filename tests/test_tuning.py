@@ -16,7 +16,7 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract import tuning
 from frozenprobe.extract.backbones import ANY_VIT, find_backbone, load_backbone
 from frozenprobe.extract.compute import Embedder, Fidelity
-from frozenprobe.extract.loader import Job, ViewSettings
+from frozenprobe.extract.cutting import Job, ViewSettings
 from frozenprobe.extract.network import Backbone
 from frozenprobe.extract.preprocessing import Preprocessing
 from frozenprobe.extract.tuning import check_fidelity, find_batch_size, make_embedder, threads_a_call
@@ -147,7 +147,7 @@ def test_distance_is_told_in_cosine_and_in_parts_of_the_largest_feature() -> Non
     exact = embedder.forward
     embedder.forward = lambda images: exact(images) + torch.tensor([0.1, 0.0, 0.0])
     batch = pixels(3)
-    found = embedder.fidelity(batch, [None] * 3)
+    found = embedder.fidelity(torch.from_numpy(batch), [None] * 3)
     rows = exact(embedder._normalise(torch.from_numpy(batch), [None] * 3)).numpy().astype(float)
     moved = rows + np.array([0.1, 0, 0])
     cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(rows, moved, strict=True)]

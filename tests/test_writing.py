@@ -11,7 +11,7 @@ import pytest
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.errors import DiskFull
 from frozenprobe.extract import writing
-from frozenprobe.extract.loader import Row
+from frozenprobe.extract.cutting import Row
 from frozenprobe.extract.pipeline import Embedded
 from frozenprobe.extract.recipes import View
 from frozenprobe.extract.writing import PieceWriter

@@ -133,10 +133,10 @@ class Embedder:
 
         return finish
 
-    def fidelity(self, pixels: npt.NDArray[np.uint8], erased: Sequence[Box | None]) -> Fidelity:
-        """Compute some views in float32 in eager torch, too, and compare."""
-        here = self.embed(pixels, erased).astype(np.float64)
-        exact = self.exact(self._normalise(torch.from_numpy(pixels), erased)).cpu().numpy().astype(np.float64)
+    def fidelity(self, pixels: torch.Tensor, erased: Sequence[Box | None]) -> Fidelity:
+        """Compute some views, `(n, S, S, 3)` uint8, in float32 in eager torch, too, and compare."""
+        here = self.start(pixels, erased)().astype(np.float64)
+        exact = self.exact(self._normalise(pixels, erased)).cpu().numpy().astype(np.float64)
         norms = np.linalg.norm(here, axis=1) * np.linalg.norm(exact, axis=1)
         cosines = (here * exact).sum(axis=1) / np.where(norms > 0, norms, 1)
         return Fidelity(len(here), float(cosines.min()), float(np.abs(here - exact).max() / np.abs(exact).max()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -15,14 +16,25 @@ WHITE = (255, 255, 255)
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # by content; Pillow would hand others on, EPS to Ghostscript
 
 
-def decode_image(content: bytes, path: Place, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode_image(
+    content: bytes, path: Place, *, max_pixels: int = MAX_PIXELS, least_side: float | None = None
+) -> Image.Image:
     """Decode the first frame: EXIF orientation applied, alpha laid over white, 16 bits scaled by 1/257.
+
+    Args:
+        content: the file's bytes.
+        path: for messages.
+        max_pixels: width x height allowed.
+        least_side: decode JPEGs at a half, a quarter or an eighth, as long as the short side keeps so many px.
 
     Raises:
         ImageError: not an image, truncated, too many pixels, or values that have no place on a scale of 0 to 255.
     """
     image = open_image(content, path, max_pixels=max_pixels)
     try:
+        if least_side is not None:
+            part = least_side / min(image.size)
+            image.draft(None, (math.ceil(image.width * part), math.ceil(image.height * part)))
         image.load()  # first by itself: what `upright` lets pass must never be damaged pixels
         return to_rgb(upright(image))
     except FrozenprobeError:

@@ -20,7 +20,9 @@ from frozenprobe.cache.agreement import LEAST_COSINE, cosine
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.errors import SpecMismatch
 from frozenprobe.extract.compute import Embedder
-from frozenprobe.extract.loader import Job, ViewDataset, ViewSettings
+from frozenprobe.extract.cutting import Job, ViewSettings, cut_all
+from frozenprobe.extract.pipeline import stacked
+from frozenprobe.extract.recipes import View
 from frozenprobe.places import Place
 
 log = logging.getLogger("frozenprobe")
@@ -69,12 +71,12 @@ def require_same_rows(
             "the stored rows are of images that are not at hand: they cannot be compared with rows computed here"
         )
         return
-    pixels, erased = [], []
+    views: list[View] = []
     for content_hash, view in chosen:
-        (cut,) = ViewDataset([], settings).cut(Job(paths[content_hash], content_hash, (view,))).views
-        pixels.append(cut.pixels)
-        erased.append(cut.erased)
-    here = embedder.embed(np.stack(pixels), erased)
+        views += [
+            row.view for row in cut_all(Job(paths[content_hash], content_hash, (view,)), settings, embedder.device).rows
+        ]
+    here = embedder.start(stacked(views), [view.erased for view in views])()
     cosines = [cosine(rows.row(*key), vector) for key, vector in zip(chosen, here, strict=True)]
     worst = int(np.argmin(cosines))
     log.info(

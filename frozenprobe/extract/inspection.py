@@ -15,8 +15,8 @@ import numpy as np
 from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import ImageError, UnreadableImage, some
+from frozenprobe.extract.cutting import read_image
 from frozenprobe.extract.decode import check_image
-from frozenprobe.extract.loader import read_image
 from frozenprobe.extract.settings import ExtractRequest
 from frozenprobe.extract.target import Target
 from frozenprobe.images import read_images

@@ -21,7 +21,9 @@ import torch
 
 from frozenprobe.errors import ImageError
 from frozenprobe.extract.compute import Embedder, Vectors
-from frozenprobe.extract.loader import Job, Row, Seconds, ViewDataset, ViewSettings, load_batches
+from frozenprobe.extract.cutting import Job, Row, ViewSettings, cut_all
+from frozenprobe.extract.loader import Seconds, load_batches
+from frozenprobe.extract.recipes import View
 
 AHEAD = 2  # images a thread that wait to be written, batches a device computes ahead
 
@@ -58,17 +60,17 @@ def embed_on_cores(
     jobs: Sequence[Job], settings: ViewSettings, embedder: Embedder, *, threads: int, seconds: Seconds
 ) -> Iterator[Embedded]:
     """As `embed_jobs`: every thread takes an image, cuts it and runs the network on its views."""
-    dataset, stopped, lock = ViewDataset(jobs, settings), threading.Event(), threading.Lock()
+    stopped, lock = threading.Event(), threading.Lock()
 
     def embed(job: Job) -> list[Embedded]:
-        cut = dataset.cut(job)
+        cut = cut_all(job, settings, embedder.device)
         start, batches = perf_counter(), []
         for batch in cut_into(cut.rows, embedder.batch_size):
             if stopped.is_set():
                 break
             batches.append(Embedded(batch, embed_rows(batch, embedder)()))
         with lock:
-            seconds.add(cut.seconds)
+            seconds.count(cut)
             seconds.backbone += perf_counter() - start
         return batches
 
@@ -92,7 +94,8 @@ def embed_on_device(
 ) -> Iterator[Embedded]:
     """As `embed_jobs`: workers cut, the device computes; a few batches are on their way at any time."""
     waiting: deque[tuple[list[Row], Callable[[], Vectors]]] = deque()
-    batches = load_batches(jobs, settings, batch_size=embedder.batch_size, workers=workers, seconds=seconds)
+    size, device = embedder.batch_size, embedder.device
+    batches = load_batches(jobs, settings, batch_size=size, workers=workers, seconds=seconds, device=device)
     bad: ImageError | None = None
     try:
         for batch in batches:
@@ -119,8 +122,15 @@ def fetched(rows: list[Row], finish: Callable[[], Vectors], seconds: Seconds) ->
 
 def embed_rows(rows: Sequence[Row], embedder: Embedder) -> Callable[[], Vectors]:
     """Begin to embed views."""
-    pixels = torch.from_numpy(np.stack([row.view.pixels for row in rows]))
-    return embedder.start(pixels, [row.view.erased for row in rows])
+    return embedder.start(stacked([row.view for row in rows]), [row.view.erased for row in rows])
+
+
+def stacked(views: Sequence[View]) -> torch.Tensor:
+    """`(n, S, S, 3)` uint8, where the views lie: on the device if all of them do, else on the CPU."""
+    pixels = [view.pixels for view in views]
+    if any(not isinstance(each, torch.Tensor) for each in pixels):
+        return torch.from_numpy(np.stack([np.asarray(each) for each in pixels]))
+    return torch.stack([each for each in pixels if isinstance(each, torch.Tensor)])
 
 
 def cut_into(rows: list[Row], size: int) -> Iterator[list[Row]]:

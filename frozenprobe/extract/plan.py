@@ -7,8 +7,8 @@ from pathlib import Path
 from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.errors import FrozenprobeError, some
+from frozenprobe.extract.cutting import Job, augmented_name
 from frozenprobe.extract.inspection import Inspected
-from frozenprobe.extract.loader import Job, augmented_name
 from frozenprobe.extract.target import Target
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 
-from PIL import Image
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
+from torchvision.transforms.v2 import functional as F
 
 from frozenprobe.errors import unknown_name
 from frozenprobe.extract.settings import PREPROCESSINGS, TEST_VIEWS
+from frozenprobe.extract.steps import Image
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -63,20 +63,32 @@ def choose_preprocessing(of_weights: Preprocessing, name: str) -> Preprocessing:
     raise unknown_name("preprocessing", name, PREPROCESSINGS, where="--preprocess")
 
 
-def resize_short(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+class Resizer:
+    """Resizes one image, to each size once: clean view, mirrored view and the base of a recipe share it."""
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self.made: dict[tuple[tuple[int, ...], InterpolationMode], Image] = {}
+
+    def resize(self, sides: tuple[int, ...], mode: InterpolationMode) -> Image:
+        """The short side, or height and width, in px; antialiased."""
+        if (sides, mode) not in self.made:
+            self.made[sides, mode] = F.resize(self.image, list(sides), interpolation=mode, antialias=True)
+        return self.made[sides, mode]
+
+
+def resize_short(image: Resizer, preprocessing: Preprocessing) -> Image:
     """Resize so that the short side has `preprocessing.resize` px (both sides, if the preprocessing squashes)."""
-    sides = [preprocessing.resize] * (2 if preprocessing.squash else 1)
-    resized: Image.Image = F.resize(image, sides, interpolation=preprocessing.mode, antialias=True)
-    return resized
+    return image.resize((preprocessing.resize,) * (2 if preprocessing.squash else 1), preprocessing.mode)
 
 
-def clean_view(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+def clean_view(image: Resizer, preprocessing: Preprocessing) -> Image:
     """The `S x S` image the weights were evaluated on: resized short side, centre crop."""
-    clean: Image.Image = F.center_crop(resize_short(image, preprocessing), [preprocessing.size])
+    clean: Image = F.center_crop(resize_short(image, preprocessing), [preprocessing.size])
     return clean
 
 
-def cut_test_view(image: Image.Image, name: str, preprocessing: Preprocessing) -> Image.Image:
+def cut_test_view(image: Resizer, name: str, preprocessing: Preprocessing) -> Image:
     """A fixed test-time view by name.
 
     `clean`; `hflip`, the clean view mirrored; `direct`, Resize((S, S)), the project report's way for its submission.
@@ -87,7 +99,7 @@ def cut_test_view(image: Image.Image, name: str, preprocessing: Preprocessing) -
     if name == "clean":
         return clean_view(image, preprocessing)
     if name == "hflip":
-        flipped: Image.Image = F.hflip(clean_view(image, preprocessing))
+        flipped: Image = F.hflip(clean_view(image, preprocessing))
         return flipped
     if name == "direct":
         return clean_view(image, replace(preprocessing, resize=preprocessing.size, squash=True))

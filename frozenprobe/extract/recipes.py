@@ -8,16 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+import torch
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
 from frozenprobe.errors import unknown_name
-from frozenprobe.extract.preprocessing import Preprocessing, resize_short
+from frozenprobe.extract.preprocessing import Preprocessing, Resizer, resize_short
 from frozenprobe.extract.settings import RECIPES
 from frozenprobe.extract.steps import (
     Box,
     ColorJitter,
+    Image,
     RandAugment,
     RandomAffine,
     RandomCrop,
@@ -27,13 +27,14 @@ from frozenprobe.extract.steps import (
     RandomRotation,
     Step,
     TrivialAugmentWide,
+    size_of,
 )
 
 
 class View(NamedTuple):
-    """An augmented view: `(S, S, 3)` uint8 pixels, and the box that is 0 after normalisation, if any."""
+    """A view: `(S, S, 3)` uint8 pixels, and the box that is 0 after normalisation, if any."""
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8] | torch.Tensor
     erased: Box | None
 
 
@@ -56,22 +57,29 @@ class Recipe:
     steps: tuple[Step, ...]
     erase: RandomErasing | None = None
 
-    def prepare(self, image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    def prepare(self, image: Resizer, preprocessing: Preprocessing) -> Image:
         """What all views of an image have in common, done once."""
         if self.base == "original":
-            return image
+            return image.image
         if self.base == "resized":
             return resize_short(image, preprocessing)
-        resized: Image.Image = F.resize(image, [preprocessing.size], interpolation=InterpolationMode.BILINEAR)
-        return resized
+        return image.resize((preprocessing.size,), InterpolationMode.BILINEAR)
+
+    def least_side(self, preprocessing: Preprocessing) -> float:
+        """Short side in px of an image of which every view, clean ones included, is cut without enlarging it."""
+        if self.base == "original":
+            return max(
+                [preprocessing.resize, *(step.least_side for step in self.steps if isinstance(step, RandomResizedCrop))]
+            )
+        return max(preprocessing.resize, preprocessing.size)
 
 
-def cut_view(prepared: Image.Image, recipe: Recipe, rng: np.random.Generator) -> View:
+def cut_view(prepared: Image, recipe: Recipe, rng: np.random.Generator) -> View:
     """Draw and apply all steps of a recipe."""
     for step in recipe.steps:
-        prepared = step.apply(prepared, step.draw(rng, prepared.size))
-    erased = recipe.erase.draw(rng, prepared.size) if recipe.erase else None
-    return View(np.asarray(prepared), erased)
+        prepared = step.apply(prepared, step.draw(rng, size_of(prepared)))
+    erased = recipe.erase.draw(rng, size_of(prepared)) if recipe.erase else None
+    return View(prepared.permute(1, 2, 0) if isinstance(prepared, torch.Tensor) else np.asarray(prepared), erased)
 
 
 def view_generator(content_hash: str, view: int, *, recipe: Recipe, seed: int) -> np.random.Generator:

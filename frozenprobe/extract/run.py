@@ -25,9 +25,10 @@ from frozenprobe.devices import choose_device
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones import ANY_VIT, BackboneInfo
 from frozenprobe.extract.compute import Embedder, Fidelity
+from frozenprobe.extract.cutting import Job, Row, ViewSettings
 from frozenprobe.extract.environment import describe_environment, require_same_rows
 from frozenprobe.extract.inspection import Progress, available_cores, inspect
-from frozenprobe.extract.loader import Job, Row, Seconds, ViewSettings
+from frozenprobe.extract.loader import Seconds
 from frozenprobe.extract.network import Backbone
 from frozenprobe.extract.pipeline import embed_jobs, torch_threads
 from frozenprobe.extract.plan import missing_jobs, plan_contents, require_same_set

@@ -1,7 +1,8 @@
 """The random steps recipes are made of: parameters drawn from a given generator, applied by torchvision.
 
 torchvision's transform classes draw from torch's global generator. A step here draws from the generator of its view,
-from the same distribution, and applies the parameters with torchvision's functional operations.
+from the same distribution, and applies the parameters with torchvision's functional operations. Those take Pillow's
+images, which is the exact recipe, and tensors on any device: the same draws, but other rounding and interpolation.
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image as Pillow
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
+from torchvision.transforms.v2 import functional as F
 
 Box = tuple[int, int, int, int]  # top, left, height, width in px
+Image = Pillow.Image | torch.Tensor  # a tensor is (3, H, W) uint8, on any device
 Motion = tuple[float, tuple[int, int], float, tuple[float, float]]  # angle in degrees, shift in px, scale, shear
+
+
+def size_of(image: Image) -> tuple[int, int]:
+    """Width and height in px."""
+    height, width = F.get_size(image)
+    return width, height
 
 
 class Step(Protocol):
@@ -27,7 +35,7 @@ class Step(Protocol):
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> Any:
         """Parameters, in the form that the torchvision class of the same name draws them."""
 
-    def apply(self, image: Image.Image, drawn: Any) -> Image.Image:
+    def apply(self, image: Image, drawn: Any) -> Image:
         """The image with these parameters applied."""
 
 
@@ -43,9 +51,9 @@ class RandomCrop:
         top, left = rng.integers(height - self.size + 1), rng.integers(width - self.size + 1)
         return int(top), int(left), self.size, self.size
 
-    def apply(self, image: Image.Image, drawn: Box) -> Image.Image:
+    def apply(self, image: Image, drawn: Box) -> Image:
         """Cut the box out."""
-        cropped: Image.Image = F.crop(image, *drawn)
+        cropped: Image = F.crop(image, *drawn)
         return cropped
 
 
@@ -57,6 +65,11 @@ class RandomResizedCrop:
     scale: tuple[float, float]
     interpolation: InterpolationMode
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
+
+    @property
+    def least_side(self) -> float:
+        """Short side in px of an image of which the smallest box, in its shorter side, has `size` px."""
+        return self.size / math.sqrt(self.scale[0] * self.ratio[0])
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> Box:
         """Ten tries for a box of the drawn area and log-uniform aspect ratio, else the largest central one."""
@@ -71,10 +84,10 @@ class RandomResizedCrop:
         h = min(height, round(width / self.ratio[0]))
         return (height - h) // 2, (width - w) // 2, h, w
 
-    def apply(self, image: Image.Image, drawn: Box) -> Image.Image:
+    def apply(self, image: Image, drawn: Box) -> Image:
         """Cut the box out and resize it to `size` x `size`."""
         side = [self.size, self.size]
-        resized: Image.Image = F.resized_crop(image, *drawn, size=side, interpolation=self.interpolation)
+        resized: Image = F.resized_crop(image, *drawn, size=side, interpolation=self.interpolation)
         return resized
 
 
@@ -88,9 +101,9 @@ class RandomHorizontalFlip:
         """Whether to flip."""
         return bool(rng.random() < self.p)
 
-    def apply(self, image: Image.Image, drawn: bool) -> Image.Image:
+    def apply(self, image: Image, drawn: bool) -> Image:
         """Mirror left and right, or not."""
-        flipped: Image.Image = F.hflip(image) if drawn else image
+        flipped: Image = F.hflip(image) if drawn else image
         return flipped
 
 
@@ -104,9 +117,9 @@ class RandomRotation:
         """An angle in degrees, counter-clockwise."""
         return float(rng.uniform(-self.degrees, self.degrees))
 
-    def apply(self, image: Image.Image, drawn: float) -> Image.Image:
+    def apply(self, image: Image, drawn: float) -> Image:
         """Rotate about the centre."""
-        rotated: Image.Image = F.rotate(image, drawn)
+        rotated: Image = F.rotate(image, drawn)
         return rotated
 
 
@@ -124,10 +137,10 @@ class RandomAffine:
         shift = (round(rng.uniform(-reach[0], reach[0])), round(rng.uniform(-reach[1], reach[1])))
         return angle, shift, 1.0, (0.0, 0.0)
 
-    def apply(self, image: Image.Image, drawn: Motion) -> Image.Image:
+    def apply(self, image: Image, drawn: Motion) -> Image:
         """Rotate and shift."""
         angle, shift, scale, shear = drawn
-        moved: Image.Image = F.affine(image, angle, list(shift), scale, list(shear))
+        moved: Image = F.affine(image, angle, list(shift), scale, list(shear))
         return moved
 
 
@@ -147,7 +160,7 @@ class ColorJitter:
         factors = [float(rng.uniform(max(0.0, 1 - reach), 1 + reach)) for reach in reaches]
         return order, factors[0], factors[1], factors[2], float(rng.uniform(-self.hue, self.hue))
 
-    def apply(self, image: Image.Image, drawn: tuple[Sequence[int], float, float, float, float]) -> Image.Image:
+    def apply(self, image: Image, drawn: tuple[Sequence[int], float, float, float, float]) -> Image:
         """Apply the four operations in the drawn order."""
         operations = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
         for index in drawn[0]:
@@ -175,10 +188,10 @@ BINS = 31  # magnitudes run from none (0) to full (30)
 Op = tuple[int, int, bool]  # index into OPERATIONS, bin, negative
 
 
-def operate(image: Image.Image, name: str, magnitude: float) -> Image.Image:
+def operate(image: Image, name: str, magnitude: float) -> Image:
     """Apply one operation of RandAugment's list; geometry by nearest neighbour, black outside."""
     shear = math.degrees(math.atan(magnitude))
-    result: Image.Image
+    result: Image
     if name in ("ShearX", "ShearY"):
         angles = [shear, 0.0] if name == "ShearX" else [0.0, shear]
         result = F.affine(image, angle=0.0, translate=[0, 0], scale=1.0, shear=angles, center=[0, 0])
@@ -232,9 +245,9 @@ class RandAugment:
         """`num_ops` operations, with repetition, all at the same bin."""
         return tuple(draw_operation(rng, self.magnitude) for _ in range(self.num_ops))
 
-    def apply(self, image: Image.Image, drawn: tuple[Op, ...]) -> Image.Image:
+    def apply(self, image: Image, drawn: tuple[Op, ...]) -> Image:
         """Apply the operations in order; shifts are in proportion to the image."""
-        width, height = image.size
+        width, height = size_of(image)
         ranges = dict.fromkeys(("ShearX", "ShearY"), 0.3) | dict.fromkeys(ADJUST, 0.9) | {"Rotate": 30.0}
         ranges |= {"TranslateX": 150.0 / 331.0 * width, "TranslateY": 150.0 / 331.0 * height}
         for operation in drawn:
@@ -250,7 +263,7 @@ class TrivialAugmentWide:
         """One operation at a random bin."""
         return draw_operation(rng, None)
 
-    def apply(self, image: Image.Image, drawn: Op) -> Image.Image:
+    def apply(self, image: Image, drawn: Op) -> Image:
         """Apply it; shifts are up to 32 px."""
         ranges = dict.fromkeys(("ShearX", "ShearY", *ADJUST), 0.99)
         ranges |= {"Rotate": 135.0, "TranslateX": 32.0, "TranslateY": 32.0}

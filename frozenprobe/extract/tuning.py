@@ -10,8 +10,9 @@ import numpy as np
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.compute import Embedder, Fidelity
+from frozenprobe.extract.cutting import Job, ViewSettings, cut_all
 from frozenprobe.extract.inspection import available_cores
-from frozenprobe.extract.loader import Job, ViewDataset, ViewSettings
+from frozenprobe.extract.pipeline import stacked
 from frozenprobe.extract.target import Target
 
 log = logging.getLogger("frozenprobe")
@@ -86,10 +87,9 @@ def check_fidelity(embedder: Embedder, jobs: Sequence[Job], settings: ViewSettin
     full = embedder.full_precision
     if full and embedder.engine == "torch":
         return None
-    views = (
-        ViewDataset(jobs, settings).cut(jobs[0]).views[: CHECKED_ON_CPU if embedder.device.type == "cpu" else CHECKED]
-    )
-    fidelity = embedder.fidelity(np.stack([view.pixels for view in views]), [view.erased for view in views])
+    most = CHECKED_ON_CPU if embedder.device.type == "cpu" else CHECKED
+    views = [row.view for row in cut_all(jobs[0], settings, embedder.device).rows[:most]]
+    fidelity = embedder.fidelity(stacked(views), [view.erased for view in views])
     if full and not fidelity.difference <= LARGEST_DIFFERENCE:
         raise FrozenprobeError(
             f"Features of the engine {embedder.engine} that equal torch's to {LARGEST_DIFFERENCE:g}",
