@@ -38,9 +38,9 @@ from stages import (
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones import load_backbone
 from frozenprobe.extract.compute import Embedder
+from frozenprobe.extract.cutting import ViewSettings
 from frozenprobe.extract.engines import choose_engine
 from frozenprobe.extract.inspection import available_cores
-from frozenprobe.extract.loader import ViewSettings
 from frozenprobe.extract.network import Backbone
 from frozenprobe.extract.pipeline import torch_threads
 from frozenprobe.extract.settings import MAX_PIXELS, Choices, ExtractRequest

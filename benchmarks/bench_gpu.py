@@ -49,9 +49,10 @@ from frozenprobe.devices import choose_device
 from frozenprobe.extract import run
 from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions, load_backbone
 from frozenprobe.extract.compute import Embedder
+from frozenprobe.extract.cutting import ViewSettings, cut_all
 from frozenprobe.extract.inspection import available_cores
-from frozenprobe.extract.loader import ViewDataset, ViewSettings
 from frozenprobe.extract.network import Backbone
+from frozenprobe.extract.pipeline import stacked
 from frozenprobe.extract.settings import MAX_PIXELS, Choices, ExtractRequest
 from frozenprobe.extract.target import open_target
 from frozenprobe.extract.tuning import make_embedder
@@ -332,10 +333,9 @@ def measure_alone(bench: Bench, engine: str) -> None:
     bench.note(name, "batch", embedder.batch_size)
     if bench.device.type == "cuda":
         bench.note(name, "GiB", torch.cuda.max_memory_allocated(bench.device) / 2**30)
-    cuts = [
-        ViewDataset([], bench.settings("mild")).cut(job).views[0] for job in jobs_of(bench.photos[:COMPARED], views=0)
-    ]
-    near = embedder.fidelity(np.stack([cut.pixels for cut in cuts]), [cut.erased for cut in cuts])
+    jobs = jobs_of(bench.photos[:COMPARED], views=0)
+    clean = [row.view for job in jobs for row in cut_all(job, bench.settings("mild"), bench.device).rows]
+    near = embedder.fidelity(stacked(clean), [None] * len(clean))
     bench.note(name, "cosine", near.cosine)
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from frozenprobe.extract.compute import Embedder
+from frozenprobe.extract.cutting import Job, ViewSettings, augmented_name, cut_all
 from frozenprobe.extract.engines import Engine
 from frozenprobe.extract.inspection import available_cores
-from frozenprobe.extract.loader import Job, ViewDataset, ViewSettings, augmented_name
 from frozenprobe.extract.pipeline import torch_threads
 from frozenprobe.extract.run import ExtractReport, extract_features
 from frozenprobe.extract.settings import ExtractRequest
@@ -66,16 +66,16 @@ def time_cutting(jobs: Sequence[Job], settings: ViewSettings) -> tuple[float, fl
     """
     cores = available_cores()
     with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("fork")) as pool:
-        parts = pool.map(cut_all, [(jobs[core::cores], settings) for core in range(cores)])
+        parts = pool.map(cut_jobs, [(jobs[core::cores], settings) for core in range(cores)])
         decoding, cutting = (sum(seconds) for seconds in zip(*parts, strict=True))
     return decoding / cores / len(jobs), cutting / cores / sum(len(job.views) for job in jobs)
 
 
-def cut_all(given: tuple[Sequence[Job], ViewSettings]) -> tuple[float, float]:
+def cut_jobs(given: tuple[Sequence[Job], ViewSettings]) -> tuple[float, float]:
     """Seconds of decoding and cutting in one process."""
-    dataset = ViewDataset(*given)
-    cuts = [dataset.cut(job)[2:] for job in dataset.jobs]
-    return sum(cut[0] for cut in cuts), sum(cut[1] for cut in cuts)
+    jobs, settings = given
+    cuts = [cut_all(job, settings, torch.device("cpu"))[-2:] for job in jobs]
+    return sum(decoding for decoding, _ in cuts), sum(cutting for _, cutting in cuts)
 
 
 @dataclass(frozen=True)
