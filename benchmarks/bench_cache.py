@@ -57,7 +57,16 @@ def contents(images: int, first: int = 0) -> Contents:
     labels = np.array([number // 500 % 1000 for number in numbers], dtype=np.int64)
     train = Split(ids, hashes, np.ones(images, dtype=bool), labels)
     names = tuple(f"class {label:04d}" for label in range(1000))
-    return Contents(SPEC, DIM, ("clean",), tuple(f"aug{view}" for view in range(1, VIEWS)), names, train, None, None)
+    return Contents(
+        SPEC,
+        (("head-input", DIM),),
+        ("clean",),
+        tuple(f"aug{view}" for view in range(1, VIEWS)),
+        names,
+        train,
+        None,
+        None,
+    )
 
 
 def add_pieces(path: Path, images: int, batch: int, first: int = 0) -> None:

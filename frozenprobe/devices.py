@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -31,6 +31,13 @@ def choose_device(name: str) -> torch.device:
             remedy="name one of those, or `--device auto` for the best of them",
         )
     return torch.device(name)
+
+
+@contextmanager
+def computing_on(device: torch.device) -> Iterator[None]:
+    """Within, what torch makes without being told where (streams, graphs) belongs to this device, not to the first."""
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        yield
 
 
 @contextmanager

@@ -106,6 +106,7 @@ def make_features(tmp_path: Path) -> MakeFeatures:
         views: int = 3,
         test_views: tuple[str, ...] = ("clean", "hflip"),
         dim: int = 12,
+        taps: tuple[tuple[str, int], ...] | None = None,
         noise: float = 0.6,
         seed: int = 0,
         class_names: tuple[str, ...] | None = None,
@@ -118,6 +119,7 @@ def make_features(tmp_path: Path) -> MakeFeatures:
         created: str = "2026-01-01T00:00:00.000000+00:00",
     ) -> Features:
         rng = np.random.default_rng(seed)
+        dim = sum(each for _, each in taps) if taps else dim
         centres = rng.normal(size=(classes, dim))
         truth = np.array(labels if labels is not None else np.repeat(np.arange(classes), per_class), dtype=np.int64)
         augmented = tuple(f"aug{view + 1}" for view in range(views))
@@ -136,7 +138,7 @@ def make_features(tmp_path: Path) -> MakeFeatures:
         test_split = Split(tuple(f"t{index}.jpg" for index in range(test)), test_codes, usable) if test else None
         contents = Contents(
             spec=SPEC,
-            dim=dim,
+            taps=taps or (("head-input", dim),),
             test_views=test_views,
             augmented_views=augmented,
             class_names=class_names or tuple(f"class {label}" for label in range(classes)),

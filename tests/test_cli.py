@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -341,6 +342,22 @@ def test_curves_are_printed_and_drawn(run, make_features):
     assert "One head, whose curve is drawn" in err
 
 
+def test_a_probe_of_one_tap_says_so_everywhere(run, make_features):
+    make_features(taps=(("cls", 8), ("mean", 4)))
+    out, _ = run("probe --head lda --tap mean")
+    assert "backbone synthetic, tap mean, recipe mild" in out
+    (config,) = Path("runs").glob("*/config.json")
+    assert json.loads(config.read_text())["options"]["tap"] == "mean"
+    assert "tap cls+mean, recipe" in run("probe --head lda")[0]
+    assert "lda, tap = mean" in run("compare")[0]
+    assert "tap cls, recipe" in run("curve labels --tap cls")[0]
+    out, _ = run("info features/synthetic.h5")
+    assert re.search(r"taps\n  cls +8\n  mean +4\n", out)
+    _, err = run("probe --tap last4", code=1)
+    assert "features/synthetic.h5" in err
+    assert "cls, mean" in err
+
+
 def test_python_dash_m_is_the_command_line(run):
     import runpy
     import sys
@@ -362,7 +379,7 @@ def damage(path: str) -> None:
     from frozenprobe.cache.store import open_features
 
     content = bytearray(Path(path).read_bytes())
-    content[open_features(Path(path)).array("train").offset] ^= 1
+    content[open_features(Path(path)).arrays("train")[0].offset] ^= 1
     Path(path).write_bytes(content)
 
 
@@ -375,7 +392,9 @@ def test_a_damaged_file_is_verified_repaired_and_filled_in_again(run, extract_ti
     out, _ = run(["verify", FEATURES], code=1)
     assert "damaged: 12 rows of train, view clean" in out
     _, err = run(["probe", "--folds", "2"], code=1)
-    assert "another checksum in train/features, view 0, rows 0 to 11 (10/0.jpg, 10/1.jpg, 10/2.jpg and 9 more)" in err
+    assert (
+        "another checksum in train/features/cls, view 0, rows 0 to 11 (10/0.jpg, 10/1.jpg, 10/2.jpg and 9 more)" in err
+    )
     out, _ = run(["repair", FEATURES])
     assert "34 rows are kept, 12 dropped" in out
     _, err = run(["probe", FEATURES], code=1)

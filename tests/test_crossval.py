@@ -49,6 +49,39 @@ def fold_column(count: int, folds: int = 3) -> tuple[str, ...]:
     return tuple(f"part {index % folds}" for index in range(count))
 
 
+TAPS = (("cls", 7), ("mean", 5))
+
+
+# Which of the stored vectors are the features
+
+
+def test_a_chosen_tap_is_probed_as_if_nothing_else_were_stored(make_features: MakeFeatures) -> None:
+    features = make_features(taps=TAPS, noise=1.5)
+    columns = {"cls": slice(0, 7), "mean": slice(7, 12), "mean+cls": slice(0, 12), None: slice(0, 12)}
+    for tap, cut in columns.items():
+        vectors, test = (features.read(name, range(views))[..., cut] for name, views in (("train", 5), ("test", 2)))
+        taps = (("only", vectors.shape[2]),)
+        alone = rewrite(features, f"{tap}.h5", vectors=vectors, test_vectors=test, taps=taps)
+        found, wanted = probe(features, tap=tap), probe(alone)
+        assert np.array_equal(found.oof, wanted.oof)
+        assert np.array_equal(found.test, wanted.test)
+        assert found.model["scale_shift"].shape == (vectors.shape[2],)
+        assert found.options.tap == ("cls+mean" if tap in (None, "mean+cls") else tap)
+    assert np.array_equal(probe(features.select_tap("mean")).oof, probe(features, tap="mean").oof)
+
+
+def test_a_tap_is_chosen_in_each_of_several_files(make_features: MakeFeatures) -> None:
+    one, other = make_features(name="one.h5", taps=TAPS), make_features(name="other.h5", taps=(("cls", 4),), seed=1)
+    files = [one, other]
+    found = cross_validate(files, ProbeOptions("lda", tap="cls"))
+    assert found.options.tap == "cls"
+    assert np.array_equal(found.oof, cross_validate([one.select_tap("cls"), other], ProbeOptions("lda")).oof)
+    assert cross_validate(files, ProbeOptions("lda")).options.tap is None, "they have different ones"
+    with pytest.raises(FrozenprobeError, match=r"other\.h5") as caught:
+        cross_validate(files, ProbeOptions("lda", tap="mean"))
+    assert caught.value.where == "--tap"
+
+
 # Invariant 7: once and only once
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from frozenprobe.devices import choose_device, full_precision
+from frozenprobe.devices import choose_device, computing_on, full_precision
 from frozenprobe.errors import FrozenprobeError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -89,3 +89,19 @@ def test_a_product_on_cuda_is_the_cpus() -> None:
     with rounding("allow_tf32"), full_precision(CUDA):
         found = (one.cuda() @ other.cuda()).cpu()
     assert (found - one @ other).abs().max() < 1e-4  # of TF32: 2e-2
+
+
+def test_what_is_made_without_a_place_is_made_on_the_device_that_computes(monkeypatch):
+    """Streams of rank 3 do not belong to the first device of the machine."""
+    entered = []
+
+    @contextmanager
+    def device(wanted):
+        entered.append(str(wanted))
+        yield
+
+    monkeypatch.setattr(torch.cuda, "device", device)
+    for name in ("cpu", "cuda:3"):
+        with computing_on(torch.device(name)):
+            pass
+    assert entered == ["cuda:3"]

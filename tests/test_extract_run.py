@@ -27,7 +27,7 @@ from frozenprobe.cache.repair import repair_features
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError, ImageError, SpecMismatch
-from frozenprobe.extract import run
+from frozenprobe.extract import run, together
 from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions
 from frozenprobe.extract.preprocessing import Preprocessing, Resizer
 from frozenprobe.extract.recipes import cut_view, make_recipe, view_generator
@@ -612,7 +612,7 @@ def test_growing_file_is_whole_at_every_instant(request_: ExtractRequest, monkey
     """Killed while views are added, and again while the grown file is written: the old file is still there."""
     old = rows_of(extracted(request_)[1])
     content = request_.out.read_bytes()
-    for owner, name, calls in ((RowStore, "add", 0), (run, "finish", 0), (growth, "write_features", 0)):
+    for owner, name, calls in ((RowStore, "add", 0), (together, "finish", 0), (growth, "write_features", 0)):
         with monkeypatch.context() as patch:
             kill_after(patch, owner, name, calls)
             with pytest.raises(Killed):
@@ -628,7 +628,7 @@ def test_what_was_begun_holds_what_is_typed_next_to_it(
 ) -> None:
     """Killed with seed 0: another seed is an error that names the field, and no row is lost or mixed."""
     with monkeypatch.context() as patch:
-        kill_after(patch, run, "finish")
+        kill_after(patch, together, "finish")
         with pytest.raises(Killed):
             extract_features(request_)
     with pytest.raises(SpecMismatch, match="Features with seed = 1"):
@@ -727,7 +727,7 @@ def test_damaged_rows_stop_a_growth_before_anything_is_computed(
 ) -> None:
     _, features = extracted(request_)
     content = bytearray(request_.out.read_bytes())
-    content[features.array("train").offset] ^= 1
+    content[features.arrays("train")[0].offset] ^= 1
     request_.out.write_bytes(content)
     with monkeypatch.context() as patch:
         kill_after(patch, RowStore, "add")

@@ -1,4 +1,4 @@
-"""One writer at a time: the second says who holds the file, and a dead one's lock is no obstacle."""
+"""One writer at a time, or the ranks of one extraction: the next says who holds the file, a dead one is no obstacle."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from frozenprobe.cache import holder as holders
 from frozenprobe.cache import lock as locks
-from frozenprobe.cache.lock import this_process, writer_lock
+from frozenprobe.cache.holder import read_holder, start_of, this_process
+from frozenprobe.cache.lock import rank_lock, rank_turn, writer_lock
 from frozenprobe.errors import FileInUse
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="whether a process lives is asked the POSIX way")
@@ -78,7 +81,7 @@ def test_a_lock_of_a_dead_process_is_taken_over(file):
 def test_a_killed_process_that_nobody_has_asked_about_yet_is_dead(file):
     """A zombie: it still has its number."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    leave(file, pid=child.pid, started=locks.start_of(child.pid))
+    leave(file, pid=child.pid, started=start_of(child.pid))
     with pytest.raises(FileInUse), writer_lock(file):
         pass
     child.kill()
@@ -264,7 +267,7 @@ def test_where_the_system_does_not_tell_when_a_process_was_started_a_lock_can_be
     """Its number may belong to another process by now."""
     leave(file, started="", pid=os.getpid())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(locks, "start_of", lambda pid: "")
+        patch.setattr(holders, "start_of", lambda pid: "")
         with pytest.raises(FileInUse), writer_lock(file):
             pass
         with writer_lock(file, break_lock=True):
@@ -279,3 +282,142 @@ def test_a_living_process_of_somebody_else_counts_as_alive(file, monkeypatch):
     monkeypatch.setattr(locks.os, "kill", refuse)
     with pytest.raises(FileInUse), writer_lock(file):
         pass
+
+
+# Ranks.
+
+
+def leave_rank(file: Path, number: int, world: int, **changes: object) -> Path:
+    """The lock of a rank that differs from this process."""
+    lock = locks.rank_lock_path(file, number)
+    lock.write_text(json.dumps(asdict(replace(this_process(rank=f"{number} of {world}"), **changes))))
+    return lock
+
+
+def test_ranks_write_side_by_side_and_leave_nothing_behind(file):
+    with rank_lock(file, 0, 2), rank_lock(file, 1, 2):
+        assert sorted(each.name for each in file.parent.iterdir()) == ["f.h5.rank-0.lock", "f.h5.rank-1.lock"]
+        with rank_turn(file, 0, 2):
+            assert json.loads(file.with_name("f.h5.lock").read_text())["rank"] == "0 of 2"
+    assert list(file.parent.iterdir()) == []
+
+
+def test_a_lone_writer_is_refused_while_a_rank_lives_and_gives_its_own_lock_back(file):
+    with rank_lock(file, 3, 8):
+        for break_lock in (False, True):
+            with pytest.raises(FileInUse, match="rank 3 of 8") as caught, writer_lock(file, break_lock=break_lock):
+                pass
+            assert caught.value.where.endswith("f.h5.rank-3.lock")
+        assert [each.name for each in file.parent.iterdir()] == ["f.h5.rank-3.lock"]
+    with writer_lock(file):
+        pass
+
+
+@pytest.mark.parametrize(("number", "world"), [(3, 8), (3, 4), (1, 4)])
+def test_the_same_rank_or_one_of_another_number_of_ranks_is_refused(file, number, world):
+    """They would compute the same rows twice."""
+    with rank_lock(file, 3, 8), pytest.raises(FileInUse, match="rank 3 of 8"), rank_lock(file, number, world):
+        pass
+    assert list(file.parent.iterdir()) == []
+
+
+def test_a_rank_does_not_enter_beside_a_lone_writer(file, monkeypatch):
+    monkeypatch.setattr(locks, "PATIENCE", 0.1)
+    with writer_lock(file), pytest.raises(FileInUse, match="this machine"), rank_lock(file, 0, 2):
+        pass
+
+
+def test_a_rank_waits_for_a_lone_writer_that_gives_the_lock_back_at_once(file):
+    """As one does that finds ranks at work: the ranks must not fail by it."""
+    with writer_lock(file):
+        thread = threading.Timer(0.3, file.with_name("f.h5.lock").unlink)
+        thread.start()
+        with rank_lock(file, 0, 2):
+            pass
+        thread.join()
+
+
+def test_a_rank_waits_as_long_as_another_one_finishes_the_file(file, monkeypatch, caplog):
+    monkeypatch.setattr(locks, "PATIENCE", 0.0)
+    monkeypatch.setattr(locks, "TELLING", 0.0)
+    lock = file.with_name("f.h5.lock")
+    lock.write_text(json.dumps(asdict(replace(this_process(rank="1 of 2"), host="node7"))))
+    thread = threading.Timer(0.5, lock.unlink)
+    thread.start()
+    with rank_lock(file, 0, 2):
+        assert not thread.is_alive()
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "rank 1 of 2" in told
+    assert "--break-lock" in told
+
+
+def test_a_turn_of_a_rank_that_is_dead_is_taken_over(file):
+    leave(file, rank="1 of 2", pid=ended_process())
+    leave_rank(file, 1, 2, pid=ended_process())
+    with rank_lock(file, 1, 2), rank_turn(file, 1, 2):
+        pass
+    assert list(file.parent.iterdir()) == []
+
+
+def test_locks_of_dead_ranks_stop_nobody(file):
+    for number in range(3):
+        leave_rank(file, number, 3, pid=ended_process())
+    with rank_lock(file, 0, 2):
+        assert [each.name for each in file.parent.iterdir()] == ["f.h5.rank-0.lock"]
+    leave_rank(file, 7, 8, pid=ended_process())
+    with writer_lock(file):
+        assert [each.name for each in file.parent.iterdir()] == ["f.h5.lock"]
+
+
+def test_locks_of_ranks_on_machines_that_are_gone_can_be_broken(file):
+    """Those of the same extraction are left alone: with --break-lock, too, ranks of other machines are partners."""
+    for number in (0, 1):
+        leave_rank(file, number, 2, host="node7")
+    with pytest.raises(FileInUse, match="look on node7"), rank_lock(file, 0, 2):
+        pass
+    with rank_lock(file, 0, 2, break_lock=True):
+        assert read_holder(locks.rank_lock_path(file, 1)).host == "node7"
+    with pytest.raises(FileInUse, match="look on node7"), writer_lock(file):
+        pass
+    with writer_lock(file, break_lock=True):
+        assert [each.name for each in file.parent.iterdir()] == ["f.h5.lock"]
+
+
+def test_break_lock_spares_the_turn_of_a_rank_that_was_started_with_this_one(file, monkeypatch):
+    """All ranks are given the option, and one may be finishing the file on another machine at this moment."""
+    lock = file.with_name("f.h5.lock")
+    turn = replace(this_process(rank="1 of 2"), host="node7", since="2999-01-01T00:00:00+00:00")
+    lock.write_text(json.dumps(asdict(turn)))
+    thread = threading.Timer(0.5, lock.unlink)
+    thread.start()
+    with rank_lock(file, 0, 2, break_lock=True):
+        assert not thread.is_alive()
+    lock.write_text(json.dumps(asdict(replace(turn, since="2001-01-01T00:00:00+00:00"))))
+    with rank_lock(file, 0, 2, break_lock=True):
+        assert not lock.exists()
+
+
+def test_a_rank_removes_what_killed_ones_left_half_written_only_if_no_other_is_writing(file):
+    aside = file.parent / "f.h5.pieces" / ".0123abcd.partial.00000000-aa.h5"
+    aside.parent.mkdir()
+    aside.write_bytes(b"x")
+    lock = leave_rank(file, 1, 2, host="node7")
+    with rank_lock(file, 0, 2):
+        assert aside.exists()
+    lock.unlink()
+    with rank_lock(file, 0, 2):
+        assert not aside.exists()
+
+
+def test_who_asks_is_told_of_ranks(file):
+    assert locks.writer_of(file) == ""
+    with rank_lock(file, 0, 3), rank_lock(file, 1, 3), rank_lock(file, 2, 3):
+        assert f"process {os.getpid()}" in locks.writer_of(file)
+        assert locks.writer_of(file).endswith("and 2 other ranks")
+
+
+def test_a_folder_with_the_name_of_a_ranks_lock_is_told(file):
+    locks.rank_lock_path(file, 0).mkdir()
+    for world in (2, 3):
+        with pytest.raises(FileInUse, match="a folder with the name of the lock"), rank_lock(file, 1, world):
+            pass

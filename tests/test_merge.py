@@ -61,6 +61,19 @@ def test_out_leaves_every_input_as_it_is(files, tmp_path):
     assert [path.read_bytes() for path in files] == before
 
 
+def test_shared_rows_that_differ_in_the_shorter_tap_alone_are_refused(files, tmp_path):
+    """The cosine of the whole rows would be above 0.999."""
+    first = open_features(files[0])
+    vectors = first.read("train", range(4))
+    vectors[..., :4] *= 1000
+    one = rewrite(first, "one.h5", vectors=vectors)
+    vectors = vectors.copy()
+    vectors[..., 4:] *= (1, -1)
+    other = rewrite(first, "other.h5", vectors=vectors)
+    with pytest.raises(SpecMismatch, match="Equal rows for equal images"):
+        merge_features([one.path, other.path], out=tmp_path / "out.h5")
+
+
 @settings(max_examples=15, deadline=None)
 @given(owners=st.lists(st.sets(st.integers(0, 2), min_size=1), min_size=6, max_size=9), views=st.integers(0, 2))
 def test_any_division_of_the_images_merges_to_the_same_file(owners, views, tmp_path_factory):

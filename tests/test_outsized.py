@@ -203,7 +203,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     spec = type(SPEC)(**(vars(SPEC) | {"storage_dtype": "float16"}))
     names, views = tuple(f"class {label}" for label in range(CLASSES)), tuple(f"aug{view}" for view in range(AUGMENTED))
-    contents = Contents(spec, DIM, ("clean", "hflip"), views, names, train, None, None)
+    contents = Contents(spec, (("head-input", DIM),), ("clean", "hflip"), views, names, train, None, None)
     centres = np.random.default_rng(0).normal(size=(CLASSES, DIM))
 
     def read_block(images: slice, split: Split, wanted: object) -> npt.NDArray[np.float16]:

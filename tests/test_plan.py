@@ -35,7 +35,7 @@ def split(*hashes: str, labels: bool = True, usable: list[bool] | None = None) -
 
 
 def contents(train: Split, test: Split | None = None) -> Contents:
-    return Contents(SPEC, 3, ("clean", "hflip"), ("aug1", "aug2"), ("a", "b"), train, test, SAMPLE)
+    return Contents(SPEC, (("head-input", 3),), ("clean", "hflip"), ("aug1", "aug2"), ("a", "b"), train, test, SAMPLE)
 
 
 def images(train: Split, test: Split | None = None, *, known: str = "abcdef") -> Inspected:

@@ -168,6 +168,13 @@ def test_two_processes_give_what_one_does(features: Features) -> None:
     assert told == [("repeats", 1, 2), ("repeats", 2, 2)]
 
 
+def test_processes_read_the_taps_that_were_chosen(make_features: MakeFeatures) -> None:
+    features = make_features(taps=(("cls", 8), ("mean", 4))).select_tap("mean")
+    here, there = (repeat_probe([features], ProbeOptions("lda"), repeats=2, jobs=jobs) for jobs in (1, 2))
+    assert np.array_equal(here.test, there.test)
+    assert here.options.tap == there.options.tap == "mean"
+
+
 def test_progress_says_which_repeat_it_is_of(features: Features) -> None:
     told: list[str] = []
     repeat_probe([features], LDA, repeats=2, progress=lambda stage, done, total: told.append(stage))

@@ -35,7 +35,9 @@ def split_of(codes: str) -> Split:
 def store_of(folder, codes: str = "abcdef", views: int = 2, spec: FeatureSpec = SPEC, **options) -> RowStore:
     """The rows of a plan of these images, two test-time views and some augmented ones."""
     augmented = tuple(f"aug{number + 1}" for number in range(views))
-    contents = Contents(spec, 3, ("clean", "hflip"), augmented, ("one class",), split_of(codes), None, None)
+    contents = Contents(
+        spec, (("head-input", 3),), ("clean", "hflip"), augmented, ("one class",), split_of(codes), None, None
+    )
     return RowStore(folder / "f.h5", contents, **options)
 
 
@@ -266,3 +268,32 @@ def test_a_row_that_is_nowhere_is_a_key_error(tmp_path):
     for codes, views in (("a", ["aug1"]), ("b", ["clean"]), ("z", ["clean"])):
         with pytest.raises(KeyError):
             block(store, codes, views)
+
+
+def test_a_rank_joins_its_own_pieces_only(tmp_path, monkeypatch, no_fsync):
+    """Another one may be about to read, or to join, its own."""
+    monkeypatch.setattr(row_store, "SMALL_PIECES", 3)
+    other = store_of(tmp_path, alone=False)
+    add(other, ("a", "clean"))
+    add(other, ("b", "clean"))
+    before = set(other.folder.iterdir())
+    mine = store_of(tmp_path, alone=False)
+    for code in "cdef":
+        add(mine, (code, "clean"))
+    assert before < set(mine.folder.iterdir())
+    assert len(list(mine.folder.iterdir())) == 2 + 2
+    assert store_of(tmp_path).there == 6
+
+
+def test_rows_of_pieces_that_another_rank_has_joined_are_found_again(tmp_path, monkeypatch, no_fsync):
+    other = store_of(tmp_path, alone=False)
+    for code in "abc":
+        add(other, (code, "clean"))
+    reader = store_of(tmp_path, alone=False)
+    monkeypatch.setattr(row_store, "SMALL_PIECES", 4)
+    add(other, ("d", "clean"))
+    assert len(list(other.folder.iterdir())) == 1
+    found = block(reader, "abcd"[:3], ["clean"])[:, 0]
+    assert np.array_equal(found, [row(code, "clean") for code in "abc"])
+    reader.discard()
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """The finished file: what goes in comes out, and what is damaged is refused with its name."""
 
 import hashlib
+import json
 import os
 import pickle
 import shutil
@@ -11,12 +12,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.sealed import SealedFile
 from frozenprobe.cache.sealing import publish_sealed
 from frozenprobe.cache.store import newest_features, open_features
-from frozenprobe.errors import FeatureFileError
+from frozenprobe.errors import FeatureFileError, FrozenprobeError
 from frozenprobe.tables import Table
 
 from .conftest import SPEC
@@ -76,6 +79,60 @@ def test_reading_one_view_reads_only_that_view(make_features, monkeypatch):
     assert sum(read) == 4 * 50 * 12 * 4
 
 
+TAPS = (("cls", 5), ("mean", 3), ("cls-2", 4))
+
+
+def test_any_choice_of_taps_is_its_columns_of_the_rows(make_features):
+    """Every subset, in every order it can be named in: they stand side by side in the order of the file."""
+    features = make_features(taps=TAPS, per_class=20)
+    everything = features.read("train", range(5))
+    assert everything.shape == (80, 5, 12)
+    columns = {"cls": range(5), "mean": range(5, 8), "cls-2": range(8, 12)}
+
+    @given(st.permutations(list(columns)), st.integers(1, 3), st.lists(st.integers(-5, 4), max_size=3), st.slices(80))
+    @settings(max_examples=40, deadline=None)
+    def holds(names, count, views, rows):
+        chosen = features.select_tap("+".join(names[:count]))
+        kept = sorted(column for name in names[:count] for column in columns[name])
+        assert chosen.dim == len(kept)
+        step = slice(rows.start, rows.stop, rows.step)
+        assert np.array_equal(chosen.read("train", views, step), everything[step][:, views][:, :, kept])
+
+    holds()
+    assert features.select_tap(None) is features
+    assert features.select_tap("mean+cls").tap == "cls+mean"
+    assert open_features(features.path).taps == TAPS
+
+
+def test_a_tap_that_is_not_stored_names_those_that_are(make_features):
+    features = make_features(taps=TAPS)
+    for wanted in ("cls+man", "", "cls+", "last4"):
+        with pytest.raises(FrozenprobeError, match="mean") as caught:
+            features.select_tap(wanted)
+        assert caught.value.where == "--tap"
+
+
+def test_reading_one_tap_reads_only_that_tap(make_features, monkeypatch):
+    features = make_features(taps=TAPS, per_class=50)
+    read, original = [], SealedFile.read_at
+    monkeypatch.setattr(SealedFile, "read_at", lambda self, *span: read.append(span[1]) or original(self, *span))
+    features.select_tap("mean").read("train", [2])
+    assert sum(read) == 4 * 50 * 3 * 4
+
+
+def test_plain_h5py_finds_the_taps_as_datasets_of_one_group(make_features):
+    features = make_features(taps=TAPS)
+    with h5py.File(features.path) as file:
+        found = {name: array.shape for name, array in file["train/features"].items()}
+        assert found == {"cls": (5, 24, 5), "mean": (5, 24, 3), "cls-2": (5, 24, 4)}
+        assert {name: array.shape for name, array in file["digests/test/features"].items()} == dict.fromkeys(
+            found, (2, 1, 32)
+        )
+        assert json.loads(file.attrs["taps"]) == [list(each) for each in TAPS]
+        stored = np.concatenate([file["test/features"][name][:] for name, _ in TAPS], axis=2)
+    assert np.array_equal(stored.swapaxes(0, 1), features.read("test", range(2)))
+
+
 def test_an_image_without_features_has_zeros(make_features):
     features = make_features(unusable=(2,))
     assert not features.read("test", [0, 1])[2].any()
@@ -86,13 +143,13 @@ def test_plain_h5py_reads_it_as_the_specification_says(make_features):
     features = make_features()
     with h5py.File(features.path) as file:
         assert file.attrs["format"] == b"frozenprobe.features"
-        assert file.attrs["version"] == 2
+        assert file.attrs["version"] == 3
         assert file.attrs["fingerprint"].decode() == SPEC.fingerprint()
         assert file.attrs["test_views"] == 2
         assert file["train/ids"].asstr()[0] == "image 0.jpg"
-        assert np.array_equal(file["train/features"][:], features.read("train", range(5)).swapaxes(0, 1))
-        digest = hashlib.sha256(file["train/features"][3].tobytes()).digest()
-        assert file["train/features_digests"][3, 0].tobytes() == digest
+        assert np.array_equal(file["train/features/head-input"][:], features.read("train", range(5)).swapaxes(0, 1))
+        digest = hashlib.sha256(file["train/features/head-input"][3].tobytes()).digest()
+        assert file["digests/train/features/head-input"][3, 0].tobytes() == digest
 
         def no_variable_length(name: str, item: h5py.HLObject) -> None:
             if isinstance(item, h5py.Dataset):
@@ -105,7 +162,7 @@ def test_plain_h5py_reads_it_as_the_specification_says(make_features):
 def test_h5dump_reads_it(make_features):
     path = make_features().path
     listed = subprocess.run(["h5dump", "-n", str(path)], capture_output=True, text=True, check=True)
-    assert "/train/features" in listed.stdout
+    assert "/train/features/head-input" in listed.stdout
 
 
 def test_missing_files_and_other_files_are_refused_with_their_name(tmp_path):
@@ -136,7 +193,7 @@ def test_an_unfinished_file_says_so_and_what_to_do(make_features):
 
 
 def change_version(file: h5py.File) -> None:
-    file.attrs["version"] = 3
+    file.attrs["version"] = 4
 
 
 def change_fingerprint(file: h5py.File) -> None:
@@ -156,9 +213,9 @@ def change_a_name(file: h5py.File) -> None:
 
 
 def shorten_features(file: h5py.File) -> None:
-    rows = file["train/features"][:-1]
-    del file["train/features"]
-    file["train/features"] = rows
+    rows = file["train/features/head-input"][:-1]
+    del file["train/features/head-input"]
+    file["train/features/head-input"] = rows
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_features_larger_than_the_memory_it_takes_are_probed(tmp_path: Path) -> 
     )
     spec = type(SPEC)(**(vars(SPEC) | {"storage_dtype": "float16"}))
     names = tuple(f"class {label}" for label in range(10))
-    contents = Contents(spec, DIM, ("clean", "hflip"), views, names, train, None, None)
+    contents = Contents(spec, (("head-input", DIM),), ("clean", "hflip"), views, names, train, None, None)
     centres = np.random.default_rng(0).normal(size=(10, DIM))
 
     def read_block(images: slice, split: Split, wanted: object) -> npt.NDArray[np.float16]:

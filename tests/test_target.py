@@ -34,7 +34,10 @@ from tests.conftest import write_image
 
 CPU = torch.device("cpu")
 KNOWN = WeightsOptions(3, 36, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-MADE = Choices(ANY_VIT, None, KNOWN, "trivial", 1, ("clean", "direct"), "report", 7, "bfloat16", "float32")
+MADE = Choices(
+    ANY_VIT, None, KNOWN, "trivial", 1, ("clean", "direct"), "report", 7, "bfloat16", "float32",
+    decode="full", augment_on="cpu", tap="cls+mean", engine="torch",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +129,7 @@ def test_one_option_of_the_weights_typed_again_leaves_the_others(made: ExtractRe
         (Choices(dtype="float32"), "compute_dtype"),
         (Choices(dtype="auto"), "compute_dtype"),
         (Choices(preprocess="weights"), "preprocessing"),
+        (Choices(tap="mean"), "tap"),
         (Choices(weights_options=WeightsOptions(heads=4)), "weights_digest"),
         (Choices(weights_options=WeightsOptions(mean=(0.1, 0.1, 0.1))), "preprocessing"),
     ],
@@ -180,6 +184,7 @@ def test_file_is_never_shrunk(made: ExtractRequest) -> None:
         (Choices(recipe="milt"), "did you mean mild", "--recipe"),
         (Choices(preprocess="raport"), "did you mean report", "--preprocess"),
         (Choices(storage="float23"), "did you mean float32", "--storage"),
+        (Choices(tap="last5"), "did you mean last4", "--tap"),
         (Choices(test_views=("clean", "flip")), "did you mean hflip", "--test-views"),
         (Choices(views=-1), "from 0 on", "--views"),
         (Choices(seed=-1), "from 0 on", "--seed"),

@@ -50,7 +50,7 @@ def flip(path: Path, position: int) -> None:
 
 def place(path: Path, split: str, view: int) -> int:
     """Where the first row of a view lies in the file."""
-    return open_features(path).array(split).span(view, 0)[0]
+    return open_features(path).arrays(split)[0].span(view, 0)[0]
 
 
 def test_a_whole_file_is_sound(path):
@@ -71,7 +71,7 @@ def test_damaged_rows_are_named_by_split_view_and_image(path):
         ("test", "hflip", 4),
     ]
     text = render_verification(report)
-    assert "7 rows of train, view aug2: c0/0.jpg, c0/3.jpg, c0/6.jpg and 4 more" in text
+    assert "7 rows of train, view aug2, cls: c0/0.jpg, c0/3.jpg, c0/6.jpg and 4 more" in text
     assert "frozenprobe repair" in text
 
 
@@ -120,6 +120,22 @@ def test_repair_keeps_the_damaged_file_beside_and_never_replaces_an_earlier_one(
         assert f"{ROWS - 7} rows are kept, 7 dropped" in render_repair(report)
         assert extract(path, A) == 7
         assert holds(path, A)
+
+
+def test_damage_to_one_tap_leaves_the_others_readable_and_costs_the_rows_of_its_block(path):
+    """A row is computed by one pass: what is computed again of an image and view is all of its taps."""
+    _, mean = open_features(path).arrays("train")
+    flip(path, mean.span(1, 0)[0])
+    assert [each.taps for each in verify_features(path).damaged] == [("mean",)]
+    assert "7 rows of train, view hflip, mean: c0/0.jpg" in render_verification(verify_features(path))
+    damaged = open_features(path)
+    assert damaged.select_tap("cls").read("train", range(4)).shape == (7, 4, 4)
+    for tap in ("mean", None):
+        with pytest.raises(FeatureFileError, match="another checksum in train/features/mean, view 1, rows 0 to 6"):
+            damaged.select_tap(tap).read("train", range(4))
+    assert repair_features(path).kept == ROWS - 7
+    assert extract(path, A) == 7
+    assert holds(path, A)
 
 
 def test_repair_does_not_touch_a_file_that_is_being_written(path):
@@ -254,7 +270,7 @@ def test_images_in_shards_are_hashed_again_and_compared(path, tmp_path):
 def test_progress_is_told(path):
     seen: list[tuple[str, int, int]] = []
     verify_features(path, progress=lambda *step: seen.append(step))
-    assert seen[-1] == ("verifying blocks", 6, 6)
+    assert seen[-1] == ("verifying blocks", 12, 12)  # of six views, in two taps
 
 
 def test_no_such_file_is_an_error(tmp_path):
@@ -274,7 +290,7 @@ def test_rows_that_are_not_finite_are_named(path):
 
 def test_a_disk_that_cannot_read_a_block_costs_that_block(path, monkeypatch):
     """EIO, a bad sector: everything else is read, told and repaired around it."""
-    start, _ = open_features(path).array("train").span(2, 0)
+    start, _ = open_features(path).arrays("train")[0].span(2, 0)
     whole = SealedFile.read_at
 
     class BadSector:
@@ -305,7 +321,7 @@ def test_a_disk_that_cannot_read_a_block_costs_that_block(path, monkeypatch):
 def test_a_damaged_block_of_images_without_features_is_told_and_mended(make_features):
     """Nothing but zeros is in it, and yet a reader would stumble over it."""
     features = make_features(unusable=tuple(range(7)))
-    flip(features.path, features.array("test").offset)
+    flip(features.path, features.arrays("test")[0].offset)
     report = verify_features(features.path)
     assert [(damaged.split, len(damaged.rows)) for damaged in report.damaged] == [("test", 7)]
     repair_features(features.path)
@@ -476,7 +492,7 @@ def test_pieces_are_not_thrown_away_while_the_finished_file_is_damaged(path, mon
 def test_a_row_of_a_checked_block_is_not_taken_on_trust_when_the_file_has_changed(path):
     """Somebody copies another file into the open one."""
     features = open_features(path)
-    array = features.array("train")
+    array = features.arrays("train")[0]
     features.sealed.read_rows(array, 0, np.arange(7))
     content = bytearray(path.read_bytes())
     content[array.offset] ^= 1

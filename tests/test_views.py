@@ -80,7 +80,7 @@ def test_an_unknown_test_view_is_an_error_that_lists_those_stored(features: Feat
 
 def test_read_finite_reads_the_views_asked_for(features: Features) -> None:
     with h5py.File(features.path) as file:
-        stored = file["train/features"][:]
+        stored = file["train/features/head-input"][:]
     np.testing.assert_array_equal(read_finite(features, "train", (5, 0)), stored[[5, 0]].swapaxes(0, 1))
 
 

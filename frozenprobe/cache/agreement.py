@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from frozenprobe.cache.contents import Taps
 from frozenprobe.cache.sealed import Vectors
 
 LEAST_COSINE = 0.999  # bfloat16 against float32 gives 0.9999; another preprocessing or other weights far less
+
+
+def least_cosine(one: Vectors, other: Vectors, taps: Taps) -> float:
+    """The least cosine over the taps of two rows: a long vector must not hide that a short one differs."""
+    ends = np.cumsum([dim for _, dim in taps])[:-1]
+    return min(cosine(a, b) for a, b in zip(np.split(one, ends), np.split(other, ends), strict=True))
 
 
 def cosine(one: Vectors, other: Vectors) -> float:

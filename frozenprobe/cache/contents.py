@@ -12,6 +12,8 @@ import numpy.typing as npt
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.tables import Table
 
+Taps = tuple[tuple[str, int], ...]  # name and D of each vector that is stored of a view
+
 
 def environments_of(about: Mapping[str, str]) -> list[str]:
     """The environments (libraries and device) that a file says its rows were computed in."""
@@ -48,7 +50,8 @@ class Contents:
 
     Attributes:
         spec: what the rows are a function of.
-        dim: feature dimension D; 0 as long as no row has been computed.
+        taps: name and D of each vector that is stored of a view; a row is all of them, side by side in this order.
+            Empty as long as no row has been computed.
         test_views: names of the T fixed views of every image; the first is `clean`.
         augmented_views: names of the V augmented views of every training image.
         class_names: C names, sorted by code point.
@@ -59,7 +62,7 @@ class Contents:
     """
 
     spec: FeatureSpec
-    dim: int
+    taps: Taps
     test_views: tuple[str, ...]
     augmented_views: tuple[str, ...]
     class_names: tuple[str, ...]
@@ -67,6 +70,11 @@ class Contents:
     test: Split | None
     sample: Table | None
     about: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def dim(self) -> int:
+        """D of a row: the sum over its taps."""
+        return sum(dim for _, dim in self.taps)
 
     @property
     def views(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ def begin(path: Path, rows: RowStore, contents: Contents) -> None:
     Args:
         path: the feature file to make or to grow.
         rows: the rows there are.
-        contents: what the file will hold; the feature dimension has to be known.
+        contents: what the file will hold; its taps have to be known.
 
     Raises:
         FrozenprobeError: too little space.
@@ -86,7 +86,7 @@ def finish(path: Path, rows: RowStore, contents: Contents, *, computed: bool) ->
         changed = any(damaged_rows(rows.existing))  # killed before it tidied up: the pieces may be the only good copy
     if changed:
         about = contents.about | {"created": utc_now(), "environments": json.dumps(sorted(rows.known_environments))}
-        contents = replace(contents, dim=rows.dim, about=about)
+        contents = replace(contents, about=about)
         require_space(path, finished=finished_bytes(contents))
         write_features(path, contents, rows.read_block)
     rows.discard()

@@ -78,6 +78,7 @@ def contents_facts(contents: Contents) -> dict[str, Any]:
         "test-time views": list(contents.test_views),
         "augmented views": len(contents.augmented_views),
         "feature dimension": contents.dim,
+        "taps": dict(contents.taps),
         "sample submission": [len(contents.sample.rows), *contents.sample.columns] if contents.sample else None,
     }
     spec: dict[str, Any] = asdict(contents.spec)

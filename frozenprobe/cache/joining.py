@@ -54,7 +54,7 @@ def join(
     environments = {each for part in parts for each in part.rows.known_environments}
     merged = Contents(
         spec=first.spec,
-        dim=max(part.rows.dim for part in parts),
+        taps=first.taps,
         test_views=test_views,
         augmented_views=augmented_views,
         class_names=class_names,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from frozenprobe.tables import Table
 FEATURES = "frozenprobe.features"
 PLAN = "frozenprobe.plan"
 VERSION = 3
+TAP = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")  # the name of a dataset; taps are joined by `+` where several are named
 
 
 def attributes_of(contents: Contents, form: str) -> dict[str, str | int]:
@@ -28,7 +30,7 @@ def attributes_of(contents: Contents, form: str) -> dict[str, str | int]:
         "spec": contents.spec.canonical(),
         "fingerprint": contents.spec.fingerprint(),
         "about": json.dumps(contents.about, sort_keys=True),
-        "dim": contents.dim,
+        "taps": json.dumps(contents.taps),
         "test_views": len(contents.test_views),
     }
     if contents.sample is not None:
@@ -95,7 +97,7 @@ def parse_contents(sealed: SealedFile) -> Contents:
         sample = Table(Path(str(attributes["sample_path"])), columns, rows)
     return Contents(
         spec=spec,
-        dim=int(attributes["dim"]),
+        taps=tuple((str(name), int(dim)) for name, dim in json.loads(str(attributes["taps"]))),
         test_views=views[:fixed],
         augmented_views=views[fixed:],
         class_names=sealed.texts("class_names"),
@@ -129,6 +131,9 @@ def check_contents(contents: Contents) -> None:
         raise ValueError(f"features stored as {contents.spec.storage_dtype}")
     if "name" not in dict(json.loads(contents.spec.preprocessing)):
         raise ValueError("a preprocessing without a name")
+    names = {name for name, _ in contents.taps}
+    if len(names) < len(contents.taps) or not all(TAP.fullmatch(name) and dim > 0 for name, dim in contents.taps):
+        raise ValueError(f"taps {contents.taps}")
     environments_of(contents.about)  # raises ValueError if it is no list
     if contents.test_views[:1] != ("clean",) or len(set(contents.views)) < len(contents.views):
         raise ValueError(f"views {contents.views}, of which {len(contents.test_views)} are test-time views")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.cache.agreement import LEAST_COSINE, cosine
+from frozenprobe.cache.agreement import LEAST_COSINE, least_cosine
 from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.growth import finished_bytes, require_space
 from frozenprobe.cache.joining import Part, join
@@ -124,7 +124,7 @@ def compare_shared(parts: Sequence[Part]) -> int:
         for other in parts[:number]:
             for key in shared_rows(part.rows, other.rows) if other.path != part.path else []:
                 compared += 1
-                near = cosine(part.rows.row(*key), other.rows.row(*key))
+                near = least_cosine(part.rows.row(*key), other.rows.row(*key), part.contents.taps)
                 if not near >= LEAST_COSINE:
                     raise SpecMismatch(
                         f"Equal rows for equal images (cosine {LEAST_COSINE} or more)",

@@ -24,6 +24,11 @@ def piece_files(path: Path) -> list[Path]:
     return sorted(found, key=lambda piece: piece.name)
 
 
+def checked_files(path: Path) -> list[Path]:
+    """What ranks tell each other of images that they have checked, beside the feature file `path`."""
+    return sorted(pieces_folder(path).glob("checked-*.json"))
+
+
 def followed(path: Path) -> Path:
     """The file that is written when `path` is: what a link leads to, not the link."""
     return path.resolve() if path.is_symlink() else path

@@ -93,9 +93,9 @@ def rewrite(features: Features, report: RepairReport) -> None:
     """Publish the file anew from its whole rows and its whole copy of the metadata."""
 
     def read_block(images: slice, split: Split, views: Sequence[str]) -> Vectors:
-        array = features.array("train" if split is features.train else "test")
-        rows = np.arange(array.shape[1])[images]
-        return np.stack([features.sealed.read_rows(array, view, rows) for view in range(array.shape[0])], axis=1)
+        name = "train" if split is features.train else "test"
+        rows = np.arange(len(split))[images]
+        return np.stack([features.read_rows(name, view, rows) for view in range(len(views))], axis=1)
 
     require_space(features.path, finished=features.path.stat().st_size)
     write_features(features.path, features, read_block)
@@ -114,7 +114,6 @@ def take_apart(features: Features, report: RepairReport) -> None:
     rows.origin = set(environments_of(features.about))
     dropped = {(damaged.split, damaged.view): list(damaged.rows) for damaged in report.dropped}
     for name, split, views in features.splits:
-        array = features.array(name)
         hashes = np.array(split.hashes)
         for number, view in enumerate(views):
             good = split.usable.copy()
@@ -123,10 +122,10 @@ def take_apart(features: Features, report: RepairReport) -> None:
                 images = start + np.flatnonzero(good[start : start + BLOCKS_A_PIECE * BLOCK_ROWS])
                 images = images[[(code, view) not in rows for code in hashes[images].tolist()]]
                 if len(images):
-                    vectors = features.sealed.read_rows(array, number, images)
+                    vectors = features.read_rows(name, number, images)
                     rows.add(hashes[images].tolist(), [view] * len(images), vectors)
     rows.close()
-    write_plan(path, replace(plan, dim=features.dim))
+    write_plan(path, replace(plan, taps=features.taps))
     report.moved_to = free_name(path)
     os.replace(path, report.moved_to)
     sync_folder(path.parent)

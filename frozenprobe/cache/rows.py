@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from frozenprobe.cache.contents import Contents, Split, environments_of
 from frozenprobe.cache.image import Refused, as_texts
-from frozenprobe.cache.paths import piece_files, pieces_folder, plan_path
+from frozenprobe.cache.paths import checked_files, piece_files, pieces_folder, plan_path
 from frozenprobe.cache.pieces import Hashes, environments_in, open_piece, read_piece, whole_rows, write_piece
 from frozenprobe.cache.seal import Damage
 from frozenprobe.cache.sealed import FeatureArray, SealedFile, Vectors
@@ -25,6 +26,10 @@ JOINED_BYTES = 8 << 20  # or so many bytes; larger pieces are not joined again
 OPEN_PIECES = 8
 
 Integers = npt.NDArray[np.int64]
+
+
+class LostPiece(FeatureFileError):
+    """A piece that was there when this process looked, and is not, or not whole, any more."""
 
 
 @dataclass
@@ -58,9 +63,18 @@ class RowStore:
         contents: what it will hold.
         existing: the finished file of the same specification, or None.
         check: read every piece to the end, and leave damaged blocks out.
+        alone: no other process writes pieces beside the file: those that are there may be joined. Ranks are not alone.
     """
 
-    def __init__(self, path: Path, contents: Contents, existing: Features | None = None, *, check: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        contents: Contents,
+        existing: Features | None = None,
+        *,
+        check: bool = True,
+        alone: bool = True,
+    ) -> None:
         self.path, self.folder, self.spec, self.contents = path, pieces_folder(path), contents.spec, contents
         self.existing = existing
         self.dim = existing.dim if existing else 0
@@ -85,6 +99,8 @@ class RowStore:
         self.next_number = 1 + max((int(piece.stem.split("-")[0]) for piece in found), default=-1)
         for piece in found:
             self._take_up(piece, check)
+        if not alone:
+            self.small = []  # whoever wrote them may be reading them
 
     def __contains__(self, row: tuple[str, str]) -> bool:
         position = int(self._positions(as_texts([row[0]]))[0])
@@ -159,6 +175,15 @@ class RowStore:
             KeyError: a row of a usable image is nowhere.
             FeatureFileError: a block is not what was written.
         """
+        while True:
+            try:
+                return self._read_block(images, split, views)
+            except LostPiece:
+                if not self._look_again():
+                    raise
+
+    def _read_block(self, images: slice, split: Split, views: Sequence[str]) -> Vectors:
+        """As `read_block`, where the rows were last seen."""
         positions = self._positions(as_texts(split.hashes[images]))
         codes = np.array([self.views[view] for view in views], dtype=np.int64)
         places = self.places[codes[None, :], positions[:, None]]
@@ -201,9 +226,11 @@ class RowStore:
         for piece in self.finished_pieces():
             piece.unlink(missing_ok=True)
         if not keep_plan:
-            plan_path(self.path).unlink(missing_ok=True)
+            for needless in (plan_path(self.path), *checked_files(self.path)):
+                needless.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+            with suppress(OSError):  # a rank that was started late has just put something there, and will come here too
+                self.folder.rmdir()
 
     def finished_pieces(self) -> list[Path]:
         """The pieces whose rows the planned contents want, all of them: what a finished file makes needless."""
@@ -228,6 +255,15 @@ class RowStore:
         found[self.hashes[found] != hashes[starts]] = -1
         repeated: Integers = np.repeat(found, np.diff(np.append(starts, len(hashes))))
         return repeated
+
+    def _look_again(self) -> bool:
+        """Note pieces that are new: another rank may have joined its own; whether there are any."""
+        before, known, small = len(self.sources), {source.piece for source in self.sources}, list(self.small)
+        for piece in piece_files(self.path):
+            if piece not in known:
+                self._take_up(piece, check=False)
+        self.small = small
+        return len(self.sources) > before
 
     def _take_up_file(self) -> None:
         """Note the rows of the finished file."""
@@ -302,7 +338,7 @@ class RowStore:
     def _read_file(self, source: Source, view: str, rows: Integers) -> Vectors:
         """`(len(rows), D)` of one view of the finished file."""
         assert self.existing is not None
-        return self.existing.sealed.read_rows(self.existing.array(source.split), source.views.index(view), rows)
+        return self.existing.read_rows(source.split, source.views.index(view), rows)
 
     def _open(self, piece: Path) -> tuple[SealedFile, FeatureArray]:
         """A piece, opened; the last few stay open."""
@@ -312,7 +348,7 @@ class RowStore:
             try:
                 self.opened[piece] = SealedFile(piece)
             except (Damage, Refused, FileNotFoundError) as error:
-                raise FeatureFileError(
+                raise LostPiece(
                     "A piece as it was a moment ago",
                     found=str(error),
                     where=piece,

@@ -29,7 +29,7 @@ FEW_ROWS = 8  # of a block that has been checked are read one by one
 BLOCK_ROWS = 64  # rows under one digest: 128 kB at D = 1024 in float16
 SPARE = "spare"  # the dataset that holds the metadata and the seal once more
 FRONT, BEHIND, BACK = COPIES = ("front", "behind", "back")  # see SealedFile
-DIGESTS = "_digests"  # what is added to the name of a feature array for the dataset of its digests
+DIGESTS = "digests/"  # before the name of a feature array: the dataset of its digests
 
 Vectors = npt.NDArray[np.floating[Any]]
 
@@ -151,7 +151,7 @@ class SealedFile:
         if where.dtype not in (np.dtype("<f2"), np.dtype("<f4")):
             raise Damage(f"a feature array of {where.dtype}: {name}")
         views, rows, dim = where.shape
-        digests = self.arrays.pop(name + DIGESTS, None)
+        digests = self.arrays.pop(DIGESTS + name, None)
         expected = (views, blocks_in(rows), hashlib.sha256().digest_size)
         if digests is None or digests.dtype != np.uint8 or digests.shape != expected:
             raise Damage(f"no digest for each block of {name}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -16,11 +17,30 @@ from frozenprobe.publish import published
 
 
 class NewArray(NamedTuple):
-    """A feature array to write: its shape (views, rows, D), dtype, and blocks `(views, up to 64 rows, D)` in order."""
+    """A feature array to write, or several whose rows come side by side.
+
+    Attributes:
+        shape: (views, rows, D).
+        dtype: as it is stored.
+        blocks: `(views, up to 64 rows, D)`, in order.
+        taps: name and D of each array that the columns are cut into, a dataset `<name>/<tap>` each; empty: one array.
+    """
 
     shape: tuple[int, int, int]
     dtype: str
     blocks: Iterator[Vectors]
+    taps: tuple[tuple[str, int], ...] = ()
+
+    def columns(self, name: str) -> dict[str, slice]:
+        """The columns of each dataset."""
+        if not self.taps:
+            return {name: slice(0, self.shape[2])}
+        ends = accumulate(dim for _, dim in self.taps)
+        return {f"{name}/{tap}": slice(end - dim, end) for (tap, dim), end in zip(self.taps, ends, strict=True)}
+
+    def shape_of(self, columns: slice) -> tuple[int, int, int]:
+        """The shape of the array of these columns."""
+        return (*self.shape[:2], columns.stop - columns.start)
 
 
 def publish_sealed(
@@ -46,29 +66,34 @@ def publish_sealed(
     Raises:
         DiskFull: no space is left.
     """
+    parts = {part: (array, cut) for name, array in features.items() for part, cut in array.columns(name).items()}
     shapes: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
-        name: (array.shape, np.dtype(array.dtype).newbyteorder("<")) for name, array in features.items()
+        name: (array.shape_of(cut), np.dtype(array.dtype).newbyteorder("<")) for name, (array, cut) in parts.items()
     }
     digests = {
         name: np.zeros((array.shape[0], blocks_in(array.shape[1]), hashlib.sha256().digest_size), dtype=np.uint8)
-        for name, array in features.items()
+        for name, (array, _) in parts.items()
     }
-    layout = {**arrays, **{name + DIGESTS: value for name, value in digests.items()}}
+    layout = {**arrays, **{DIGESTS + name: value for name, value in digests.items()}}
     image, seal, placed = lay_out(attributes, layout, shapes, spare_bytes=1 if spare else 0)
     if spare:  # laid out once more, with as much room as there are metadata; where they lie does not depend on it
         size = sum(size for _, size in seal.spans()) + SEAL_BYTES
         image, seal, placed = lay_out(attributes, layout, shapes, spare_bytes=size)
+    where = {
+        name: FeatureArray(name, placed[name].offset, array.shape_of(cut), placed[name].dtype, digests[name])
+        for name, (array, cut) in parts.items()
+    }
     with published(path) as file:
         for name, array in features.items():
-            where = FeatureArray(name, placed[name].offset, array.shape, placed[name].dtype, digests[name])
-            write_blocks(file, where, array.blocks)
-            image.put(placed[name + DIGESTS].offset, digests[name].tobytes())
+            write_blocks(file, [(cut, where[part]) for part, cut in array.columns(name).items()], array.blocks)
+        for name, values in digests.items():
+            image.put(placed[DIGESTS + name].offset, values.tobytes())
         metadata = [image.get(*span) for span in seal.spans()]
         block = seal._replace(metadata=hashlib.sha256(b"".join(metadata)).hexdigest()).encode()
-        parts = [(0, block), *((offset, content) for (offset, _), content in zip(seal.spans(), metadata, strict=True))]
+        rest = [(0, block), *((offset, content) for (offset, _), content in zip(seal.spans(), metadata, strict=True))]
         if seal.spare is not None:
-            parts.append((seal.spare[0], b"".join([*metadata, block])))
-        for offset, content in parts:
+            rest.append((seal.spare[0], b"".join([*metadata, block])))
+        for offset, content in rest:
             file.seek(offset)
             file.write(content)
         file.truncate(seal.size)
@@ -89,17 +114,18 @@ def lay_out(
     return image, Seal(image.size, spans, spare, ""), placed
 
 
-def write_blocks(file: BinaryIO, array: FeatureArray, blocks: Iterator[Vectors]) -> None:
-    """Write a feature array block by block, and note the digests in it."""
+def write_blocks(file: BinaryIO, parts: Sequence[tuple[slice, FeatureArray]], blocks: Iterator[Vectors]) -> None:
+    """Write feature arrays block by block, each from its columns, and note the digests in them."""
     for block, vectors in enumerate(blocks):
-        for view, rows in enumerate(vectors):
-            content = np.ascontiguousarray(rows, dtype=array.dtype).tobytes()
-            offset, size = array.span(view, block)
-            if len(content) != size:
-                raise ValueError(f"a block of {len(content)} bytes where {size} belong")
-            array.digests[view, block] = np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
-            file.seek(offset)
-            file.write(content)
+        for cut, array in parts:
+            for view, rows in enumerate(vectors[..., cut]):
+                content = np.ascontiguousarray(rows, dtype=array.dtype).tobytes()
+                offset, size = array.span(view, block)
+                if len(content) != size:
+                    raise ValueError(f"a block of {len(content)} bytes where {size} belong")
+                array.digests[view, block] = np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
+                file.seek(offset)
+                file.write(content)
 
 
 def one_view(vectors: Vectors) -> Iterator[Vectors]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from frozenprobe.cache.paths import piece_files, pieces_folder, plan_path
 from frozenprobe.cache.seal import MAGIC, Damage
 from frozenprobe.cache.sealed import BLOCK_ROWS, DamagedBlock, FeatureArray, SealedFile, Vectors, as_rows, salvage
 from frozenprobe.cache.sealing import NewArray, publish_sealed
-from frozenprobe.errors import FeatureFileError, some
+from frozenprobe.errors import FeatureFileError, some, unknown_name
 
 READ_ROWS = 16 * BLOCK_ROWS  # rows of a view that are read before they become float32
 
@@ -26,7 +26,10 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Features(Contents):
-    """An opened feature file. It is read as it was when it was opened, whatever takes its name later."""
+    """An opened feature file. It is read as it was when it was opened, whatever takes its name later.
+
+    `taps` are those that are read: all that are stored, or those of `select_tap`.
+    """
 
     path: Path = Path()
     file: SealedFile | None = None
@@ -42,17 +45,47 @@ class Features(Contents):
         Raises:
             FeatureFileError: a block of them is not what was written.
         """
-        array = self.array(split)
-        images = np.arange(array.shape[1])[rows]
+        count, total, _ = self.arrays(split)[0].shape
+        images = np.arange(total)[rows]
         out = np.empty((len(images), len(views), self.dim), dtype=np.float32)
         for start in range(0, len(images), READ_ROWS):
             block = slice(start, start + READ_ROWS)
             for position, view in enumerate(views):
                 try:
-                    out[block, position] = self.sealed.read_rows(array, range(array.shape[0])[view], images[block])
+                    out[block, position] = self.read_rows(split, range(count)[view], images[block])
                 except DamagedBlock as damage:
                     raise self.named(damage, split) from None
         return out
+
+    def read_rows(self, split: str, view: int, rows: npt.NDArray[np.int64]) -> Vectors:
+        """`(len(rows), D)` of one view in the stored dtype, in the order asked for.
+
+        Raises:
+            DamagedBlock: a block is not what was sealed.
+        """
+        parts = [self.sealed.read_rows(array, view, rows) for array in self.arrays(split)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    @property
+    def tap(self) -> str:
+        """The taps that are read, joined by `+`."""
+        return "+".join(name for name, _ in self.taps)
+
+    def select_tap(self, tap: str | None) -> Features:
+        """The same file with only some of its taps: `cls`, or several joined by `+`; None: as it is.
+
+        They stand side by side in the order of the file, whatever the order they are named in.
+
+        Raises:
+            FrozenprobeError: a tap that the file does not have.
+        """
+        if tap is None:
+            return self
+        wanted, stored = tap.split("+"), [name for name, _ in self.taps]
+        for name in wanted:
+            if name not in stored:
+                raise unknown_name(f"tap of {self.path}", name, stored, where="--tap")
+        return replace(self, taps=tuple(each for each in self.taps if each[0] in wanted))
 
     def named(self, damage: DamagedBlock, split: str) -> DamagedBlock:
         """The error for a damaged block with the names of its images, and of those that are no numbers any more."""
@@ -72,9 +105,9 @@ class Features(Contents):
             raise ValueError("contents without a file have no rows")
         return self.file
 
-    def array(self, split: str) -> FeatureArray:
-        """The feature array of a split."""
-        return self.sealed.features[f"{split}/features"]
+    def arrays(self, split: str) -> list[FeatureArray]:
+        """The feature arrays of a split, one for each tap."""
+        return [self.sealed.features[f"{split}/features/{tap}"] for tap, _ in self.taps]
 
 
 def write_features(path: Path, contents: Contents, read_block: ReadBlock) -> None:
@@ -88,7 +121,9 @@ def write_features(path: Path, contents: Contents, read_block: ReadBlock) -> Non
     """
     dtype = contents.spec.storage_dtype
     features = {
-        f"{name}/features": NewArray((len(views), len(split), contents.dim), dtype, blocks_of(split, views, read_block))
+        f"{name}/features": NewArray(
+            (len(views), len(split), contents.dim), dtype, blocks_of(split, views, read_block), contents.taps
+        )
         for name, split, views in contents.splits
     }
     publish_sealed(path, attributes_of(contents, FEATURES), arrays_of(contents), features)
@@ -209,12 +244,16 @@ def features_of(sealed: SealedFile) -> Features:
     """
     contents = contents_of(sealed, FEATURES)
     features = Features(**vars(contents), path=sealed.path, file=sealed)
+    if not features.taps:
+        raise contradiction(sealed.path, "no taps")
     for name, split, views in features.splits:
-        array = sealed.features.get(f"{name}/features")
-        shape = (len(views), len(split), features.dim)
-        if array is None or array.shape != shape or array.dtype != np.dtype(features.spec.storage_dtype):
-            found = "no features" if array is None else f"features of the shape {array.shape} in {array.dtype}"
-            raise contradiction(sealed.path, f"{found} in {name}, not {shape} in {features.spec.storage_dtype}")
+        for tap, dim in features.taps:
+            array = sealed.features.get(f"{name}/features/{tap}")
+            shape = (len(views), len(split), dim)
+            if array is None or array.shape != shape or array.dtype != np.dtype(features.spec.storage_dtype):
+                found = "no features" if array is None else f"features of the shape {array.shape} in {array.dtype}"
+                wanted = f"{shape} in {features.spec.storage_dtype}"
+                raise contradiction(sealed.path, f"{found} in {name}/features/{tap}, not {wanted}")
     return features
 
 
@@ -240,6 +279,8 @@ def read_plan(path: Path) -> Contents | None:
         return None
     try:
         sealed = salvage(plan)
+    except FileNotFoundError:  # finished in the meantime
+        return None
     except Refused as error:
         raise refused(plan, error) from None
     if sealed is None:

@@ -26,12 +26,13 @@ Progress = Callable[[str, int, int], None]
 
 
 class DamagedRows(NamedTuple):
-    """Rows of one view of a finished file that are not what was written, or no finite numbers."""
+    """Rows of one view of a finished file that are not what was written, or no finite numbers, in at least one tap."""
 
     split: str
     view: str
     rows: tuple[int, ...]
     ids: tuple[str, ...]
+    taps: tuple[str, ...]
 
 
 @dataclass
@@ -131,7 +132,8 @@ def open_salvageable(path: Path) -> tuple[Features, list[str]]:
 
 def say_damaged(damaged: DamagedRows) -> str:
     """A sentence about damaged rows."""
-    return f"{len(damaged.rows)} rows of {damaged.split}, view {damaged.view}: {some(damaged.ids, most=3)}"
+    where = f"{damaged.split}, view {damaged.view}, {'+'.join(damaged.taps)}"
+    return f"{len(damaged.rows)} rows of {where}: {some(damaged.ids, most=3)}"
 
 
 def damaged_rows(features: Features, progress: Progress | None = None) -> Iterator[DamagedRows]:
@@ -139,15 +141,20 @@ def damaged_rows(features: Features, progress: Progress | None = None) -> Iterat
     total = sum(array.shape[0] * array.blocks for array in features.sealed.features.values())
     done = 0
     for name, split, views in features.splits:
-        array = features.array(name)
         for number, view in enumerate(views):
-            good = whole_rows(features.sealed, array, number)
-            rows = tuple(np.flatnonzero(~good).tolist())  # those of unusable images are zeros, and whole as such
-            done += array.blocks
-            if progress is not None:
-                progress("verifying blocks", done, total)
-            if rows:
-                yield DamagedRows(name, view, rows, tuple(split.ids[row] for row in rows))
+            bad, taps = np.zeros(len(split), dtype=bool), []
+            for (tap, _), array in zip(features.taps, features.arrays(name), strict=True):
+                good = whole_rows(
+                    features.sealed, array, number
+                )  # those of unusable images are zeros, and whole as such
+                bad |= ~good
+                taps += [] if good.all() else [tap]
+                done += array.blocks
+                if progress is not None:
+                    progress("verifying blocks", done, total)
+            if taps:
+                rows = tuple(np.flatnonzero(bad).tolist())
+                yield DamagedRows(name, view, rows, tuple(split.ids[row] for row in rows), tuple(taps))
 
 
 def require_whole(features: Features, progress: Progress | None = None) -> None:

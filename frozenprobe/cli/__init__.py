@@ -12,6 +12,7 @@ from frozenprobe.cli.curving import curve
 from frozenprobe.cli.extracting import backbones, demo, extract
 from frozenprobe.cli.keeping import info, merge, repair, verify
 from frozenprobe.cli.probing import compare, probe, submit
+from frozenprobe.cli.progress import EchoHandler
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.publish import FULL
 
@@ -24,7 +25,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except FrozenprobeError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"{ctx.meta.get('rank', '')}error: {error}", err=True)
             ctx.exit(1)
         except OSError as error:
             if error.errno is None or isinstance(error, BrokenPipeError):
@@ -51,14 +52,6 @@ def main() -> None:
     log = logging.getLogger("frozenprobe")
     log.setLevel(logging.INFO)
     log.handlers = [EchoHandler()]
-
-
-class EchoHandler(logging.Handler):
-    """Remarks of the library, on stderr."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one remark."""
-        click.echo(record.getMessage(), err=True)
 
 
 for command in (extract, probe, curve, submit, compare, info, verify, repair, merge, backbones, demo):

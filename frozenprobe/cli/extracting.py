@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import signal
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,8 +12,9 @@ from typing import Any
 import click
 
 from frozenprobe.cli.options import FILE, as_json, break_lock, names_of, print_json
-from frozenprobe.cli.progress import ProgressPrinter
+from frozenprobe.cli.progress import EchoHandler, ProgressPrinter
 from frozenprobe.extract.backbones import BACKBONES, FAMILIES, WeightsOptions
+from frozenprobe.extract.ranks import Rank, read_rank
 from frozenprobe.extract.settings import (
     AUGMENT_ON,
     DECODINGS,
@@ -80,8 +84,11 @@ def extract(as_json: bool, **given: Any) -> None:
 
     Options that decide the features and are not typed are taken from an existing file.
     """
-    from frozenprobe.extract.run import extract_features, render_report
+    from frozenprobe.extract.run import extract_features, ignore_progress, render_report
 
+    rank = read_rank()
+    if not rank.is_alone:
+        speak_as(rank)
     test = given["test"] or ImageSources.test_beside(given["train"])
     columns = CsvColumns(given["image_column"], given["label_column"], given["group_column"], given["fold_column"])
     weights_options = WeightsOptions(
@@ -100,8 +107,21 @@ def extract(as_json: bool, **given: Any) -> None:
         **{name: given[name] for name in ("out", "device", "batch_size", "workers", "skip_bad", "max_pixels")},
         **{name: given[name] for name in ("limit", "drop_missing", "break_lock")},
     )
-    report = extract_features(request, ProgressPrinter())
-    print_json(asdict(report)) if as_json else click.echo(render_report(report))
+    first, prefix = rank.number == 0, "" if rank.is_alone else f"{rank}: "
+    report = extract_features(request, ProgressPrinter(prefix) if first else ignore_progress)
+    if first or report.written:
+        print_json(asdict(report)) if as_json else click.echo(render_report(report))
+
+
+def speak_as(rank: Rank) -> None:
+    """Have one of many ranks say who speaks, and all but the first only what matters; and leave when told to.
+
+    torchrun ends ranks with SIGTERM, which by default would leave their locks behind; other machines could not tell.
+    """
+    prefix = f"rank {rank.number}: "
+    click.get_current_context().meta["rank"] = prefix
+    logging.getLogger("frozenprobe").handlers = [EchoHandler(prefix, logging.WARNING if rank.number else logging.INFO)]
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 @click.command()

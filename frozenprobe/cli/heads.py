@@ -50,6 +50,7 @@ def probe_command(default_head: str) -> Callable[[Command], Command]:
         click.option("--seed", type=int, default=ProbeOptions.seed, show_default=True, help="Of folds and head."),
         click.option("--views", type=int, help="Use only the first so many augmented views.  [default: all stored]"),
         click.option("--test-views", help="Use only these of the stored test-time views, comma-separated."),
+        click.option("--tap", help="Use only this of the stored taps, or several joined by +.  [default: all of them]"),
         click.option("--scale", help=f"Feature scaling: {', '.join(SCALES)}.  [default: global; none for report]"),
         click.option(
             "--aggregate",
@@ -66,6 +67,6 @@ def probe_options(given: dict[str, Any], **more: Any) -> ProbeOptions:
         head=given["head"],
         settings={name: given[name] for name in SETTINGS if given[name] is not None},
         test_views=names_of(given["test_views"]),
-        **{name: given[name] for name in ("folds", "seed", "views", "scale", "aggregate", "class_weight")},
+        **{name: given[name] for name in ("folds", "seed", "views", "tap", "scale", "aggregate", "class_weight")},
         **more,
     )

@@ -1,7 +1,8 @@
-"""How far a command is, on stderr."""
+"""How far a command is, and what the library remarks, on stderr."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from typing import Any
@@ -11,10 +12,32 @@ import click
 plain_seconds = 10.0  # between two lines of progress where stderr is no terminal
 
 
-class ProgressPrinter:
-    """Progress on stderr: a bar with rate and time left on a terminal, a plain line every 10 s elsewhere."""
+class EchoHandler(logging.Handler):
+    """Remarks of the library, on stderr.
 
-    def __init__(self) -> None:
+    Args:
+        prefix: says who remarks.
+        level: what is less important is not printed.
+    """
+
+    def __init__(self, prefix: str = "", level: int = logging.INFO) -> None:
+        super().__init__(level)
+        self.prefix = prefix
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one remark."""
+        click.echo(self.prefix + record.getMessage(), err=True)
+
+
+class ProgressPrinter:
+    """Progress on stderr: a bar with rate and time left on a terminal, a plain line every 10 s elsewhere.
+
+    Args:
+        prefix: says whose progress it is.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
         self.stage = ""
         self.bar: Any = None
         self.start = self.last = 0.0
@@ -28,7 +51,8 @@ class ProgressPrinter:
             if sys.stderr.isatty():
                 from tqdm import tqdm
 
-                self.bar = tqdm(total=total, desc=stage, unit=stage.rsplit(" ", 1)[-1], dynamic_ncols=True)
+                unit = stage.rsplit(" ", 1)[-1]
+                self.bar = tqdm(total=total, desc=self.prefix + stage, unit=unit, dynamic_ncols=True)
         if self.bar is not None:
             self.bar.update(done - self.bar.n)
             if done == total:
@@ -37,5 +61,5 @@ class ProgressPrinter:
         elif done > self.first and (now - self.last >= plain_seconds or (done == total and self.last > self.start)):
             rate = (done - self.first) / (now - self.start)
             left = time.strftime("%H:%M:%S", time.gmtime((total - done) / rate))
-            click.echo(f"{stage} {done}/{total} ({done / total:.0%}), {rate:.1f}/s, {left} left", err=True)
+            click.echo(f"{self.prefix}{stage} {done}/{total} ({done / total:.0%}), {rate:.1f}/s, {left} left", err=True)
             self.last = now

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from frozenprobe.cache.agreement import LEAST_COSINE, cosine
+from frozenprobe.cache.agreement import LEAST_COSINE, least_cosine
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.errors import SpecMismatch
 from frozenprobe.extract.compute import Embedder
@@ -73,11 +73,11 @@ def require_same_rows(
         return
     views: list[View] = []
     for content_hash, view in chosen:
-        views += [
-            row.view for row in cut_all(Job(paths[content_hash], content_hash, (view,)), settings, embedder.device).rows
-        ]
+        job = Job(paths[content_hash], content_hash, (view,))
+        views += [row.view for row in cut_all(job, settings, embedder.device).rows]
     here = embedder.start(stacked(views), [view.erased for view in views])()
-    cosines = [cosine(rows.row(*key), vector) for key, vector in zip(chosen, here, strict=True)]
+    taps = rows.contents.taps
+    cosines = [least_cosine(rows.row(*key), vector, taps) for key, vector in zip(chosen, here, strict=True)]
     worst = int(np.argmin(cosines))
     log.info(
         "%d stored rows computed again here: cosine %.6f or more (rows so far from: %s)",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,11 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from frozenprobe.cache.contents import Contents, Split
+from frozenprobe.cache.paths import pieces_folder
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import ImageError, UnreadableImage, some
 from frozenprobe.extract.cutting import read_image
 from frozenprobe.extract.decode import check_image
+from frozenprobe.extract.ranks import Rank, available_cores
 from frozenprobe.extract.settings import ExtractRequest
+from frozenprobe.extract.slices import inspect_together
 from frozenprobe.extract.target import Target
 from frozenprobe.images import read_images
 from frozenprobe.imagetable import ImageTable, limit_training
@@ -27,6 +29,7 @@ from frozenprobe.tables import Table
 log = logging.getLogger("frozenprobe")
 
 QUEUED = 1000  # images
+ALONE = Rank()
 Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 
 
@@ -51,8 +54,8 @@ class Inspected:
     skipped: list[str]
 
 
-def inspect(request: ExtractRequest, target: Target, progress: Progress) -> Inspected:
-    """Read the tables, hash every image, and stop at bad ones.
+def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: Rank = ALONE) -> Inspected:
+    """Read the tables, hash every image, and stop at bad ones; ranks share the work.
 
     Raises:
         ImageError: images that cannot be decoded, all of them named at once.
@@ -67,14 +70,24 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress) -> Insp
         if good
     }
     places = train.places + (test.places if test is not None else ())
-    hashes, bad = inspect_images(
-        places,
-        known=known,
-        side=target.info.size or 512,
-        max_pixels=request.max_pixels,
-        threads=available_cores(),
-        progress=progress,
-    )
+    side, threads = target.info.size or 512, available_cores()
+
+    def check(part: Sequence[Place], done: int) -> tuple[list[str], dict[Place, ImageError]]:
+        return inspect_images(
+            part,
+            known=known,
+            side=side,
+            max_pixels=request.max_pixels,
+            threads=threads,
+            progress=lambda stage, number, _: progress(stage, done + number, len(places)),
+        )
+
+    if rank.is_alone:
+        hashes, bad = check(places, 0)
+    else:
+        conditions = f"{side} {request.max_pixels}"
+        folder = pieces_folder(target.out)
+        hashes, bad = inspect_together(places, check, folder=folder, rank=rank, conditions=conditions, threads=threads)
     for table, what in ((train, "training"), (test, "test")):
         if table is None:
             continue
@@ -168,13 +181,6 @@ def make_split(table: ImageTable, hashes: dict[Place, str], bad: dict[Place, Ima
         groups=table.groups,
         folds=table.folds,
     )
-
-
-def available_cores() -> int:
-    """Cores this process may use: containers and job schedulers give fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def inspect_images(

@@ -12,6 +12,7 @@ from torch import nn
 from frozenprobe.errors import FrozenprobeError, some
 from frozenprobe.extract.backbones import BackboneInfo
 from frozenprobe.extract.preprocessing import Preprocessing
+from frozenprobe.extract.taps import TappedNetwork
 from frozenprobe.extract.weights import State
 
 
@@ -21,11 +22,13 @@ class Backbone:
 
     Attributes:
         info: name, licence and pre-training data.
-        network: `(B, 3, S, S)` normalised float -> `(B, D)`, in eval mode, float32.
+        network: `(B, 3, S, S)` normalised float -> `(B, D)`, in eval mode, float32; D is the sum over `taps`.
         classifier: the network's own last layer, `(B, D)` -> logits; None if the weights came without it.
         preprocessing: of the clean view.
         weights_from: the file or the official name that the weights came from.
         architecture: what decides the output but shows in no tensor, such as the number of attention heads.
+        tap: which vectors the network gives; see `tap_backbone`.
+        taps: name and D of each of them, in the order in which they stand side by side.
     """
 
     info: BackboneInfo
@@ -34,12 +37,18 @@ class Backbone:
     preprocessing: Preprocessing
     weights_from: str
     architecture: str = ""
+    tap: str = "head-input"
+    taps: tuple[tuple[str, int], ...] = ()
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the architecture's text and every tensor's name, shape and float32 values, sorted by name."""
+        """SHA-256 over the architecture's text and every tensor's name, shape and float32 values, sorted by name.
+
+        It is that of the network alone, whatever is tapped.
+        """
+        network = self.network.network if isinstance(self.network, TappedNetwork) else self.network
         digest = hashlib.sha256(self.architecture.encode())
-        for name, tensor in sorted(self.network.state_dict().items()):
+        for name, tensor in sorted(network.state_dict().items()):
             digest.update(f"{name} {tuple(tensor.shape)} ".encode())
             digest.update(tensor.to(torch.float32).contiguous().numpy().data)
         return digest.hexdigest()

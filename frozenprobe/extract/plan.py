@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 
 from frozenprobe.cache.contents import Contents
@@ -13,12 +14,12 @@ from frozenprobe.extract.target import Target
 
 
 def plan_contents(target: Target, images: Inspected) -> Contents:
-    """What the file will hold; dimension and facts as in the existing or begun file, if there is one."""
+    """What the file will hold; taps and facts as in the existing or begun file, if there is one."""
     before = target.before
     augmented = tuple(augmented_name(view) for view in range(1, target.settled.views + 1))
     return Contents(
         spec=target.spec,
-        dim=before.dim if before else 0,
+        taps=before.taps if before else (),
         test_views=target.settled.test_views,
         augmented_views=augmented,
         class_names=images.class_names,
@@ -66,8 +67,13 @@ def require_same_set(
     return lost
 
 
-def missing_jobs(rows: RowStore, images: Inspected) -> list[Job]:
+def missing_jobs(rows: RowStore, images: Inspected, share: Container[str] | None = None) -> list[Job]:
     """For every image content its views that are nowhere yet, in the order of the images.
+
+    Args:
+        rows: those there are.
+        images: what is at hand.
+        share: the content hashes that are for this process to compute; None: all.
 
     Raises:
         FrozenprobeError: rows are missing of test images that this command was not told of.
@@ -80,4 +86,8 @@ def missing_jobs(rows: RowStore, images: Inspected) -> list[Job]:
             where="--test",
             remedy="name the folder with --test DIR",
         )
-    return [Job(images.places[content_hash], content_hash, names) for content_hash, names in missing.items()]
+    return [
+        Job(images.places[content_hash], content_hash, names)
+        for content_hash, names in missing.items()
+        if share is None or content_hash in share
+    ]

@@ -13,27 +13,29 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from frozenprobe._version import __version__
 from frozenprobe.cache.contents import Contents
-from frozenprobe.cache.growth import begin, finish
-from frozenprobe.cache.lock import writer_lock
+from frozenprobe.cache.growth import begin
 from frozenprobe.cache.repair import damaged_files
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.verify import require_whole
-from frozenprobe.devices import choose_device
+from frozenprobe.devices import choose_device, computing_on
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones import ANY_VIT, BackboneInfo
 from frozenprobe.extract.compute import Embedder, Fidelity
 from frozenprobe.extract.cutting import Job, Row, ViewSettings
 from frozenprobe.extract.environment import describe_environment, require_same_rows
-from frozenprobe.extract.inspection import Progress, available_cores, inspect
+from frozenprobe.extract.inspection import Progress, inspect
 from frozenprobe.extract.loader import Seconds
 from frozenprobe.extract.network import Backbone
 from frozenprobe.extract.pipeline import embed_jobs, torch_threads
-from frozenprobe.extract.plan import missing_jobs, plan_contents, require_same_set
+from frozenprobe.extract.plan import missing_jobs, require_same_set
+from frozenprobe.extract.ranks import Rank, available_cores, read_rank
 from frozenprobe.extract.settings import ExtractRequest, Settled
 from frozenprobe.extract.target import Target, open_target, options_text
+from frozenprobe.extract.together import finish_share, share_of, take_stock, writing
 from frozenprobe.extract.tuning import check_fidelity, make_embedder, threads_a_call
 from frozenprobe.extract.writing import PIECE_ROWS, PieceWriter
 from frozenprobe.places import Place
@@ -55,7 +57,9 @@ class ExtractReport:
         fidelity: how far the features are from float32 in eager torch; None where that is what they are.
         compute: engine, dtype, batch size and workers, for a person.
         elapsed: seconds from start to end.
-        written: whether the file changed; False: nothing was left to do.
+        written: whether the file changed; False: nothing was left to do, or other ranks have not done their part.
+        rank: which rank of how many did it; empty for a process that is alone.
+        waiting: rows that other ranks have still to compute.
     """
 
     path: Path
@@ -68,6 +72,8 @@ class ExtractReport:
     compute: str = ""
     elapsed: float = 0.0
     written: bool = False
+    rank: str = ""
+    waiting: int = 0
 
 
 def ignore_progress(stage: str, done: int, total: int) -> None:
@@ -84,36 +90,37 @@ def extract_features(request: ExtractRequest, progress: Progress = ignore_progre
     Raises:
         FrozenprobeError: images, options, weights or an existing file that do not fit; the message says what to do.
     """
-    device = choose_device(request.device)
+    rank = read_rank()
+    device = choose_device(rank.device(request.device, torch.cuda.device_count()))
     target = open_target(request, device)
-    with writer_lock(target.out, break_lock=request.break_lock):
+    with writing(target, rank, break_lock=request.break_lock), computing_on(device):
         if target.is_outdated():
             target = open_target(request, device)
-        return extract_into(target, request, progress=progress)
+        return extract_into(target, request, rank=rank, progress=progress)
 
 
-def extract_into(target: Target, request: ExtractRequest, *, progress: Progress) -> ExtractReport:
-    """As `extract_features`, into a target that nobody else writes."""
+def extract_into(target: Target, request: ExtractRequest, *, rank: Rank, progress: Progress) -> ExtractReport:
+    """As `extract_features`, into a target that nobody else writes, or only other ranks of this extraction."""
     start = time.perf_counter()
     log.info("\n  ".join([f"backbone {target.info.name}", *remarks_of(target.info, target.settled)]))
-    images = inspect(request, target, progress)
+    images = inspect(request, target, progress, rank)
     limited = request.limit is not None
     before = target.existing or (target.begun if not limited else None)
     gone = require_same_set(images, before, target.out, drop_missing=request.drop_missing, limited=limited)
     if gone and target.existing:
         log.info("images that are no longer there and leave the feature file: %d", gone)
-    contents = plan_contents(target, images)
-    rows = RowStore(target.out, contents, target.existing)
-    jobs = missing_jobs(rows, images)
+    target, rows = take_stock(target, images, rank)
+    contents, jobs = rows.contents, missing_jobs(rows, images, share_of(rows, rank))
     report = ExtractReport(target.out, images=len(images.train) + len(images.test or ()), skipped=images.skipped)
+    report.rank = "" if rank.is_alone else str(rank)
     report.computed = sum(len(job.views) for job in jobs)
-    report.reused = rows.total - report.computed
+    report.reused = rows.there
     if jobs:
         contents = compute(jobs, rows, target, request, report=report, paths=images.places, progress=progress)
-    elif not contents.about:  # all rows are there, and the plan that knew where they come from is lost
-        contents = replace(contents, about=describe(target.load(), target.settled))
     start_writing = time.perf_counter()
-    report.written = finish(target.out, rows, contents, computed=bool(jobs))
+    report.written, report.waiting = finish_share(
+        target, rows, contents, rank, computed=bool(jobs), with_facts=lambda bare: with_facts(bare, target)
+    )
     report.seconds.writing += time.perf_counter() - start_writing
     report.elapsed = time.perf_counter() - start
     return report
@@ -147,7 +154,7 @@ def compute(
     if here not in known and rows.there:
         require_same_rows(rows, paths, settings, embedder, known=sorted(known), where=target.out)
     about = describe(backbone, settled) | {"environments": json.dumps(sorted({*known, here}))}
-    contents = replace(rows.contents, dim=rows.dim or backbone.info.dim, about=about)
+    contents = replace(rows.contents, taps=backbone.taps, about=about)
     begin(target.out, rows, contents)
     rows.origin = {here}
     report.compute = describe_compute(embedder, workers)
@@ -197,6 +204,14 @@ def require_finite(vectors: npt.NDArray[np.float32], batch: list[Row], storage: 
     )
 
 
+def with_facts(contents: Contents, target: Target) -> Contents:
+    """The contents with the facts of the existing or begun file, else about the backbone."""
+    before = target.before
+    if before is not None:
+        return replace(contents, taps=before.taps, about=before.about)
+    return replace(contents, taps=target.load().taps, about=describe(target.load(), target.settled))
+
+
 def describe(backbone: Backbone, settled: Settled) -> dict[str, str]:
     """Facts for people, kept in the file."""
     libraries = {name: version(name) for name in ("torch", "torchvision", "numpy", "h5py", "pillow")}
@@ -227,12 +242,22 @@ def render_report(report: ExtractReport) -> str:
     if report.skipped:
         lines.append(f"bad images, skipped: {len(report.skipped)}")
         lines += [f"  {text}" for text in report.skipped]
+    if report.rank and not report.written and (report.computed or report.waiting):
+        lines.append(f"{report.rank} is done: {report.computed} views computed, in {report.elapsed:.1f} s")
+        lines.append(
+            f"{report.waiting} rows are missing: of ranks that still compute (the last one finishes the file), or that "
+            "were stopped (then the same command goes on, with any number of ranks)"
+            if report.waiting
+            else "another rank has finished the file"
+        )
+        return "\n".join(lines)
     if not report.written:
         done = f"nothing left to do: all {report.reused} views of {report.images} images are there"
         return "\n".join([*lines, f"{done} (frozenprobe verify reads them)", *leftovers])
     spent = report.seconds
     lines.append(
-        f"{report.images} images: {report.computed} views computed, {report.reused} reused, in {report.elapsed:.1f} s"
+        (f"finished by {report.rank}; " if report.rank else "")
+        + f"{report.images} images: {report.computed} views computed, {report.reused} reused, in {report.elapsed:.1f} s"
         + (f" ({report.computed / report.elapsed:.1f} views/s)" if report.computed else "")
     )
     if report.compute:

@@ -14,7 +14,7 @@ PREPROCESSINGS = ("weights", "report")
 STORAGE_DTYPES = ("float16", "float32")
 DECODINGS = ("full", "scaled")
 AUGMENT_ON = ("cpu", "device")
-TAPS = ("auto", "head-input")
+TAPS = ("auto", "cls", "mean", "cls+mean", "last4", "head-input")
 ENGINES = ("auto", "torch", "compile", "onnxruntime")
 MAX_PIXELS = 178_956_970  # width x height; where Pillow stops too: 0.5 GB of RGB
 

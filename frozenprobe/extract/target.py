@@ -36,6 +36,7 @@ from frozenprobe.extract.settings import (
     ExtractRequest,
     Settled,
 )
+from frozenprobe.extract.taps import tap_backbone
 
 OPTIONS = {  # the option that sets a field of the specification
     "backbone": "--backbone",
@@ -93,6 +94,24 @@ class Target:
         """Whether the file or the plan has changed since they were read."""
         return self.state != state_of(self.out)
 
+    def is_replaced(self) -> bool:
+        """Whether another file has been published under the name since it was read."""
+        return self.state[:1] != state_of(self.out)[:1]
+
+    def reread(self) -> Target:
+        """The target with the file and the plan that are there now.
+
+        Raises:
+            SpecMismatch: they are of another specification than the rows of this process.
+        """
+        state = state_of(self.out)
+        existing = open_features(self.out) if self.out.exists() else None
+        begun = open_plan(self.out)
+        for there in (existing, begun):
+            if there is not None:
+                there.spec.require_equal(self.spec, where=self.out, options=OPTIONS)
+        return replace(self, existing=existing, begun=begun, state=state)
+
     @property
     def before(self) -> Contents | None:
         """What an option that was not typed is taken from: the file being made, else the existing one."""
@@ -140,9 +159,17 @@ def open_target(request: ExtractRequest, device: torch.device) -> Target:
 
 
 def state_of(out: Path) -> tuple[object, ...]:
-    """What changes when another file or plan is published under the same name."""
-    there = [path.stat() for path in (out, plan_path(out)) if path.exists()]
-    return tuple((about.st_ino, about.st_mtime_ns, about.st_size) for about in there)
+    """What changes when another file, or plan, is published under the same name."""
+    return tuple(stamp_of(path) for path in (out, plan_path(out)))
+
+
+def stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from another that takes its name; None if there is none."""
+    try:
+        about = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return about.st_ino, about.st_mtime_ns, about.st_size
 
 
 def check_numbers(request: ExtractRequest) -> None:
@@ -175,9 +202,10 @@ def require_writable(out: Path) -> None:
 
 
 def load_for(settled: Settled) -> Backbone:
-    """Load the backbone and give it the chosen preprocessing."""
+    """Load the backbone and give it the chosen preprocessing and tap."""
     backbone = load_backbone(settled.backbone, settled.weights, settled.weights_options)
-    return replace(backbone, preprocessing=choose_preprocessing(backbone.preprocessing, settled.preprocess))
+    backbone = replace(backbone, preprocessing=choose_preprocessing(backbone.preprocessing, settled.preprocess))
+    return tap_backbone(backbone, settled.tap)
 
 
 def spec_of(settled: Settled, backbone: Backbone, device: torch.device, dtype: str) -> FeatureSpec:
@@ -191,7 +219,7 @@ def spec_of(settled: Settled, backbone: Backbone, device: torch.device, dtype: s
         seed=settled.seed,
         decoding=settled.decode,
         augment_on=settled.augment_on,
-        tap=choose_tap(settled.tap),
+        tap=backbone.tap,
         engine=choose_engine(settled.engine, backbone.network, device, dtype),
         compute_dtype=dtype,
         storage_dtype=settled.storage,
@@ -305,11 +333,6 @@ def require_typed(choices: Choices, settled: Settled, before: Contents, *, where
         preprocessing=spec.preprocessing if preprocessing["name"] == settled.preprocess else settled.preprocess,
     )
     spec.require_equal(wanted, where=where, options=OPTIONS)
-
-
-def choose_tap(name: str) -> str:
-    """The tap called `name`; `auto` is what the network's own classification layer sees."""
-    return "head-input" if name == "auto" else name
 
 
 def default_path(backbone: str, recipe: str) -> Path:

@@ -11,8 +11,8 @@ import numpy as np
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.compute import Embedder, Fidelity
 from frozenprobe.extract.cutting import Job, ViewSettings, cut_all
-from frozenprobe.extract.inspection import available_cores
 from frozenprobe.extract.pipeline import stacked
+from frozenprobe.extract.ranks import available_cores
 from frozenprobe.extract.target import Target
 
 log = logging.getLogger("frozenprobe")

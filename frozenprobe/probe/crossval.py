@@ -108,8 +108,11 @@ def cross_validate(
     Raises:
         FrozenprobeError: an option out of range, or features that are not finite.
     """
-    files = [files] if isinstance(files, Features) else list(files)
+    opened = [files] if isinstance(files, Features) else list(files)
+    files = [features.select_tap(options.tap) for features in opened]
     features = files[0]
+    if all(each.tap == features.tap for each in files):
+        options = replace(options, tap=features.tap)
     options = answer_questions(options)
     split = features.train
     if split.labels is None:

@@ -117,6 +117,7 @@ def label_curve(
             where="--head",
             remedy=f"name one, such as --head {CURVE_HEAD}",
         )
+    features = features.select_tap(options.tap)
     full = cross_validate(features, options)
     counts = training_counts(full.labels, full.clusters, full.folds)
     sizes = subset_sizes(counts)

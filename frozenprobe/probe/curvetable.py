@@ -39,9 +39,10 @@ def curve_title(curve: Curve, features: Features) -> str:
     fixed = " beside " + " and ".join(options.test_views or features.test_views)
     beside = "" if options.head in HEADS and HEADS[options.head].augmented_only else fixed
     used = "the augmented views" if curve.kind == "views" else f"{views_used(curve, features)} augmented views"
+    tap = f", tap {options.tap}" if len(features.taps) > 1 else ""
     return (
         f"{options.says()}\n"
-        f"backbone {features.spec.backbone}, recipe {features.spec.recipe}: {used}{beside}; "
+        f"backbone {features.spec.backbone}{tap}, recipe {features.spec.recipe}: {used}{beside}; "
         f"{curve.resampled.images} images, {len(features.class_names)} classes"
     )
 

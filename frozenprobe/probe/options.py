@@ -68,6 +68,7 @@ class ProbeOptions:
         seed: of the folds and of whatever is random in a head.
         views: use only the first so many augmented views; None: all.
         test_views: use only these of the stored test-time views; None: all.
+        tap: use only this of the stored taps, or several joined by `+`; None: all, side by side.
         scale: a name of `SCALES`; None: the head's own, or chosen by `auto`.
         aggregate: a name of `AGGREGATES`; None: `rows`, or chosen by `auto`.
         calibrate: fit a temperature inside the training folds (`auto` always does).
@@ -86,6 +87,7 @@ class ProbeOptions:
     seed: int = 0
     views: int | None = None
     test_views: tuple[str, ...] | None = None
+    tap: str | None = None
     scale: str | None = None
     class_weight: str | None = None
     aggregate: str | None = None

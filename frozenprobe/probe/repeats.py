@@ -58,12 +58,12 @@ def repeat_probe(
     if jobs == 1 and scheduler is None:
         results = [cross_validate(files, each, staged(progress, repeat, repeats)) for repeat, each in enumerate(asked)]
     else:
-        results = run_apart([features.path for features in files], asked, jobs, scheduler, progress)
+        results = run_apart([(features.path, features.tap) for features in files], asked, jobs, scheduler, progress)
     return join(results)
 
 
 def run_apart(
-    paths: Sequence[Path],
+    sources: Sequence[tuple[Path, str]],
     asked: Sequence[ProbeOptions],
     jobs: int,
     scheduler: str | None,
@@ -75,16 +75,16 @@ def run_apart(
     results: list[ProbeResult] = []
     with backend(scheduler):
         parallel = Parallel(n_jobs=-1 if scheduler else jobs, return_as="generator")
-        for result in parallel(delayed(probe_files)([*paths], each) for each in asked):
+        for result in parallel(delayed(probe_files)([*sources], each) for each in asked):
             results.append(result)
             if progress:
                 progress("repeats", len(results), len(asked))
     return results
 
 
-def probe_files(paths: Sequence[Path], options: ProbeOptions) -> ProbeResult:
-    """One repeat, in whatever process: only paths and options travel."""
-    return cross_validate([open_features(path) for path in paths], options)
+def probe_files(sources: Sequence[tuple[Path, str]], options: ProbeOptions) -> ProbeResult:
+    """One repeat, in whatever process: only paths, taps and options travel."""
+    return cross_validate([open_features(path).select_tap(tap) for path, tap in sources], options)
 
 
 @contextmanager

@@ -120,7 +120,8 @@ def title(result: ProbeResult, files: Sequence[Features], *, chosen: bool) -> st
         used = len(features.augmented_views) if options.views is None else options.views
         fixed = ", ".join(options.test_views or features.test_views)
         spec = features.spec
-        lines.append(f"backbone {spec.backbone}, recipe {spec.recipe}: {used} augmented views, and {fixed}")
+        tap = f", tap {features.select_tap(options.tap).tap}" if len(features.taps) > 1 else ""
+        lines.append(f"backbone {spec.backbone}{tap}, recipe {spec.recipe}: {used} augmented views, and {fixed}")
     return "\n".join(lines)
 
 

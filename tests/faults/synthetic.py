@@ -24,11 +24,12 @@ Rows = dict[tuple[str, str], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class World:
-    """Image folders: training images as id -> (content, label), test images as id -> content; and the views wanted."""
+    """Image folders: training images as id -> (content, label), test images as id -> content; views and taps wanted."""
 
     train: dict[str, tuple[str, str]] = field(default_factory=dict)
     test: dict[str, str] = field(default_factory=dict)
     views: int = 2
+    taps: tuple[tuple[str, int], ...] = (("cls", DIM - 2), ("mean", 2))
 
     def contents(self) -> Contents:
         """What a feature file of this world holds."""
@@ -42,7 +43,7 @@ class World:
         )
         test = Split(test_ids, tuple(digest(self.test[name]) for name in test_ids), np.ones(len(test_ids), dtype=bool))
         augmented = tuple(f"aug{number}" for number in range(1, self.views + 1))
-        return Contents(SPEC, DIM, TEST_VIEWS, augmented, names, train, test if test_ids else None, None)
+        return Contents(SPEC, self.taps, TEST_VIEWS, augmented, names, train, test if test_ids else None, None)
 
     def rows(self) -> Rows:
         """Every row that such a file has."""

@@ -110,7 +110,7 @@ def test_swapped_rows_are_noticed(whole, tmp_path):
     """Two rows change places: every number is one that was written, but not there."""
     path = tmp_path / "f.h5"
     path.write_bytes(whole)
-    array = open_features(path).array("train")
+    array = open_features(path).arrays("train")[0]
     size = array.shape[2] * array.dtype.itemsize
     changed = bytearray(whole)
     changed[array.offset : array.offset + 2 * size] = (
@@ -124,7 +124,7 @@ def test_swapped_rows_are_noticed(whole, tmp_path):
 def test_a_truncated_file_gives_back_what_is_left_of_it(whole, tmp_path):
     path = tmp_path / "f.h5"
     path.write_bytes(whole)
-    array = open_features(path).array("train")
+    array = open_features(path).arrays("train")[0]
     path.write_bytes(whole[: array.offset + 3 * array.shape[1] * array.shape[2] * 4])
     assert served(path, LARGE) == "refused"
     assert repair_features(path).kept >= 3 * len(LARGE.train) - 64

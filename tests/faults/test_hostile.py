@@ -41,22 +41,22 @@ SHAPE = (4, 9, DIM)
 
 
 def external_link(file: h5py.File) -> None:
-    file["train/features"] = h5py.ExternalLink("/etc/hostname", "/")
+    file["train/features/cls"] = h5py.ExternalLink("/etc/hostname", "/")
 
 
 def soft_link(file: h5py.File) -> None:
-    file["train/features"] = h5py.SoftLink("/train/labels")
+    file["train/features/cls"] = h5py.SoftLink("/train/labels")
 
 
 def virtual_dataset(file: h5py.File) -> None:
     layout = h5py.VirtualLayout(shape=SHAPE, dtype="f4")
     layout[:] = h5py.VirtualSource("/tmp/secret.h5", "x", shape=SHAPE)
-    file.create_virtual_dataset("train/features", layout)
+    file.create_virtual_dataset("train/features/cls", layout)
 
 
 def external_storage(file: h5py.File) -> None:
     size = int(np.prod(SHAPE)) * 4
-    file.create_dataset("train/features", SHAPE, "f4", external=[("/etc/passwd", 0, size)])
+    file.create_dataset("train/features/cls", SHAPE, "f4", external=[("/etc/passwd", 0, size)])
 
 
 def external_ids(file: h5py.File) -> None:
@@ -65,15 +65,15 @@ def external_ids(file: h5py.File) -> None:
 
 
 def four_gigabytes_in_a_chunk(file: h5py.File) -> None:
-    file.create_dataset("train/features", (1 << 20, 1 << 10, 1), "f4", chunks=(1 << 10, 1 << 10, 1), fillvalue=0)
+    file.create_dataset("train/features/cls", (1 << 20, 1 << 10, 1), "f4", chunks=(1 << 10, 1 << 10, 1), fillvalue=0)
 
 
 def compressed(file: h5py.File) -> None:
-    file.create_dataset("train/features", data=np.zeros(SHAPE, "f4"), chunks=SHAPE, compression="gzip")
+    file.create_dataset("train/features/cls", data=np.zeros(SHAPE, "f4"), chunks=SHAPE, compression="gzip")
 
 
 def terabytes_declared(file: h5py.File) -> None:
-    file.create_dataset("train/features", (4, 1 << 30, 1 << 10), "f4")
+    file.create_dataset("train/features/cls", (4, 1 << 30, 1 << 10), "f4")
 
 
 def billions_of_ids(file: h5py.File) -> None:
@@ -91,7 +91,7 @@ def an_attribute_of_any_length(file: h5py.File) -> None:
 
 
 def an_attribute_of_numbers(file: h5py.File) -> None:
-    file.attrs["dim"] = np.arange(1000)
+    file.attrs["taps"] = np.arange(1000)
 
 
 def references(file: h5py.File) -> None:
@@ -120,7 +120,7 @@ def no_features(file: h5py.File) -> None:
 
 
 def other_rows_than_images(file: h5py.File) -> None:
-    file["train/features"] = np.zeros((4, 8, DIM), "f4")
+    file["train/features/cls"] = np.zeros((4, 8, DIM), "f4")
 
 
 def labels_out_of_range(file: h5py.File) -> None:
@@ -136,8 +136,8 @@ def pickled_code(file: h5py.File) -> None:
 
 
 ATTACKS = {
-    external_link: "a soft or external link: train/features",
-    soft_link: "a soft or external link: train/features",
+    external_link: "a soft or external link: train/features/cls",
+    soft_link: "a soft or external link: train/features/cls",
     virtual_dataset: "chunked, compact or virtual",
     external_storage: "outside the file",
     external_ids: "outside the file",
@@ -194,6 +194,13 @@ def environments(file: h5py.File) -> None:
     file.attrs["about"] = np.bytes_('{"environments": "not a list"}')
 
 
+def with_taps(text: str) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        file.attrs["taps"] = np.bytes_(text)
+
+    return change
+
+
 def unusable_training_image(file: h5py.File) -> None:
     file["train/usable"][0] = 0
 
@@ -206,6 +213,8 @@ TEXTS = [
     (with_spec(storage_dtype="foo"), "features stored as foo"),
     (with_spec(preprocessing="no JSON"), "JSONDecodeError"),
     (with_spec(preprocessing="[]"), "a preprocessing without a name"),
+    *((with_taps(text), "parts that agree|whose parts agree") for text in ("[]", "{}", "x", '[["cls"]]', "[1]")),
+    *((with_taps(text), "taps ") for text in ('[["../x", 1]]', '[["a+b", 1]]', '[["a", 0]]', '[["a", 1], ["a", 1]]')),
     (unusable_training_image, "training images without labels or features"),
 ]
 
