@@ -52,10 +52,10 @@ from frozenprobe.extract.compute import Embedder
 from frozenprobe.extract.cutting import ViewSettings, cut_all
 from frozenprobe.extract.inspection import available_cores
 from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.pipeline import stacked
+from frozenprobe.extract.pipeline import stacked, torch_threads
 from frozenprobe.extract.settings import MAX_PIXELS, Choices, ExtractRequest
 from frozenprobe.extract.target import open_target
-from frozenprobe.extract.tuning import make_embedder
+from frozenprobe.extract.tuning import make_embedder, threads_a_call
 from frozenprobe.sources import ImageSources
 
 VIT_L_16 = "512,16,1024,24,16,4096"
@@ -65,6 +65,7 @@ PUBLISHED = (  # images/s of timm's ViT-L/16 at 512 px in its tables of other ca
     ("RTX 5090", 174, 232),
 )
 CLASSES = 10
+THREADS = threads_a_call(available_cores())  # as in an extraction: code is compiled for a number of threads
 COMPARED = 32  # views whose features are compared with float32
 
 
@@ -316,6 +317,7 @@ def measure_peak(bench: Bench, sides: list[int]) -> None:
     bench.numbers["peak TFLOP/s"] = max(max(values) for values in bench.numbers["peak"].values())
 
 
+@torch_threads(THREADS)
 def measure_alone(bench: Bench, engine: str) -> None:
     """Views a second at the batch size that an extraction would take, its memory, and the cosine to float32."""
     name = f"alone, {engine}"
@@ -339,6 +341,7 @@ def measure_alone(bench: Bench, engine: str) -> None:
     bench.note(name, "cosine", near.cosine)
 
 
+@torch_threads(THREADS)
 def rate_of(bench: Bench, embedder: Embedder) -> float:
     """Views a second of the network alone in a given embedder."""
     return time_forward_on_device(embedder.forward, noise_for(bench, embedder), seconds=bench.seconds)

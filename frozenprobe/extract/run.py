@@ -116,7 +116,8 @@ def extract_into(target: Target, request: ExtractRequest, *, rank: Rank, progres
     report.computed = sum(len(job.views) for job in jobs)
     report.reused = rows.there
     if jobs:
-        contents = compute(jobs, rows, target, request, report=report, paths=images.places, progress=progress)
+        with torch_threads(threads_a_call(workers_for(request))):  # for all of it: code is compiled for this number
+            contents = compute(jobs, rows, target, request, report=report, paths=images.places, progress=progress)
     start_writing = time.perf_counter()
     report.written, report.waiting = finish_share(
         target, rows, contents, rank, computed=bool(jobs), with_facts=lambda bare: with_facts(bare, target)
@@ -148,7 +149,7 @@ def compute(
     )
     if rows.existing is not None:
         require_whole(rows.existing, progress)
-    workers = available_cores() if request.workers is None else request.workers
+    workers = workers_for(request)
     embedder = make_embedder(target, workers=workers, batch_size=request.batch_size)
     known, here = rows.known_environments, describe_environment(target.device)
     if here not in known and rows.there:
@@ -161,10 +162,7 @@ def compute(
     report.fidelity = check_fidelity(embedder, jobs, settings)
     done, total = 0, sum(len(job.views) for job in jobs)
     progress("embedding views", done, total)
-    with (
-        torch_threads(threads_a_call(workers)),
-        PieceWriter(rows, piece_rows=request.batch_size or PIECE_ROWS) as writer,
-    ):
+    with PieceWriter(rows, piece_rows=request.batch_size or PIECE_ROWS) as writer:
         for batch in embed_jobs(jobs, settings, embedder, workers=workers, seconds=report.seconds):
             require_finite(batch.vectors, batch.rows, settled.storage)
             writer.put(batch)
@@ -174,6 +172,11 @@ def compute(
     if embedder.overflowed:
         log.info("%d of %d views overflowed float16 and were computed in float32", embedder.overflowed, total)
     return contents
+
+
+def workers_for(request: ExtractRequest) -> int:
+    """Threads or processes that cut views: as many as were asked for, else one a core."""
+    return available_cores() if request.workers is None else request.workers
 
 
 def describe_compute(embedder: Embedder, workers: int) -> str:
