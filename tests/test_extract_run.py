@@ -27,7 +27,7 @@ from frozenprobe.cache.repair import repair_features
 from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError, ImageError, SpecMismatch
-from frozenprobe.extract import run, together, work
+from frozenprobe.extract import compute, run, together, tuning, work
 from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions
 from frozenprobe.extract.preprocessing import Preprocessing, Resized
 from frozenprobe.extract.recipes import cut_view, make_recipe, view_generator
@@ -821,3 +821,27 @@ def test_licence_and_data_of_the_weights_are_told_at_the_start(
         extract_features(request_)
     assert f"backbone {ANY_VIT}" in caplog.messages[0]
     assert "licence of the weights: that of the file" in caplog.messages[0]
+
+
+def test_the_network_is_called_with_one_number_of_threads(
+    request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch.compile makes code for a number of threads: a check with another would compile all of it once more."""
+    make_engine, seen = compute.make_engine, []
+
+    def make_noting(*given: Any, **options: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+        engine = make_engine(*given, **options)
+
+        def run_noting(images: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.get_num_threads())
+            return engine(images)
+
+        return run_noting
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(tuning, "available_cores", lambda: before + 2)
+    monkeypatch.setattr(compute, "make_engine", make_noting)
+    report = extract_features(choosing(request_, dtype="bfloat16"))
+    assert report.fidelity is not None
+    assert set(seen) == {before + 2}
+    assert torch.get_num_threads() == before

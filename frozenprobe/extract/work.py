@@ -103,13 +103,14 @@ def set_up(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
     if rows.existing is not None:
         require_whole(rows.existing, progress)
     workers = available_cores() if request.workers is None else request.workers
-    embedder = make_embedder(target, workers=workers, batch_size=request.batch_size)
     known, here = rows.known_environments, describe_environment(target.device)
-    if here not in known and rows.there:
-        require_same_rows(rows, work.images.places, settings, embedder, known=sorted(known), where=target.out)
+    with torch_threads(threads_a_call(workers)):  # as in the pass: code is compiled for this number
+        embedder = make_embedder(target, workers=workers, batch_size=request.batch_size)
+        if here not in known and rows.there:
+            require_same_rows(rows, work.images.places, settings, embedder, known=sorted(known), where=target.out)
+        fidelity = check_fidelity(embedder, work.jobs, settings)
     about = describe(backbone, settled) | {"environments": json.dumps(sorted({*known, here}))}
-    contents = replace(rows.contents, taps=backbone.taps, about=about)
-    return Setup(settings, embedder, workers, here, contents, check_fidelity(embedder, work.jobs, settings))
+    return Setup(settings, embedder, workers, here, replace(rows.contents, taps=backbone.taps, about=about), fidelity)
 
 
 def embed(jobs: Sequence[Job], setup: Setup, seconds: Seconds) -> Generator[Embedded, None, None]:
