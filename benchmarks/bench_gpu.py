@@ -301,10 +301,10 @@ def measure(
     ]
     first, *others = kinds.values()
     for _ in range(rounds):
-        for name, kind, work in [*first, *loops, *(each for other in others for each in other)]:
+        for name, kind, measurement in [*first, *loops, *(each for other in others for each in other)]:
             if name not in bench.errors and bench.has_time_for(kind):
                 with bench.step(name, kind):
-                    work()
+                    measurement()
 
 
 def measure_peak(bench: Bench, sides: list[int]) -> None:
@@ -393,7 +393,7 @@ def extraction(bench: Bench, engine: str, recipe: str, place: str) -> Callable[[
 def looping(bench: Bench, loop: Loop, recipe: str) -> Callable[[], None]:
     """One loop for a few seconds once it is warm."""
 
-    def work() -> None:
+    def run() -> None:
         rate = time_loop(
             loop,
             bench.folder,
@@ -406,7 +406,7 @@ def looping(bench: Bench, loop: Loop, recipe: str) -> Callable[[], None]:
         )
         bench.note(loop_name(loop, recipe), "views/s", rate)
 
-    return work
+    return run
 
 
 def choose_loops() -> list[Loop]:

@@ -62,13 +62,17 @@ def test_workers_and_their_threads_use_each_core_once(
     assert threads_a_call(workers) == threads
 
 
-@pytest.mark.parametrize(("typed", "size"), [(None, 4), (7, 7)])
+@pytest.mark.parametrize(
+    ("typed", "engine", "size"), [(None, "torch", 4), (None, "onnxruntime", 1), (7, "torch", 7), (7, "onnxruntime", 7)]
+)
 def test_on_a_cpu_a_few_views_are_a_batch_unless_a_number_is_typed(
-    typed: int | None, size: int, tiny_vit: Path
+    typed: int | None, engine: str, size: int, tiny_vit: Path
 ) -> None:
+    if engine == "onnxruntime":
+        pytest.importorskip("onnxruntime")
     backbone = load_backbone(ANY_VIT, tiny_vit, OPTIONS)
     target: Any = SimpleNamespace(
-        load=lambda: backbone, device=CPU, dtype="float32", spec=SimpleNamespace(engine="torch")
+        load=lambda: backbone, device=CPU, dtype="float32", spec=SimpleNamespace(engine=engine)
     )
     assert make_embedder(target, workers=2, batch_size=typed).batch_size == size
 
