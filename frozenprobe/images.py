@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from frozenprobe.errors import ImageError
 from frozenprobe.folders import read_class_folders, read_unlabelled
@@ -35,19 +37,25 @@ def read_images(sources: ImageSources) -> tuple[ImageTable, ImageTable | None, T
     return train, test, read_table(sample) if sample else None
 
 
+class Readers(NamedTuple):
+    """Who reads images from shards, from a list and from a folder."""
+
+    shards: Callable[..., ImageTable]
+    listed: Callable[..., ImageTable]
+    folder: Callable[[Path], ImageTable]
+
+
+LABELLED = Readers(read_labelled_shards, read_labelled_list, read_class_folders)
+UNLABELLED = Readers(read_unlabelled_shards, read_unlabelled_list, read_unlabelled)
+
+
 def read_training(source: Path, *, allow_outside: bool = False) -> ImageTable:
     """Read labelled images from class folders, tar shards or a list.
 
     Raises:
         ImageError: they cannot be used.
     """
-    shards = find_shards(source)
-    if shards:
-        return read_labelled_shards(shards, where=source)
-    if is_list(source):
-        return read_labelled_list(source, allow_outside=allow_outside)
-    require_known(source)
-    return read_class_folders(source)
+    return read_source(source, LABELLED, allow_outside=allow_outside)
 
 
 def read_test(source: Path, *, allow_outside: bool = False) -> ImageTable:
@@ -56,13 +64,18 @@ def read_test(source: Path, *, allow_outside: bool = False) -> ImageTable:
     Raises:
         ImageError: they cannot be used.
     """
+    return read_source(source, UNLABELLED, allow_outside=allow_outside)
+
+
+def read_source(source: Path, readers: Readers, *, allow_outside: bool) -> ImageTable:
+    """Read images from what a name turns out to mean."""
     shards = find_shards(source)
     if shards:
-        return read_unlabelled_shards(shards, where=source)
+        return readers.shards(shards, where=source)
     if is_list(source):
-        return read_unlabelled_list(source, allow_outside=allow_outside)
+        return readers.listed(source, allow_outside=allow_outside)
     require_known(source)
-    return read_unlabelled(source)
+    return readers.folder(source)
 
 
 def require_known(source: Path) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from frozenprobe.errors import ImageError, some
 from frozenprobe.folders import IMAGE_ENDINGS
 from frozenprobe.imagetable import ImageTable, check_ids, composed, labelled_table
+from frozenprobe.tables import read_text
 
 LIST_ENDINGS = (".txt", ".lst")
 
@@ -67,22 +68,15 @@ def read_lines(path: Path) -> list[Line]:
     def broken(found: str, remedy: str = "save it as text in UTF-8, an image a line") -> ImageError:
         return ImageError("A list of images", found=found, where=path, remedy=remedy)
 
-    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
-        raise broken("no regular file (a pipe or a device)", "name a file")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise broken("no such file", "check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise broken(str(error)) from None
-    stripped = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1)]
+    lines = read_text(path, broken).split("\n")
+    stripped = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
     tabbed = [number for number, line in stripped if line.count("\t") > 1]
     if tabbed:
         raise broken(f"more than one tab in line {some(tabbed)}", "write path<TAB>label, an image a line")
-    lines = [split_line(line) for _, line in stripped if line]
-    if not lines:
+    found = [split_line(line) for _, line in stripped if line]
+    if not found:
         raise broken("an empty file")
-    return lines
+    return found
 
 
 def split_line(line: str) -> Line:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,26 @@ class Table:
         return tuple(row[index] for row in self.rows)
 
 
+def read_text(path: Path, broken: Callable[..., FrozenprobeError]) -> str:
+    """The text of a file of a user's, in UTF-8 with or without a byte order mark.
+
+    Args:
+        path: the file.
+        broken: makes the error of (what was found, what to do; without it, how to save such a file).
+
+    Raises:
+        FrozenprobeError: there is no such file, or it is no text in UTF-8.
+    """
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise broken("no regular file (a folder, a pipe or a device)", "name a file")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise broken("no such file", "check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise broken(str(error)) from None
+
+
 def read_table(path: Path) -> Table:
     """Read a CSV with a header line; comma, semicolon or tab, whichever splits the header most; UTF-8.
 
@@ -47,14 +67,7 @@ def read_table(path: Path) -> Table:
     def broken(found: str, remedy: str = "save it as CSV in UTF-8, one row a line") -> FrozenprobeError:
         return FrozenprobeError("A CSV file with a header line", found=found, where=path, remedy=remedy)
 
-    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
-        raise broken("no regular file (a folder, a pipe or a device)", "name a file")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise broken("no such file", "check the path") from None
-    except UnicodeDecodeError as error:
-        raise broken(str(error)) from None
+    text = read_text(path, broken)
     header = text.split("\n", 1)[0]
     try:
         delimiter = max(",;\t", key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))
