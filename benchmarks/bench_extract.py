@@ -221,7 +221,8 @@ def report(case: Case, tried: dict[Way, float], measured: dict[str, list[float]]
         return f"{median(one / two for one, two in zip(measured[name], measured[other], strict=True)):.2f}"
 
     names = [loop.name for loop in case.loops]
-    beside = {f"of {name}": name for name in (max(names, key=rates.__getitem__, default=""), ALONE, BOUND) if name}
+    fastest = {loop.channels_last: loop.name for loop in sorted(case.loops, key=lambda loop: rates[loop.name])}
+    beside = {f"of {name}": name for name in (*fastest.values(), ALONE, BOUND)}
     print(
         f"{case.backbone.info.name} at {case.backbone.preprocessing.size} px, {len(case.paths)} photos x "
         f"{1 + case.views} views, recipe {RECIPE}, medians of {len(measured[WHOLE])} rounds\n{describe_machine(CPU)}"
