@@ -811,7 +811,7 @@ def test_time_is_told_by_stage(request_: ExtractRequest) -> None:
     text = render_report(report)
     assert f"17 images: {ROWS} views computed, 0 reused" in text
     assert "seconds, summed over workers, in decoding" in text
-    assert "computed by torch on cpu, float32, 4 views a batch, 1 threads" in text
+    assert "computed by torch on cpu, float32, 4 views a batch, 1 thread" in text
 
 
 def test_licence_and_data_of_the_weights_are_told_at_the_start(

@@ -129,10 +129,11 @@ def announce(target: Target) -> str:
 
 def describe_compute(embedder: Embedder, workers: int) -> str:
     """What computes, for a person."""
-    kind = f"{max(1, workers)} threads" if embedder.device.type == "cpu" else f"{workers} processes that cut views"
-    return (
-        f"{embedder.engine} on {embedder.device}, {embedder.compute_dtype}, {embedder.batch_size} views a batch, {kind}"
-    )
+    size, threads = embedder.batch_size, max(1, workers)
+    batch = f"{size} view{'s' * (size != 1)} a batch"
+    on_cpu = embedder.device.type == "cpu"
+    kind = f"{threads} thread{'s' * (threads != 1)}" if on_cpu else f"{workers} processes that cut views"
+    return f"{embedder.engine} on {embedder.device}, {embedder.compute_dtype}, {batch}, {kind}"
 
 
 def require_finite(vectors: npt.NDArray[np.float32], batch: list[Row], storage: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-FIGURES: list[str] = []
+FIGURE = "faults"
 
 
 @pytest.fixture
@@ -17,14 +17,20 @@ def faults(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
 
 
 @pytest.fixture
-def tell() -> Callable[[str], None]:
-    """Keep a line for the end of the test run."""
-    return FIGURES.append
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Keep a line for the end of the test run; it travels with the test's report, out of worker processes too."""
+    return lambda line: record_property(FIGURE, line)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the figures."""
-    if FIGURES:
+    ended = [
+        report for each in terminalreporter.stats.values() for report in each if hasattr(report, "user_properties")
+    ]
+    lines = [
+        value for report in ended if report.when == "call" for name, value in report.user_properties if name == FIGURE
+    ]
+    if lines:
         terminalreporter.section("faults")
-        for line in FIGURES:
-            terminalreporter.write_line(line)
+    for line in lines:
+        terminalreporter.write_line(line)
