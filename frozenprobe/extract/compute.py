@@ -116,15 +116,16 @@ class Embedder:
         parts: list[torch.Tensor] = []
         done = 0
         while done < len(there):
-            size = self.batch_size
+            size, lack = self.batch_size, ""
             try:
                 parts.append(self._forward(there[done : done + size], erased[done : done + size]))
+                done += size
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                self._back_off(size, error)
-                continue
-            done += size
+                lack = str(error)
+            if lack:  # not before the error is gone: its traceback holds on to what is to be freed
+                self._back_off(size, lack)
         fetched = self.staging.fetch(torch.cat(parts) if len(parts) > 1 else parts[0])
 
         def finish() -> Vectors:
@@ -158,7 +159,7 @@ class Embedder:
             pixels = torch.cat([pixels, pixels.new_zeros((self.batch_size - views, *pixels.shape[1:]))])
         return self.forward(self._normalise(pixels, erased))[:views]
 
-    def _back_off(self, size: int, error: RuntimeError) -> None:
+    def _back_off(self, size: int, lack: str) -> None:
         """Halve the batch for good.
 
         Raises:
@@ -167,10 +168,10 @@ class Embedder:
         if size == 1:
             raise FrozenprobeError(
                 "Memory for one view in a forward pass",
-                found=str(error).partition("\n")[0],
+                found=lack.partition("\n")[0],
                 where=str(self.device),
                 remedy="free memory of the device, take --device cpu, or a smaller --backbone",
-            ) from None
+            )
         self.batch_size = min(self.batch_size, size // 2)
         gc.collect()
         if self.device.type == "cuda":
