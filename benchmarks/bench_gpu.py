@@ -336,7 +336,7 @@ def measure_alone(bench: Bench, engine: str) -> None:
     if bench.device.type == "cuda":
         bench.note(name, "GiB", torch.cuda.max_memory_allocated(bench.device) / 2**30)
     jobs = jobs_of(bench.photos[:COMPARED], views=0)
-    clean = [row.view for job in jobs for row in cut_all(job, bench.settings("mild"), bench.device).rows]
+    clean = [row.view for job in jobs for row in cut_all(job, bench.settings("mild")).rows]
     near = embedder.fidelity(stacked(clean), [None] * len(clean))
     bench.note(name, "cosine", near.cosine)
 

@@ -43,7 +43,7 @@ class Clock:
         (10.0, 1.0, 1000, 256),  # the largest that is tried: 256 + 10 against 2 x (128 + 10) is 3.8 % faster
         (4.0, 1.0, 1000, 128),
         (10.0, 1.0, 40, 32),  # 64 do not fit
-        (10.0, 1.0, 3, 1),  # not even the least
+        (10.0, 1.0, 3, 2),  # not even the least
     ],
 )
 def test_the_smallest_batch_is_found_that_is_nearly_as_fast_as_the_next(

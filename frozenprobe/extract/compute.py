@@ -21,6 +21,7 @@ log = logging.getLogger("frozenprobe")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 Vectors = npt.NDArray[np.float32]
 
 
@@ -137,7 +138,12 @@ class Embedder:
     def fidelity(self, pixels: torch.Tensor, erased: Sequence[Box | None]) -> Fidelity:
         """Compute some views, `(n, S, S, 3)` uint8, in float32 in eager torch, too, and compare."""
         here = self.start(pixels, erased)().astype(np.float64)
-        exact = self.exact(self._normalise(pixels, erased)).cpu().numpy().astype(np.float64)
+        size = max(1, self.batch_size // 2)  # float32 takes twice the memory
+        parts = [
+            self.exact(self._normalise(pixels[at : at + size], erased[at : at + size])).cpu().numpy()
+            for at in range(0, len(pixels), size)
+        ]
+        exact = np.concatenate(parts).astype(np.float64)
         norms = np.linalg.norm(here, axis=1) * np.linalg.norm(exact, axis=1)
         cosines = (here * exact).sum(axis=1) / np.where(norms > 0, norms, 1)
         return Fidelity(len(here), float(cosines.min()), float(np.abs(here - exact).max() / np.abs(exact).max()))
@@ -176,6 +182,8 @@ class Embedder:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+        elif self.device.type == "mps":
+            torch.mps.empty_cache()
         log.warning("out of memory at %d views in a batch: going on with %d; no row is lost", size, self.batch_size)
 
     def _without_overflow(self, vectors: Vectors, pixels: torch.Tensor, erased: Sequence[Box | None]) -> Vectors:
@@ -236,4 +244,4 @@ class Staging:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether memory ran out, on whatever device: CUDA has a type of error for it, a CPU only a message."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)

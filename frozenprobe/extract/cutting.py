@@ -51,7 +51,7 @@ class ViewSettings:
 
 
 class Row(NamedTuple):
-    """One view on its way to the backbone."""
+    """One view on its way to the backbone; without its pixels once it is there."""
 
     path: Place
     content_hash: str

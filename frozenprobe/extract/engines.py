@@ -88,7 +88,10 @@ def with_cast_weights(network: nn.Module, dtype: torch.dtype) -> nn.Module:
         return network
     cast = copy.deepcopy(network)
     for module in cast.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
+        # a convolution with a forward of its own may compute with its weights first, as weight standardisation does
+        if isinstance(module, nn.Linear) or (
+            isinstance(module, nn.Conv2d) and type(module).forward is nn.Conv2d.forward
+        ):
             module.to(dtype)
         elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
             for parameter in (module.in_proj_weight, module.in_proj_bias):

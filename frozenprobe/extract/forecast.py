@@ -12,7 +12,7 @@ from time import perf_counter
 
 from frozenprobe.cache.growth import ROOM, finished_bytes, megabytes, row_bytes
 from frozenprobe.cache.lock import writer_of
-from frozenprobe.devices import choose_device
+from frozenprobe.devices import choose_device, computing_on
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.compute import Fidelity
 from frozenprobe.extract.cutting import Job
@@ -149,7 +149,8 @@ def forecast(
     """
     require_price(price_per_hour)
     start = perf_counter()
-    target = open_target(request, choose_device(request.device))
+    device = choose_device(request.device)
+    target = open_target(request, device)
     folder = existing_folder(target.out)
     log.info(announce(target))
     opened = perf_counter()
@@ -160,9 +161,10 @@ def forecast(
     if work.jobs:
         weights = 4 * sum(each.numel() for each in target.load().network.parameters())
         loaded = perf_counter()
-        setup = set_up(work, request, progress)
-        seconds = (checked - opened, opened - start + loaded - checked, perf_counter() - loaded)
-        contents, measured = setup.contents, measure(work.jobs, setup, seconds, weights=weights)
+        with computing_on(device):
+            setup = set_up(work, request, progress)
+            seconds = (checked - opened, opened - start + loaded - checked, perf_counter() - loaded)
+            contents, measured = setup.contents, measure(work.jobs, setup, seconds, weights=weights)
     work.rows.close()
     disk = Disk(finished_bytes(contents), work.missing * row_bytes(contents), shutil.disk_usage(folder).free)
     tested = int(images.test.usable.sum()) if images.test is not None else 0

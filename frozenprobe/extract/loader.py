@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from frozenprobe.errors import ImageError
 from frozenprobe.extract.cutting import Cut, Job, Row, Send, ViewSettings, cut_here, cut_rest, stay
+from frozenprobe.extract.recipes import View
+from frozenprobe.extract.steps import Box
 
 
 @dataclass
@@ -27,6 +30,21 @@ class Seconds:
         self.views += cut.cutting
 
 
+class Sent(NamedTuple):
+    """What a worker process hands over: an image's views with all their pixels in one `(n, S, S, 3)` tensor."""
+
+    cut: Cut
+    pixels: torch.Tensor | None
+    views: list[tuple[str, Box | None]]
+
+    def unpacked(self) -> Cut:
+        """The views one by one again."""
+        if self.pixels is None:
+            return self.cut
+        named = zip(self.views, self.pixels, strict=True)
+        return self.cut._replace(views={name: View(pixels, erased) for (name, erased), pixels in named})
+
+
 class ViewDataset(Dataset[Any]):
     """One item a job: the views that a worker process cuts, and what is needed for the others.
 
@@ -42,9 +60,12 @@ class ViewDataset(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         try:
-            return cut_here(self.jobs[index], self.settings)
+            cut = cut_here(self.jobs[index], self.settings)
         except ImageError as error:
             return (error.wanted, error.found, error.where, error.remedy)
+        # one tensor an image: in shared memory each costs a file descriptor and a handshake
+        pixels = torch.stack([view.pixels for view in cut.views.values()]) if cut.views else None
+        return Sent(cut._replace(views={}), pixels, [(name, view.erased) for name, view in cut.views.items()])
 
 
 def load_batches(
@@ -72,10 +93,10 @@ def load_batches(
     loader = DataLoader(ViewDataset(jobs, settings), batch_size=None, num_workers=workers, collate_fn=keep)
     waiting: list[Row] = []
     for item in loader:
-        if not isinstance(item, Cut):
+        if not isinstance(item, Sent):
             wanted, found, where, remedy = item
             raise ImageError(wanted, found=found, where=where, remedy=remedy)
-        cut = cut_rest(item, settings, send)
+        cut = cut_rest(item.unpacked(), settings, send)
         seconds.count(cut)
         waiting += cut.rows
         while len(waiting) >= batch_size:

@@ -24,6 +24,7 @@ from frozenprobe.extract.cutting import Job, Row, ViewSettings, cut_all
 from frozenprobe.extract.loader import Seconds, load_batches
 from frozenprobe.extract.recipes import View
 
+NO_PIXELS = View(torch.empty(0, dtype=torch.uint8), None)
 AHEAD = 2  # images a thread that wait to be written, batches a device computes ahead
 
 
@@ -67,7 +68,7 @@ def embed_on_cores(
         for batch in cut_into(cut.rows, embedder.batch_size):
             if stopped.is_set():
                 break
-            batches.append(Embedded(batch, embed_rows(batch, embedder)()))
+            batches.append(Embedded(without_pixels(batch), embed_rows(batch, embedder)()))
         with lock:
             seconds.count(cut)
             seconds.backbone += perf_counter() - start
@@ -99,7 +100,7 @@ def embed_on_device(
     try:
         for batch in batches:
             start = perf_counter()
-            waiting.append((batch, embed_rows(batch, embedder)))
+            waiting.append((without_pixels(batch), embed_rows(batch, embedder)))
             seconds.backbone += perf_counter() - start
             if len(waiting) > AHEAD:
                 yield fetched(*waiting.popleft(), seconds)
@@ -121,7 +122,13 @@ def fetched(rows: list[Row], finish: Callable[[], Vectors], seconds: Seconds) ->
 
 def embed_rows(rows: Sequence[Row], embedder: Embedder) -> Callable[[], Vectors]:
     """Begin to embed views."""
-    return embedder.start(stacked([row.view for row in rows]), [row.view.erased for row in rows])
+    views = [row.view for row in rows]
+    return embedder.start(stacked(views), [view.erased for view in views])
+
+
+def without_pixels(rows: Sequence[Row]) -> list[Row]:
+    """The rows as they wait to be written: pixels would hold memory, and between processes a file descriptor."""
+    return [row._replace(view=NO_PIXELS) for row in rows]
 
 
 def stacked(views: Sequence[View]) -> torch.Tensor:

@@ -58,14 +58,14 @@ def threads_a_call(workers: int) -> int:
 
 def find_batch_size(embedder: Embedder, side: int) -> int:
     """The smallest batch that is nearly as fast a view as twice as many, as far as the memory goes."""
-    best, best_rate = 1, 0.0
+    best, best_rate = 0, 0.0
     for size in SIZES:
         embedder.batch_size = size
         rate = views_a_second(embedder, side, size)
         if embedder.batch_size < size or rate < WORTH * best_rate:
             break
         best, best_rate = size, rate
-    return best
+    return best or embedder.batch_size  # what the least that is tried was halved to
 
 
 def views_a_second(embedder: Embedder, side: int, views: int, *, repeats: int = 3) -> float:
