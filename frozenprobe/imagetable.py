@@ -82,6 +82,28 @@ def check_ids(ids: Iterable[str], *, where: Path) -> None:
         )
 
 
+def require_inside(strayed: Sequence[str], root: Path, *, where: Path, allow_outside: bool, remedy: str) -> None:
+    """Refuse a list that names files outside the folder it is about.
+
+    Args:
+        strayed: the names that lead out.
+        root: the folder.
+        where: the list.
+        allow_outside: let them.
+        remedy: how to correct them.
+
+    Raises:
+        ImageError: there are such names, and nobody has allowed them.
+    """
+    if strayed and not allow_outside:
+        raise ImageError(
+            f"Images below {root}, and no others",
+            found=f"names of files elsewhere: {some(strayed)}",
+            where=where,
+            remedy=f"{remedy}; if you trust this list, add --allow-outside",
+        )
+
+
 def labelled_table(found: Sequence[tuple[str, Place]], names: Sequence[str], *, where: Path) -> ImageTable:
     """An ImageTable in the order of the ids from (id, place) pairs and a class name for each.
 

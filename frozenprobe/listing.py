@@ -10,7 +10,7 @@ from pathlib import Path
 
 from frozenprobe.errors import ImageError, some
 from frozenprobe.folders import list_images
-from frozenprobe.imagetable import ImageTable, composed, labelled_table
+from frozenprobe.imagetable import ImageTable, composed, labelled_table, require_inside
 from frozenprobe.places import Place
 from frozenprobe.shardnames import find_shards
 from frozenprobe.shards import list_members
@@ -46,13 +46,8 @@ def read_labelled_csv(path: Path, root: Path, columns: CsvColumns, *, allow_outs
             remedy="name the folder of the images with --train DIR, or another column with --image-column",
         )
     strayed = [name for name, found in zip(ids, places, strict=True) if found in finder.outside]
-    if strayed and not allow_outside:
-        raise ImageError(
-            f"Images below {root}, and no others",
-            found=f"names of files elsewhere: {some(strayed)}",
-            where=path,
-            remedy="correct the names or the folder (--train DIR); if you trust this list, add --allow-outside",
-        )
+    remedy = "correct the names or the folder (--train DIR)"
+    require_inside(strayed, root, where=path, allow_outside=allow_outside, remedy=remedy)
     log.info("%s: images from the column %r, labels from %r", path, image_column, label_column)
     labels = filled(table, label_column, ids)
     named = [(composed(name.replace("\\", "/")), place) for name, place in zip(ids, places, strict=True) if place]

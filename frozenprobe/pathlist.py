@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from frozenprobe.errors import ImageError, some
 from frozenprobe.folders import IMAGE_ENDINGS
-from frozenprobe.imagetable import ImageTable, check_ids, composed, labelled_table
+from frozenprobe.imagetable import ImageTable, check_ids, composed, labelled_table, require_inside
 from frozenprobe.tables import read_text
 
 LIST_ENDINGS = (".txt", ".lst")
@@ -114,13 +114,7 @@ def locate(lines: Sequence[Line], path: Path, allow_outside: bool) -> list[tuple
             absent.append(line.image)
         else:
             found.append((composed(name), file))
-    if strayed and not allow_outside:
-        raise ImageError(
-            f"Images below {path.parent}, and no others",
-            found=f"names of files elsewhere: {some(strayed)}",
-            where=path,
-            remedy="correct the names; if you trust this list, add --allow-outside",
-        )
+    require_inside(strayed, path.parent, where=path, allow_outside=allow_outside, remedy="correct the names")
     if absent:
         raise ImageError(
             f"Every image of the list, below {path.parent}",

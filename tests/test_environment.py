@@ -21,7 +21,7 @@ from frozenprobe.extract.compute import Embedder
 from frozenprobe.extract.environment import describe_environment
 from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.settings import ExtractRequest
-from tests.test_extract_run import Killed, choosing, kept, kill_after, request_, rows_of  # noqa: F401 - a fixture
+from tests.test_extract_run import choosing, kept, kill_after, request_, rows_of, run_killed  # noqa: F401 - a fixture
 
 
 def elsewhere(monkeypatch: pytest.MonkeyPatch, name: str = "torch 9.9, another machine") -> None:
@@ -102,12 +102,8 @@ def test_a_killed_run_that_goes_on_elsewhere_is_compared_too(
     request_: ExtractRequest,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from frozenprobe.cache.rows import RowStore
 
-    with monkeypatch.context() as patch:
-        kill_after(patch, RowStore, "add", 1)
-        with pytest.raises(Killed):
-            extract_features(replace(request_, batch_size=8))
+    run_killed(monkeypatch, replace(request_, batch_size=8), pieces=1)
     elsewhere(monkeypatch)
     with monkeypatch.context() as patch:
         skewed(patch, 0.5)

@@ -112,6 +112,14 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: in
     monkeypatch.setattr(owner, name, counted)
 
 
+def run_killed(monkeypatch: pytest.MonkeyPatch, request: ExtractRequest, *, pieces: int = 0) -> None:
+    """An extraction that is killed when so many pieces are on disk."""
+    with monkeypatch.context() as patch:
+        kill_after(patch, RowStore, "add", pieces)
+        with pytest.raises(Killed):
+            extract_features(request)
+
+
 # What a row is.
 
 
@@ -595,10 +603,7 @@ def test_killed_run_goes_on_where_it_was(
 ) -> None:
     """Killed when 3 of 15 batches of 4 were on disk: the next run computes the rest, and the file is the same."""
     request = replace(request_, batch_size=4)
-    with monkeypatch.context() as patch:
-        kill_after(patch, RowStore, "add", 3)
-        with pytest.raises(Killed):
-            extract_features(request)
+    run_killed(monkeypatch, request, pieces=3)
     assert not request.out.exists()
     report, resumed = extracted(request)
     assert (report.computed, report.reused) == (ROWS - 12, 12)
@@ -654,20 +659,14 @@ def test_what_was_begun_holds_what_is_typed_next_to_it(
 def test_killed_first_run_remembers_what_was_typed(request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Recipe, weights, heads, views ... of the plan hold until the file is there."""
     request = replace(choosing(request_, seed=3, views=3), batch_size=10)
-    with monkeypatch.context() as patch:
-        kill_after(patch, RowStore, "add", 1)
-        with pytest.raises(Killed):
-            extract_features(request)
+    run_killed(monkeypatch, request, pieces=1)
     report, features = extracted(untyped(request))
     assert report.reused == 10
     assert (features.spec.seed, features.spec.recipe, len(features.augmented_views)) == (3, "erase", 3)
 
 
 def test_plan_without_a_row_holds_nobody(request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        kill_after(patch, RowStore, "add")
-        with pytest.raises(Killed):
-            extract_features(request_)
+    run_killed(monkeypatch, request_)
     _, features = extracted(choosing(request_, seed=1))
     assert features.spec.seed == 1
 
@@ -701,10 +700,7 @@ def test_killed_run_of_other_images_under_the_files_name_is_not_taken_over(
     request_: ExtractRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = replace(request_, batch_size=8)
-    with monkeypatch.context() as patch:
-        kill_after(patch, RowStore, "add", 1)
-        with pytest.raises(Killed):
-            extract_features(request)
+    run_killed(monkeypatch, request, pieces=1)
     for key in range(4):
         write_image(tmp_path / "other" / "ab"[key % 2] / f"{key}.png", 3000 + key)
     with pytest.raises(FrozenprobeError, match="these are other images"):

@@ -15,14 +15,13 @@ import torch
 
 from frozenprobe.cache.growth import finished_bytes
 from frozenprobe.cache.lock import writer_lock
-from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.store import open_features
 from frozenprobe.errors import FrozenprobeError, ImageError, SpecMismatch
 from frozenprobe.extract.forecast import Disk, Forecast, existing_folder, forecast, render_forecast
 from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.settings import ExtractRequest
 from tests.conftest import write_image
-from tests.test_extract_run import ROWS, Killed, changed_weights, choosing, damage, kill_after, request_
+from tests.test_extract_run import ROWS, changed_weights, choosing, damage, request_, run_killed
 
 __all__ = [
     "request_"
@@ -95,10 +94,7 @@ def test_rows_of_a_killed_run_are_counted_as_there(
     request_: ExtractRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = replace(request_, batch_size=4)
-    with monkeypatch.context() as patch:
-        kill_after(patch, RowStore, "add", 3)
-        with pytest.raises(Killed):
-            extract_features(request)
+    run_killed(monkeypatch, request, pieces=3)
     plan = planned(request, tmp_path)
     assert plan.reused == 12
     report = extract_features(request)

@@ -7,8 +7,7 @@ views asked for at once or bit by bit; for views cut by Pillow and on the device
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +23,7 @@ from frozenprobe.cache.rows import RowStore
 from frozenprobe.cache.store import open_features
 from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.settings import ExtractRequest
-from tests.test_extract_run import Killed, choosing, request_, rows_of  # noqa: F401 - a fixture
+from tests.test_extract_run import Killed, choosing, kill_after, request_, rows_of  # noqa: F401 - a fixture
 
 VIEWS = 3
 PLACES = ("cpu", "device")
@@ -42,21 +41,6 @@ steps = st.fixed_dictionaries(
 )
 
 
-@contextmanager
-def killed_after(pieces: int) -> Iterator[None]:
-    """A process that dies while it writes a piece."""
-    add, left = RowStore.add, [pieces]
-
-    def add_or_die(self: RowStore, *rows: Any) -> None:
-        left[0] -= 1
-        if left[0] < 0:
-            raise Killed
-        add(self, *rows)
-
-    with patch.object(RowStore, "add", add_or_die):
-        yield
-
-
 def live_through(request: ExtractRequest, step: dict[str, Any]) -> None:
     """One step of a history: some ranks, or one process, each of which may be killed."""
     request = choosing(request, views=step["views"])
@@ -64,11 +48,9 @@ def live_through(request: ExtractRequest, step: dict[str, Any]) -> None:
     world = step["world"]
     for rank in {rank % world: None for rank in step["ranks"]}:
         environment = {"RANK": str(rank), "WORLD_SIZE": str(world)}
-        with patch.dict(os.environ, environment), killed_after(step["pieces"]):
-            try:
-                extract_features(request)
-            except Killed:
-                continue
+        with patch.dict(os.environ, environment), pytest.MonkeyPatch.context() as monkeypatch, suppress(Killed):
+            kill_after(monkeypatch, RowStore, "add", step["pieces"])
+            extract_features(request)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -100,15 +101,19 @@ def with_cast_weights(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     return cast
 
 
+@contextmanager
+def precision(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Within, torch computes in this dtype: by autocast, and what stays in float32 without rounding its inputs."""
+    with full_precision(device), torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32):
+        yield
+
+
 def torch_engine(network: nn.Module, device: torch.device, dtype: torch.dtype) -> Engine:
     """The network as it is, under autocast where the dtype is not float32."""
 
     @torch.inference_mode()
     def run(images: torch.Tensor) -> torch.Tensor:
-        with (
-            full_precision(device),
-            torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32),
-        ):
+        with precision(device, dtype):
             features: torch.Tensor = network(images)
         return features.float()
 
@@ -123,10 +128,7 @@ def compiled_engine(network: nn.Module, device: torch.device, dtype: torch.dtype
 
     @torch.no_grad()  # compiled code does not take tensors of inference mode
     def call(images: torch.Tensor) -> torch.Tensor:
-        with (
-            full_precision(device),
-            torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32),
-        ):
+        with precision(device, dtype):
             features: torch.Tensor = compiled(images)
         return features.float().clone()  # a CUDA graph writes its next output over this one
 
