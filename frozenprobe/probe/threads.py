@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 One = TypeVar("One")
 Other = TypeVar("Other")
 
-THREADS = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # not on macOS, Windows
+THREADS = int(os.environ.get("OMP_NUM_THREADS") or CORES)
 POOL: list[ThreadPoolExecutor] = []
 
 
