@@ -192,10 +192,10 @@ def test_rows_do_not_depend_on_the_batch_size(request_: ExtractRequest, tmp_path
 
 
 def test_rows_do_not_depend_on_the_workers(request_: ExtractRequest, tmp_path: Path) -> None:
-    """Bit for bit: the batches have the same shapes."""
+    """But for rounding: with more threads in a call some processors (AMD's) sum in another order."""
     _, one = extracted(request_)
     _, other = extracted(replace(request_, workers=2, out=tmp_path / "other.h5"))
-    assert same(rows_of(one), rows_of(other))
+    assert same(rows_of(one), rows_of(other), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_shards_give_the_rows_of_the_folder_they_were_made_of(
     request_: ExtractRequest, tmp_path: Path, workers: int
 ) -> None:
     sources = in_shards(request_.sources, tmp_path)
-    _, one = extracted(request_)
+    _, one = extracted(replace(request_, workers=workers))
     report, other = extracted(replace(request_, sources=sources, workers=workers, out=tmp_path / "other.h5"))
     assert report.computed == ROWS
     assert same(rows_of(one), rows_of(other))

@@ -88,14 +88,17 @@ def test_names_are_those_of_dinov2s_protocol(tap: str, names: tuple[str, ...]) -
 
 
 def test_the_last_four_class_tokens_and_the_mean_are_what_hooks_find() -> None:
-    """Block by block, then the final norm, as DINOv2's get_intermediate_layers(n=4, norm=True); `cls` bit for bit."""
+    """Block by block, then the final norm, as DINOv2's get_intermediate_layers(n=4, norm=True).
+
+    Not bit for bit: hooks keep torch's attention off its fast path, which some processors round otherwise.
+    """
     network = vit()
     outputs, output = hooked(network, list(network.encoder.layers), images())
     with torch.inference_mode():
         normed = [network.encoder.ln(each) for each in outputs]
     found = run(tap_backbone(backbone_of(network), "last4"), images())
     assert tuple(found) == LAST4
-    assert torch.equal(found["cls"], output)
+    assert torch.allclose(found["cls"], output, atol=1e-6)
     for back in (2, 3, 4):
         assert torch.allclose(found[f"cls-{back}"], normed[-back][:, 0], atol=1e-6)
     assert torch.allclose(found["mean"], normed[-1][:, 1:].mean(dim=1), atol=1e-6)
