@@ -26,6 +26,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.publish import publish_text
 
+MADE_BY = "frozenprobe.pictograms"  # how a folder says that it is the demo's: written in folders that are there
 VERSION = 1  # of the pictures: raise it when the same settings no longer draw the same photos
 
 # Class name -> glyph; every word of a name is a word of the glyph's Unicode name. `PhotoSet.classes` takes the first
@@ -70,7 +71,7 @@ def write_photos(
         MissingExtra: matplotlib, which carries the font, is not installed.
     """
     _check(photos)
-    marker = {"made_by": __name__, "version": VERSION, **asdict(photos), "complete": True}
+    marker = {"made_by": MADE_BY, "version": VERSION, **asdict(photos), "complete": True}
     plan = _plan(photos)
     csvs = Path("answers", "solution.csv"), Path("sample_submission.csv")
     files = [*csvs, *(path for path, _, _ in plan)]
@@ -159,7 +160,7 @@ def _read_marker(folder: Path) -> dict[str, object] | None:
         marker = json.loads((folder / "photos.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return marker if isinstance(marker, dict) and marker.get("made_by") == __name__ else None
+    return marker if isinstance(marker, dict) and marker.get("made_by") == MADE_BY else None
 
 
 def _clear(folder: Path) -> None:
