@@ -24,13 +24,13 @@ from pathlib import Path
 
 import numpy as np
 
+from frozenprobe.cache.care.merge import merge_features
+from frozenprobe.cache.care.verify import verify_features
 from frozenprobe.cache.contents import Contents, Split
-from frozenprobe.cache.growth import begin, finish
-from frozenprobe.cache.merge import merge_features
-from frozenprobe.cache.rows import RowStore
+from frozenprobe.cache.growing.finish import begin, finish
+from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import open_features
-from frozenprobe.cache.verify import verify_features
 
 DIM, VIEWS, BLOCK = 1024, 9, 8 << 20
 SPEC = FeatureSpec(

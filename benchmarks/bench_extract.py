@@ -37,17 +37,17 @@ from stages import (
 )
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.backbones import load_backbone
-from frozenprobe.extract.compute import Embedder
-from frozenprobe.extract.cutting import ViewSettings
-from frozenprobe.extract.engines import choose_engine
-from frozenprobe.extract.inspection import available_cores
-from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.pipeline import torch_threads
-from frozenprobe.extract.settings import MAX_PIXELS, Choices, ExtractRequest
+from frozenprobe.extract.backbones.backbone import Backbone
+from frozenprobe.extract.backbones.catalogue import load_backbone
+from frozenprobe.extract.compute.embedder import Embedder
+from frozenprobe.extract.compute.engines import choose_engine
+from frozenprobe.extract.compute.pipeline import torch_threads
+from frozenprobe.extract.inspect import available_cores
+from frozenprobe.extract.options import MAX_PIXELS, Choices, ExtractRequest
 from frozenprobe.extract.target import options_of
-from frozenprobe.folders import IMAGE_ENDINGS
-from frozenprobe.sources import ImageSources
+from frozenprobe.extract.views.cut import ViewSettings
+from frozenprobe.images.folders import IMAGE_ENDINGS
+from frozenprobe.images.sources import ImageSources
 
 CPU = torch.device("cpu")
 RECIPE = "mild"

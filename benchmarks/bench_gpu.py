@@ -45,18 +45,18 @@ from stages import (
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from frozenprobe.devices import choose_device
 from frozenprobe.extract import work
-from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions, load_backbone
-from frozenprobe.extract.compute import Embedder
-from frozenprobe.extract.cutting import ViewSettings, cut_all
-from frozenprobe.extract.inspection import available_cores
-from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.pipeline import stacked, torch_threads
-from frozenprobe.extract.settings import MAX_PIXELS, Choices, ExtractRequest
+from frozenprobe.extract.backbones.backbone import Backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions, load_backbone
+from frozenprobe.extract.compute.embedder import Embedder
+from frozenprobe.extract.compute.pipeline import stacked, torch_threads
+from frozenprobe.extract.compute.tuning import make_embedder, threads_a_call
+from frozenprobe.extract.inspect import available_cores
+from frozenprobe.extract.options import MAX_PIXELS, Choices, ExtractRequest
 from frozenprobe.extract.target import open_target
-from frozenprobe.extract.tuning import make_embedder, threads_a_call
-from frozenprobe.sources import ImageSources
+from frozenprobe.extract.views.cut import ViewSettings, cut_all
+from frozenprobe.images.sources import ImageSources
+from frozenprobe.system.devices import choose_device
 
 VIT_L_16 = "512,16,1024,24,16,4096"
 GMACS_VIT_L_16 = 362  # at 512 px

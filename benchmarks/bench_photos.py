@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 import frozenprobe as fp
-from frozenprobe.tables import read_table
+from frozenprobe.system.csv_tables import read_table
 
 CASES = (  # name, options
     ("logreg, clean view only", fp.ProbeOptions(views=0, test_views=("clean",))),

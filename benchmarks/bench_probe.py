@@ -27,11 +27,11 @@ from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 import frozenprobe as fp
-from frozenprobe.probe.folds import assign_folds
-from frozenprobe.probe.logreg import LogisticRegressionHead
-from frozenprobe.probe.scaling import normalise
-from frozenprobe.probe.training import Trainer
-from frozenprobe.tables import read_table
+from frozenprobe.probe.fit.trainer import Trainer
+from frozenprobe.probe.folds.deal import assign_folds
+from frozenprobe.probe.heads.logreg.head import LogisticRegressionHead
+from frozenprobe.probe.heads.parts.scaling import normalise
+from frozenprobe.system.csv_tables import read_table
 
 FOLDS = 5
 PATH = tuple(10 ** (step / 2 - 3) for step in range(12))  # 0.001 to 316

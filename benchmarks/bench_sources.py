@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from frozenprobe.images import read_training
-from frozenprobe.places import Member, Place
+from frozenprobe.images.places import Member, Place
+from frozenprobe.images.read import read_training
 
 
 def make_files(folder: Path, images: int, size: int) -> None:

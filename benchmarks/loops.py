@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms as T
 from torchvision.datasets import ImageFolder
 
-from frozenprobe.extract.preprocessing import Preprocessing
+from frozenprobe.extract.views.preprocessing import Preprocessing
 
 WARM = 2  # batches before the clock of a loop with a time limit starts: what set-up costs the loop is not counted
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from frozenprobe.extract.compute import Embedder
-from frozenprobe.extract.cutting import Job, ViewSettings, augmented_name, cut_all
-from frozenprobe.extract.engines import Engine
-from frozenprobe.extract.inspection import available_cores
-from frozenprobe.extract.pipeline import torch_threads
+from frozenprobe.extract.compute.embedder import Embedder
+from frozenprobe.extract.compute.engines import Engine
+from frozenprobe.extract.compute.pipeline import torch_threads
+from frozenprobe.extract.inspect import available_cores
+from frozenprobe.extract.options import ExtractRequest
 from frozenprobe.extract.run import ExtractReport, extract_features
-from frozenprobe.extract.settings import ExtractRequest
+from frozenprobe.extract.views.cut import Job, ViewSettings, augmented_name, cut_all
 
 RAMP = 0.1  # of the views: until then workers start and queues fill
 

@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 from frozenprobe._version import __version__
 
 if TYPE_CHECKING:
-    from frozenprobe.cache.merge import merge_features
-    from frozenprobe.cache.repair import repair_features
+    from frozenprobe.cache.care.merge import merge_features
+    from frozenprobe.cache.care.repair import repair_features
+    from frozenprobe.cache.care.verify import verify_features
     from frozenprobe.cache.store import Features, newest_features, open_features
-    from frozenprobe.cache.verify import verify_features
     from frozenprobe.errors import FrozenprobeError
     from frozenprobe.extract.forecast import Forecast, forecast
+    from frozenprobe.extract.options import Choices, ExtractRequest
     from frozenprobe.extract.report import ExtractReport
     from frozenprobe.extract.run import extract_features
-    from frozenprobe.extract.settings import Choices, ExtractRequest
-    from frozenprobe.probe.compare import compare_runs
-    from frozenprobe.probe.comparison import render_comparison
+    from frozenprobe.images.sources import CsvColumns, ImageSources
+    from frozenprobe.probe.compare.compare import compare_runs
+    from frozenprobe.probe.compare.table import render_comparison
     from frozenprobe.probe.crossval import ProbeResult, cross_validate
-    from frozenprobe.probe.curveplot import save_plot
-    from frozenprobe.probe.curves import Curve, label_curve, view_curve
-    from frozenprobe.probe.curvetable import render_curve
+    from frozenprobe.probe.curves.curve import Curve, label_curve, view_curve
+    from frozenprobe.probe.curves.plot import save_plot
+    from frozenprobe.probe.curves.table import render_curve
     from frozenprobe.probe.estimators import (
         CosineProbeClassifier,
         KernelProbeClassifier,
@@ -39,24 +40,23 @@ if TYPE_CHECKING:
         SvmProbeClassifier,
     )
     from frozenprobe.probe.options import ProbeOptions
-    from frozenprobe.probe.predictions import load_predictions
-    from frozenprobe.probe.runs import Run, load_run, newest_run, save_run
-    from frozenprobe.probe.submission import write_submission
-    from frozenprobe.probe.summary import render, summarise
-    from frozenprobe.sources import CsvColumns, ImageSources
+    from frozenprobe.probe.report.predictions import load_predictions
+    from frozenprobe.probe.report.runs import Run, load_run, newest_run, save_run
+    from frozenprobe.probe.report.submission import write_submission
+    from frozenprobe.probe.report.summary import render, summarise
 
 HOMES = {
-    "frozenprobe.cache.merge": ("merge_features",),
-    "frozenprobe.cache.repair": ("repair_features",),
+    "frozenprobe.cache.care.merge": ("merge_features",),
+    "frozenprobe.cache.care.repair": ("repair_features",),
     "frozenprobe.cache.store": ("Features", "newest_features", "open_features"),
-    "frozenprobe.cache.verify": ("verify_features",),
+    "frozenprobe.cache.care.verify": ("verify_features",),
     "frozenprobe.errors": ("FrozenprobeError",),
     "frozenprobe.extract.forecast": ("Forecast", "forecast"),
     "frozenprobe.extract.report": ("ExtractReport",),
     "frozenprobe.extract.run": ("extract_features",),
-    "frozenprobe.extract.settings": ("Choices", "ExtractRequest"),
-    "frozenprobe.probe.compare": ("compare_runs",),
-    "frozenprobe.probe.comparison": ("render_comparison",),
+    "frozenprobe.extract.options": ("Choices", "ExtractRequest"),
+    "frozenprobe.probe.compare.compare": ("compare_runs",),
+    "frozenprobe.probe.compare.table": ("render_comparison",),
     "frozenprobe.probe.crossval": ("ProbeResult", "cross_validate"),
     "frozenprobe.probe.estimators": (
         "CosineProbeClassifier",
@@ -70,15 +70,15 @@ HOMES = {
         "RidgeProbeClassifier",
         "SvmProbeClassifier",
     ),
-    "frozenprobe.probe.curveplot": ("save_plot",),
-    "frozenprobe.probe.curves": ("Curve", "label_curve", "view_curve"),
-    "frozenprobe.probe.curvetable": ("render_curve",),
+    "frozenprobe.probe.curves.plot": ("save_plot",),
+    "frozenprobe.probe.curves.curve": ("Curve", "label_curve", "view_curve"),
+    "frozenprobe.probe.curves.table": ("render_curve",),
     "frozenprobe.probe.options": ("ProbeOptions",),
-    "frozenprobe.probe.predictions": ("load_predictions",),
-    "frozenprobe.probe.runs": ("Run", "load_run", "newest_run", "save_run"),
-    "frozenprobe.probe.submission": ("write_submission",),
-    "frozenprobe.probe.summary": ("render", "summarise"),
-    "frozenprobe.sources": ("CsvColumns", "ImageSources"),
+    "frozenprobe.probe.report.predictions": ("load_predictions",),
+    "frozenprobe.probe.report.runs": ("Run", "load_run", "newest_run", "save_run"),
+    "frozenprobe.probe.report.submission": ("write_submission",),
+    "frozenprobe.probe.report.summary": ("render", "summarise"),
+    "frozenprobe.images.sources": ("CsvColumns", "ImageSources"),
 }
 
 __all__ = [

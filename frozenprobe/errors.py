@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from frozenprobe.places import Place
+from frozenprobe.images.places import Place
 
 
 class FrozenprobeError(Exception):

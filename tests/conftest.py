@@ -18,15 +18,15 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from frozenprobe.cache.container.read import Vectors
 from frozenprobe.cache.contents import Contents, Split
-from frozenprobe.cache.rows import RowStore
-from frozenprobe.cache.sealed import Vectors
+from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import Features, open_features, write_features
-from frozenprobe.tables import Table
+from frozenprobe.system.csv_tables import Table
 
 if TYPE_CHECKING:
-    from frozenprobe.extract.cutting import Job
+    from frozenprobe.extract.views.cut import Job
 
 SPEC = FeatureSpec(
     backbone="synthetic",
@@ -84,7 +84,7 @@ VIEWS_OF_JOBS = ("clean", "hflip", "direct", "aug1", "aug2")
 @pytest.fixture
 def jobs(tmp_path: Path) -> list[Job]:
     """Four images in odd sizes, and five views of each to cut."""
-    from frozenprobe.extract.cutting import Job
+    from frozenprobe.extract.views.cut import Job
 
     paths = [write_image(tmp_path / f"{index}.png", index, (40 + index, 31)) for index in range(4)]
     return [Job(path, hashlib.sha256(path.read_bytes()).hexdigest(), VIEWS_OF_JOBS) for path in paths]

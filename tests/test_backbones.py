@@ -12,7 +12,7 @@ import torch
 from torchvision import models
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.backbones import (
+from frozenprobe.extract.backbones.catalogue import (
     ANY_VIT,
     BACKBONES,
     DEFAULT_BACKBONE,
@@ -24,7 +24,7 @@ from frozenprobe.extract.backbones import (
     find_backbone,
     load_backbone,
 )
-from frozenprobe.extract.torchvision_models import LAST_LAYER, enum_preprocessing
+from frozenprobe.extract.backbones.torchvision_models import LAST_LAYER, enum_preprocessing
 
 OFFICIAL = [info for info in BACKBONES if info.loader == TORCHVISION]
 by_name = pytest.mark.parametrize("info", OFFICIAL, ids=lambda info: info.name)
@@ -109,6 +109,9 @@ def test_unknown_backbone_names_the_nearest_and_the_list(call, name: str, neares
 
 
 def test_the_list_is_there_without_torch() -> None:
-    code = "import sys, frozenprobe.extract.backbones as b; b.find_backbone('timm:x'); print('torch' in sys.modules)"
+    code = (
+        "import sys, frozenprobe.extract.backbones.catalogue as catalogue\n"
+        "catalogue.find_backbone('timm:x'); print('torch' in sys.modules)"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "False\n"

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from frozenprobe.probe.calibration import apply_temperature, expected_calibration_error, fit_temperature
-from frozenprobe.probe.heads import softmax
+from frozenprobe.probe.heads.head import softmax
+from frozenprobe.probe.heads.parts.temperature import apply_temperature, expected_calibration_error, fit_temperature
 
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from frozenprobe.cli import main
-from frozenprobe.cli.progress import ProgressPrinter
+from frozenprobe.commands.progress import ProgressPrinter
 
 from .conftest import write_image
 from .shard_files import write_tar
@@ -294,7 +294,7 @@ def test_a_smoke_run_is_reused_by_the_full_run(run, extract_tiny):
 
 
 def test_progress_is_plain_lines_where_stderr_is_no_terminal(capsys, monkeypatch):
-    monkeypatch.setattr("frozenprobe.cli.progress.plain_seconds", 0.0)
+    monkeypatch.setattr("frozenprobe.commands.progress.plain_seconds", 0.0)
     printer = ProgressPrinter()
     for done in range(0, 41, 10):
         printer("embedding views", done, 40)
@@ -304,7 +304,7 @@ def test_progress_is_plain_lines_where_stderr_is_no_terminal(capsys, monkeypatch
 
 
 def test_the_mean_of_several_stages_is_not_mixed(capsys, monkeypatch):
-    monkeypatch.setattr("frozenprobe.cli.progress.plain_seconds", 0.0)
+    monkeypatch.setattr("frozenprobe.commands.progress.plain_seconds", 0.0)
     printer = ProgressPrinter()
     printer("checking images", 1, 2)
     printer("checking images", 2, 2)

@@ -14,12 +14,12 @@ from click.testing import CliRunner
 
 from frozenprobe.cli import main
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.jsontext import to_json
-from frozenprobe.probe import intervals
-from frozenprobe.probe.compare import LEVEL, compare_runs, joint_p, what_would_show
-from frozenprobe.probe.comparison import render_comparison
-from frozenprobe.probe.predictions import OutOfFold
-from frozenprobe.probe.significance import CorrectedT
+from frozenprobe.probe.compare.compare import LEVEL, compare_runs, joint_p, what_would_show
+from frozenprobe.probe.compare.table import render_comparison
+from frozenprobe.probe.report.predictions import OutOfFold
+from frozenprobe.probe.stats import intervals
+from frozenprobe.probe.stats.significance import CorrectedT
+from frozenprobe.system.json_text import to_json
 
 NAMES = ("10", "2", "NA")
 

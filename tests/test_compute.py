@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions, find_backbone, load_backbone
-from frozenprobe.extract.compute import Embedder, choose_dtype
-from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.preprocessing import Preprocessing
+from frozenprobe.extract.backbones.backbone import Backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions, find_backbone, load_backbone
+from frozenprobe.extract.compute.embedder import Embedder, choose_dtype
+from frozenprobe.extract.views.preprocessing import Preprocessing
 
 CPU = torch.device("cpu")
 OPTIONS = WeightsOptions(3, 36, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frozenprobe.probe.curveplot import save_plot
-from frozenprobe.probe.curves import Curve
+from frozenprobe.probe.curves.curve import Curve
+from frozenprobe.probe.curves.plot import save_plot
 from tests.conftest import MakeFeatures
 from tests.test_verdicts import nested_curve
 
@@ -53,5 +53,5 @@ def test_the_same_curve_is_the_same_file(make_features: MakeFeatures, tmp_path: 
 
 
 def test_matplotlib_is_loaded_by_drawing_only() -> None:
-    code = "import sys, frozenprobe.probe.curveplot; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, frozenprobe.probe.curves.plot; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from frozenprobe.jsontext import to_json
-from frozenprobe.probe.curves import label_curve, size_text, view_curve
-from frozenprobe.probe.curvetable import (
+from frozenprobe.probe.curves.curve import label_curve, size_text, view_curve
+from frozenprobe.probe.curves.points import Point
+from frozenprobe.probe.curves.table import (
     BAR,
     curve_facts,
     curve_title,
@@ -17,9 +17,9 @@ from frozenprobe.probe.curvetable import (
     render_forecast,
     render_verdict,
 )
+from frozenprobe.probe.curves.verdict import Enough, Forecast, NoForecast
 from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.trials import Point
-from frozenprobe.probe.verdicts import Enough, Forecast, NoForecast
+from frozenprobe.system.json_text import to_json
 from tests.conftest import MakeFeatures
 from tests.test_verdicts import nested_curve
 

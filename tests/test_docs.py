@@ -10,7 +10,7 @@ import pytest
 
 from frozenprobe import _version
 from frozenprobe.cli import main
-from frozenprobe.extract.settings import RECIPES
+from frozenprobe.extract.options import RECIPES
 from frozenprobe.probe.options import HEADS
 
 ROOT = Path(__file__).parent.parent

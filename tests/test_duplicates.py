@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from frozenprobe.cache.contents import Split
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe import duplicates
-from frozenprobe.probe.duplicates import (
+from frozenprobe.probe.folds import duplicates
+from frozenprobe.probe.folds.deal import assign_folds, cluster_images, unscored_classes
+from frozenprobe.probe.folds.duplicates import (
     Pairs,
     choose_threshold,
     different_contents,
@@ -23,7 +24,6 @@ from frozenprobe.probe.duplicates import (
     join_pairs,
     near_duplicates,
 )
-from frozenprobe.probe.folds import assign_folds, cluster_images, unscored_classes
 from frozenprobe.probe.options import ProbeOptions, read_near_duplicates
 from tests.conftest import MakeFeatures, rewrite
 

@@ -12,9 +12,9 @@ import torchvision
 from torch import nn
 
 from frozenprobe.errors import FrozenprobeError, MissingExtra
-from frozenprobe.extract import engines
-from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions, load_backbone
-from frozenprobe.extract.engines import choose_engine, make_engine, onnx_engine, with_cast_weights
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions, load_backbone
+from frozenprobe.extract.compute import engines
+from frozenprobe.extract.compute.engines import choose_engine, make_engine, onnx_engine, with_cast_weights
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 FLOAT = torch.float32

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from frozenprobe.cache.agreement import cosine
 from frozenprobe.cache.contents import environments_of
+from frozenprobe.cache.growing.agreement import cosine
 from frozenprobe.cache.store import open_features
 from frozenprobe.errors import SpecMismatch
-from frozenprobe.extract import environment, work
-from frozenprobe.extract.compute import Embedder
-from frozenprobe.extract.environment import describe_environment
+from frozenprobe.extract import work
+from frozenprobe.extract.compute import environment
+from frozenprobe.extract.compute.embedder import Embedder
+from frozenprobe.extract.compute.environment import describe_environment
+from frozenprobe.extract.options import ExtractRequest
 from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.settings import ExtractRequest
 from tests.test_extract_run import choosing, kept, kill_after, request_, rows_of, run_killed  # noqa: F401 - a fixture
 
 
@@ -136,7 +137,7 @@ def test_cosine_of_vectors() -> None:
 
 
 def test_the_rows_to_compare_are_spread_over_images_and_views(request_: ExtractRequest) -> None:  # noqa: F811
-    from frozenprobe.cache.rows import RowStore
+    from frozenprobe.cache.growing.rows import RowStore
 
     extract_features(request_)
     features = open_features(request_.out)

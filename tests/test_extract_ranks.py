@@ -20,20 +20,20 @@ from click.testing import CliRunner
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.cli import main
 from frozenprobe.errors import FileInUse, FrozenprobeError, ImageError
-from frozenprobe.extract import slices
-from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions
-from frozenprobe.extract.ranks import Rank
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions
+from frozenprobe.extract.options import Choices, ExtractRequest
+from frozenprobe.extract.ranks import checked as slices
+from frozenprobe.extract.ranks.rank import Rank
 from frozenprobe.extract.report import ExtractReport, render_report
 from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.settings import Choices, ExtractRequest
-from frozenprobe.sources import ImageSources
+from frozenprobe.images.sources import ImageSources
 
 HALF = (0.5, 0.5, 0.5)
 ROWS = 12 * 4 + 5 * 2  # 12 training images with 2 + 2 views, 5 test images with 2
 
 KILLED = """
 import os, signal, time
-from frozenprobe.cache.rows import RowStore
+from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cli import main
 
 add, calls = RowStore.add, []
@@ -167,7 +167,7 @@ def test_ranks_grow_a_finished_file(request_: ExtractRequest, as_rank) -> None:
 
 def test_ranks_check_every_image_once(request_: ExtractRequest, as_rank, monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[Path] = []
-    check_image = "frozenprobe.extract.inspection.check_image"
+    check_image = "frozenprobe.extract.inspect.check_image"
     monkeypatch.setattr(check_image, lambda content, path, **limits: checked.append(path))
     monkeypatch.setattr(slices, "SLICE", 4)
     for number in range(3):

@@ -22,20 +22,23 @@ from torchvision import models
 from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
-from frozenprobe.cache import growth
-from frozenprobe.cache.repair import repair_features
-from frozenprobe.cache.rows import RowStore
+from frozenprobe.cache.care.repair import repair_features
+from frozenprobe.cache.growing import finish as growth
+from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError, ImageError, SpecMismatch
-from frozenprobe.extract import compute, run, together, tuning, work
-from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions
-from frozenprobe.extract.preprocessing import Preprocessing, Resized
-from frozenprobe.extract.recipes import cut_view, make_recipe, view_generator
+from frozenprobe.extract import run, work
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions
+from frozenprobe.extract.compute import embedder as compute
+from frozenprobe.extract.compute import tuning
+from frozenprobe.extract.options import Choices, ExtractRequest
+from frozenprobe.extract.ranks import share as together
 from frozenprobe.extract.report import ExtractReport, render_report
 from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.settings import Choices, ExtractRequest
-from frozenprobe.folders import list_images
-from frozenprobe.sources import CsvColumns, ImageSources
+from frozenprobe.extract.views.preprocessing import Preprocessing, Resized
+from frozenprobe.extract.views.recipes import cut_view, make_recipe, view_generator
+from frozenprobe.images.folders import list_images
+from frozenprobe.images.sources import CsvColumns, ImageSources
 from tests.conftest import write_image
 from tests.shard_files import write_tar
 
@@ -677,11 +680,11 @@ def test_process_killed_by_the_system_loses_the_batch_in_flight(request_: Extrac
     script = f"""
 import os, signal
 from pathlib import Path, PosixPath
-from frozenprobe.cache.rows import RowStore
+from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.settings import Choices, ExtractRequest
-from frozenprobe.extract.backbones import WeightsOptions
-from frozenprobe.sources import CsvColumns, ImageSources
+from frozenprobe.extract.options import Choices, ExtractRequest
+from frozenprobe.extract.backbones.catalogue import WeightsOptions
+from frozenprobe.images.sources import CsvColumns, ImageSources
 add, calls = RowStore.add, []
 def add_or_die(*args):
     calls.append(1)

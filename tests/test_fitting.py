@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from frozenprobe.probe.fitting import balance, fit_scaled
-from frozenprobe.probe.lda import ShrinkageLdaHead
+from frozenprobe.probe.fit.fitting import balance, fit_scaled
+from frozenprobe.probe.heads.lda import ShrinkageLdaHead
 from tests.test_heads import make_rows
 
 

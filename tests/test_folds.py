@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.folds import assign_folds, cluster_images, folds_from_column, unscored_classes
+from frozenprobe.probe.folds.deal import assign_folds, cluster_images, folds_from_column, unscored_classes
 
 Ints = npt.NDArray[np.int64]
 Images = tuple[list[int], list[str], list[str]]  # labels, hashes, groups

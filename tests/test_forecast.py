@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from frozenprobe.cache.growth import finished_bytes
-from frozenprobe.cache.lock import writer_lock
+from frozenprobe.cache.growing.finish import finished_bytes
+from frozenprobe.cache.growing.lock import writer_lock
 from frozenprobe.cache.store import open_features
 from frozenprobe.errors import FrozenprobeError, ImageError, SpecMismatch
 from frozenprobe.extract.forecast import Disk, Forecast, existing_folder, forecast, render_forecast
+from frozenprobe.extract.options import ExtractRequest
 from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.settings import ExtractRequest
 from tests.conftest import write_image
 from tests.test_extract_run import ROWS, changed_weights, choosing, damage, request_, run_killed
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads import LinearModel, TrainingRows, make_head, softmax
+from frozenprobe.probe.heads.head import LinearModel, TrainingRows, make_head, softmax
 from frozenprobe.probe.options import HEADS, SCALES
 
 

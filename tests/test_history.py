@@ -12,16 +12,16 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from frozenprobe import publish
-from frozenprobe.cache import growth
-from frozenprobe.cache import rows as row_store
-from frozenprobe.cache.merge import merge_features
+from frozenprobe.cache.care.merge import merge_features
+from frozenprobe.cache.care.repair import repair_features
+from frozenprobe.cache.care.verify import verify_features
+from frozenprobe.cache.container.read import SealedFile
+from frozenprobe.cache.growing import finish as growth
+from frozenprobe.cache.growing import rows as row_store
 from frozenprobe.cache.paths import piece_files
-from frozenprobe.cache.repair import repair_features
-from frozenprobe.cache.sealed import SealedFile
 from frozenprobe.cache.store import open_features
-from frozenprobe.cache.verify import verify_features
 from frozenprobe.errors import FeatureFileError
+from frozenprobe.system import atomic_files as publish
 from tests.faults.synthetic import World, extract, holds, rows_of, vector, world
 
 contents = st.sampled_from([f"photo {number}" for number in range(14)])

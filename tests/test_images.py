@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from frozenprobe.errors import ImageError
-from frozenprobe.folders import read_class_folders, read_unlabelled
-from frozenprobe.images import find_sample, read_images, read_test, read_training
-from frozenprobe.imagetable import limit_training
-from frozenprobe.listing import read_labelled_csv
-from frozenprobe.sources import CsvColumns, ImageSources
+from frozenprobe.images.folders import read_class_folders, read_unlabelled
+from frozenprobe.images.label_csv import read_labelled_csv
+from frozenprobe.images.read import find_sample, read_images, read_test, read_training
+from frozenprobe.images.sources import CsvColumns, ImageSources
+from frozenprobe.images.table import limit_training
 from tests.shard_files import write_tar
 
 

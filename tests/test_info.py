@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from frozenprobe.cache.info import file_facts, render_facts
-from frozenprobe.tables import Table
+from frozenprobe.cache.care.info import file_facts, render_facts
+from frozenprobe.system.csv_tables import Table
 
 from .conftest import SPEC
 

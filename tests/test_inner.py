@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frozenprobe.probe.heads import TrainingRows
-from frozenprobe.probe.inner import Images, deal_inner
+from frozenprobe.probe.heads.head import TrainingRows
+from frozenprobe.probe.heads.parts.inner_folds import Images, deal_inner
 
 
 def make_rows(counts: tuple[int, ...] = (10, 7, 2, 1), views: int = 3) -> TrainingRows:

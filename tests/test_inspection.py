@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from frozenprobe.errors import ImageError, UnreadableImage
-from frozenprobe.extract import inspection
-from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions
-from frozenprobe.extract.cutting import read_image
-from frozenprobe.extract.inspection import Inspected, all_bad, inspect, inspect_images, limited, make_split
+from frozenprobe.extract import inspect as inspection
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions
+from frozenprobe.extract.inspect import Inspected, all_bad, inspect, inspect_images, limited, make_split
+from frozenprobe.extract.options import Choices, ExtractRequest
 from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.settings import Choices, ExtractRequest
 from frozenprobe.extract.target import open_target
+from frozenprobe.extract.views.cut import read_image
 from frozenprobe.extract.work import ignore_progress
-from frozenprobe.images import read_images
-from frozenprobe.sources import ImageSources
+from frozenprobe.images.read import read_images
+from frozenprobe.images.sources import ImageSources
 from tests.conftest import write_image
 
 OPTIONS = WeightsOptions(3, 36, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe import intervals
-from frozenprobe.probe.intervals import (
+from frozenprobe.probe.stats import intervals
+from frozenprobe.probe.stats.intervals import (
     accuracy_interval,
     difference_interval,
     effective_images,

@@ -19,10 +19,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from frozenprobe.cache.rows import RowStore
+from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.store import open_features
+from frozenprobe.extract.options import ExtractRequest
 from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.settings import ExtractRequest
 from tests.test_extract_run import Killed, choosing, kill_after, request_, rows_of  # noqa: F401 - a fixture
 
 VIEWS = 3

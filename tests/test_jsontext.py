@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from frozenprobe.jsontext import to_json
+from frozenprobe.system.json_text import to_json
 
 
 def strict(text: str) -> object:

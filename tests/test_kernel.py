@@ -9,12 +9,12 @@ from sklearn.kernel_ridge import KernelRidge as Reference
 from sklearn.metrics.pairwise import rbf_kernel
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe import kernel as module
-from frozenprobe.probe.calibration import apply_temperature, fit_temperature
-from frozenprobe.probe.heads import TrainingRows, softmax
-from frozenprobe.probe.inner import with_weight
-from frozenprobe.probe.kernel import Kernel, KernelRidgeHead, image_means, median_distance
-from frozenprobe.probe.ridge import RidgeHead
+from frozenprobe.probe.heads import kernel_ridge as module
+from frozenprobe.probe.heads.head import TrainingRows, softmax
+from frozenprobe.probe.heads.kernel_ridge import Kernel, KernelRidgeHead, image_means, median_distance
+from frozenprobe.probe.heads.parts.inner_folds import with_weight
+from frozenprobe.probe.heads.parts.temperature import apply_temperature, fit_temperature
+from frozenprobe.probe.heads.ridge import RidgeHead
 from tests.test_lda import hard_rows
 
 Doubles = npt.NDArray[np.float64]

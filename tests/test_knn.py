@@ -7,9 +7,9 @@ import numpy.typing as npt
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe import knn
-from frozenprobe.probe.heads import TrainingRows
-from frozenprobe.probe.knn import COUNTS, TEMPERATURES, NearestNeighboursHead, leave_one_out
+from frozenprobe.probe.heads import knn
+from frozenprobe.probe.heads.head import TrainingRows
+from frozenprobe.probe.heads.knn import COUNTS, TEMPERATURES, NearestNeighboursHead, leave_one_out
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frozenprobe.probe.lbfgs import Memory
+from frozenprobe.probe.heads.logreg.lbfgs import Memory
 
 
 def make_pairs(count: int, size: int, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -8,11 +8,11 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.calibration import apply_temperature, expected_calibration_error, fit_temperature
-from frozenprobe.probe.heads import TrainingRows
-from frozenprobe.probe.inner import Images, deal_inner
-from frozenprobe.probe.lda import SHRINKAGES, ShrinkageLdaHead, fit_moments, moments_of
-from frozenprobe.probe.metrics import log_loss
+from frozenprobe.probe.heads.head import TrainingRows
+from frozenprobe.probe.heads.lda import SHRINKAGES, ShrinkageLdaHead, fit_moments, moments_of
+from frozenprobe.probe.heads.parts.inner_folds import Images, deal_inner
+from frozenprobe.probe.heads.parts.temperature import apply_temperature, expected_calibration_error, fit_temperature
+from frozenprobe.probe.stats.metrics import log_loss
 
 Doubles = npt.NDArray[np.float64]
 

@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from frozenprobe.probe.heads import TrainingRows
-from frozenprobe.probe.inner import Images
-from frozenprobe.probe.leaveout import rows_by_image
-from frozenprobe.probe.ridge import Spectrum
+from frozenprobe.probe.heads.head import TrainingRows
+from frozenprobe.probe.heads.parts.inner_folds import Images
+from frozenprobe.probe.heads.parts.leave_one_out import rows_by_image
+from frozenprobe.probe.heads.ridge import Spectrum
 
 Doubles = npt.NDArray[np.float64]
 

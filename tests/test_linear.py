@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads import TrainingRows
-from frozenprobe.probe.linear import LinearHead, ReportHead, image_starts, new_layer
+from frozenprobe.probe.heads.head import TrainingRows
+from frozenprobe.probe.heads.linear import LinearHead, ReportHead, image_starts, new_layer
 
 
 def make_rows(classes: int = 3, images: int = 25, views: int = 4, dim: int = 6, *, seed: int = 0) -> TrainingRows:

@@ -10,11 +10,11 @@ import pytest
 from frozenprobe.cache.contents import Split
 from frozenprobe.cache.store import Features
 from frozenprobe.probe.crossval import cross_validate
-from frozenprobe.probe.linear import LinearHead
-from frozenprobe.probe.linearstream import fit_linear, shuffled
+from frozenprobe.probe.fit.trainer import FittedProbe
+from frozenprobe.probe.heads.linear import LinearHead
 from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.streaming import COPIES, Stream
-from frozenprobe.probe.training import FittedProbe
+from frozenprobe.probe.stream.linear import fit_linear, shuffled
+from frozenprobe.probe.stream.moments import COPIES, Stream
 from frozenprobe.probe.views import Views
 from tests.conftest import MakeFeatures, rewrite
 

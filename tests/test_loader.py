@@ -12,11 +12,13 @@ import pytest
 from PIL import Image
 
 from frozenprobe.errors import ImageError
-from frozenprobe.extract import cutting, loader, preprocessing
-from frozenprobe.extract.cutting import Job, Row, ViewSettings, augmented_name, cut_all
-from frozenprobe.extract.loader import Seconds, ViewDataset, load_batches
-from frozenprobe.extract.preprocessing import Preprocessing, Resized, cut_test_view
-from frozenprobe.extract.recipes import cut_view, make_recipe, view_generator
+from frozenprobe.extract.compute import loader
+from frozenprobe.extract.compute.loader import Seconds, ViewDataset, load_batches
+from frozenprobe.extract.views import cut as cutting
+from frozenprobe.extract.views import preprocessing
+from frozenprobe.extract.views.cut import Job, Row, ViewSettings, augmented_name, cut_all
+from frozenprobe.extract.views.preprocessing import Preprocessing, Resized, cut_test_view
+from frozenprobe.extract.views.recipes import cut_view, make_recipe, view_generator
 from tests.conftest import VIEWS_OF_JOBS as VIEWS
 from tests.conftest import write_image
 

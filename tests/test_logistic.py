@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from frozenprobe.probe import logistic
-from frozenprobe.probe.logistic import Solution, side_by_side, solve_in_dual, solve_logistic, solve_on_means
-from frozenprobe.probe.problems import Asked, Rows
-from frozenprobe.probe.products import LogisticProducts
+from frozenprobe.probe.heads.logreg import solver as logistic
+from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts
+from frozenprobe.probe.heads.logreg.problems import Asked, Rows
+from frozenprobe.probe.heads.logreg.solver import Solution, side_by_side, solve_in_dual, solve_logistic, solve_on_means
 from tests.test_products import make_rows, make_weights
 
 Doubles = npt.NDArray[np.float64]

@@ -13,8 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads import LinearModel, TrainingRows
-from frozenprobe.probe.logreg import SOLVERS, LogisticRegressionHead, evaluate
+from frozenprobe.probe.heads.head import LinearModel, TrainingRows
+from frozenprobe.probe.heads.logreg.head import SOLVERS, LogisticRegressionHead, evaluate
 
 Doubles = npt.NDArray[np.float64]
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frozenprobe.errors import SubmissionError
-from frozenprobe.probe.matching import find_id_column, match_ids
-from frozenprobe.tables import Table
+from frozenprobe.probe.report.match_ids import find_id_column, match_ids
+from frozenprobe.system.csv_tables import Table
 
 TEST_IDS = ("a/1.jpg", "a/2.PNG", "b/3.webp", "4.tiff")
 NAMINGS = {

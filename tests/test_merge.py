@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from frozenprobe.cache.care.merge import merge_features, render_merge
+from frozenprobe.cache.care.verify import verify_features
 from frozenprobe.cache.contents import environments_of
-from frozenprobe.cache.merge import merge_features, render_merge
 from frozenprobe.cache.store import open_features, open_plan
-from frozenprobe.cache.verify import verify_features
 from frozenprobe.errors import FeatureFileError, SpecMismatch
 from tests.conftest import SPEC, rewrite
 from tests.faults.synthetic import World, extract, holds, rows_of, world
@@ -312,7 +312,7 @@ def test_a_merged_file_grows_like_any_other(files):
 
 def test_an_input_in_a_folder_that_cannot_be_written_to_is_only_read(files, tmp_path, monkeypatch):
     """Kaggle's input folders are read-only."""
-    from frozenprobe.cache import merge
+    from frozenprobe.cache.care import merge
 
     locked: list[str] = []
     original = merge.writer_lock

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 import sklearn.metrics
 
-from frozenprobe.probe import metrics
+from frozenprobe.probe.stats import metrics
 
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

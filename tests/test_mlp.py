@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads import TrainingRows
-from frozenprobe.probe.mlp import Dropout, MlpHead, MlpModel
+from frozenprobe.probe.heads.head import TrainingRows
+from frozenprobe.probe.heads.mlp import Dropout, MlpHead, MlpModel
 
 LEARNS = {"epochs": 40, "lr": 1e-2, "hidden": 16}
 

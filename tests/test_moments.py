@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe import moments as module
-from frozenprobe.probe.moments import Moments, starting_point
+from frozenprobe.probe.heads.parts import moments as module
+from frozenprobe.probe.heads.parts.moments import Moments, starting_point
+from frozenprobe.probe.heads.parts.scaling import fit_scaling, normalise
 from frozenprobe.probe.options import SCALES
-from frozenprobe.probe.scaling import fit_scaling, normalise
 
 Doubles = npt.NDArray[np.float64]
 

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from frozenprobe.probe.calibration import apply_temperature, fit_temperature
-from frozenprobe.probe.heads import Convergence, Ints, make_head
+from frozenprobe.probe.fit.trainer import Trainer
+from frozenprobe.probe.heads.head import Convergence, Ints, make_head
+from frozenprobe.probe.heads.parts.scaling import Floats
+from frozenprobe.probe.heads.parts.temperature import apply_temperature, fit_temperature
 from frozenprobe.probe.inputs import Inputs
-from frozenprobe.probe.metrics import log_loss
-from frozenprobe.probe.nested import (
+from frozenprobe.probe.options import ProbeOptions
+from frozenprobe.probe.select.nested import (
     SMALL,
     Candidate,
     Member,
@@ -26,9 +28,7 @@ from frozenprobe.probe.nested import (
     flat,
     logits_of,
 )
-from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.scaling import Floats
-from frozenprobe.probe.training import Trainer
+from frozenprobe.probe.stats.metrics import log_loss
 
 COUNT, CLASSES = 36, 3
 

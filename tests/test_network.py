@@ -18,10 +18,10 @@ from torch import nn
 from torchvision import models
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.backbones import find_backbone
-from frozenprobe.extract.network import Backbone, finish_backbone, require_fit
-from frozenprobe.extract.preprocessing import Preprocessing
-from frozenprobe.extract.weights import read_weights
+from frozenprobe.extract.backbones.backbone import Backbone, finish_backbone, require_fit
+from frozenprobe.extract.backbones.catalogue import find_backbone
+from frozenprobe.extract.backbones.weights_file import read_weights
+from frozenprobe.extract.views.preprocessing import Preprocessing
 
 INFO = find_backbone("resnet18.in1k")
 

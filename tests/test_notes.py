@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from frozenprobe.cache.store import Features
+from frozenprobe.probe.checks.notes import note_duplicates
 from frozenprobe.probe.crossval import cross_validate
-from frozenprobe.probe.duplicates import find_clusters
-from frozenprobe.probe.folds import split_clusters
-from frozenprobe.probe.notes import note_duplicates
+from frozenprobe.probe.folds.deal import split_clusters
+from frozenprobe.probe.folds.duplicates import find_clusters
 from frozenprobe.probe.options import ProbeOptions
 from tests.conftest import MakeFeatures, rewrite
 

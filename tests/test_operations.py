@@ -18,10 +18,11 @@ from torch.utils._pytree import tree_leaves
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from frozenprobe.extract import operations, steps
-from frozenprobe.extract.preprocessing import Preprocessing, Resize, Resized
-from frozenprobe.extract.recipes import cut_augmented, make_recipe, pixels_of
-from frozenprobe.extract.settings import RECIPES
+from frozenprobe.extract.options import RECIPES
+from frozenprobe.extract.views import operations
+from frozenprobe.extract.views import transforms as steps
+from frozenprobe.extract.views.preprocessing import Preprocessing, Resize, Resized
+from frozenprobe.extract.views.recipes import cut_augmented, make_recipe, pixels_of
 from tests.test_steps import picture
 
 SIZES = st.tuples(st.integers(3, 70), st.integers(3, 70))

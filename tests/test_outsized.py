@@ -15,11 +15,12 @@ import pytest
 from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.store import write_features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe import outsized, streaming
-from frozenprobe.probe.calibration import Choice
 from frozenprobe.probe.crossval import cross_validate
+from frozenprobe.probe.heads.parts.temperature import Choice
 from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.outsized import bytes_needed, memory_limit
+from frozenprobe.probe.stream import moments as streaming
+from frozenprobe.probe.stream import outsized
+from frozenprobe.probe.stream.outsized import bytes_needed, memory_limit
 from frozenprobe.probe.views import Views
 from tests.conftest import SPEC, MakeFeatures, rewrite
 
@@ -172,7 +173,7 @@ from frozenprobe.probe.options import ProbeOptions
 path, memory, head = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 settings = dict(part.split("=") for part in sys.argv[4:])
 if head == "linear":
-    import frozenprobe.probe.linearstream
+    import frozenprobe.probe.stream.linear
     import torch
     torch.optim.AdamW([torch.zeros(2, requires_grad=True)])
 features = open_features(path)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from frozenprobe.errors import ImageError
-from frozenprobe.pathlist import is_list, read_labelled_list, read_unlabelled_list
+from frozenprobe.images.lists import is_list, read_labelled_list, read_unlabelled_list
 from tests.test_images import touch
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

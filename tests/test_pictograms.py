@@ -15,9 +15,9 @@ import pytest
 from numpy.random import Generator, default_rng
 from PIL import Image
 
-from frozenprobe import pictograms
+from frozenprobe.demo import pictograms
+from frozenprobe.demo.pictograms import CLASSES, PhotoSet, draw_photo, glyph_mask, write_photos
 from frozenprobe.errors import FrozenprobeError, MissingExtra
-from frozenprobe.pictograms import CLASSES, PhotoSet, draw_photo, glyph_mask, write_photos
 
 SMALL = PhotoSet(classes=3, train_per_class=2, test=7, seed=5)
 
@@ -185,7 +185,7 @@ def test_without_matplotlib_the_error_says_what_to_install(tmp_path: Path, monke
 
 
 def test_matplotlib_is_found_without_being_imported() -> None:
-    code = "import sys; from frozenprobe.pictograms import glyph_mask; glyph_mask('A')"
+    code = "import sys; from frozenprobe.demo.pictograms import glyph_mask; glyph_mask('A')"
     code += "; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

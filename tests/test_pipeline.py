@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from frozenprobe.errors import ImageError
-from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions, load_backbone
-from frozenprobe.extract.compute import Embedder
-from frozenprobe.extract.cutting import Job, ViewSettings, cut_all
-from frozenprobe.extract.loader import Seconds
-from frozenprobe.extract.pipeline import Embedded, embed_jobs, embed_on_cores, embed_on_device, torch_threads
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions, load_backbone
+from frozenprobe.extract.compute.embedder import Embedder
+from frozenprobe.extract.compute.loader import Seconds
+from frozenprobe.extract.compute.pipeline import Embedded, embed_jobs, embed_on_cores, embed_on_device, torch_threads
+from frozenprobe.extract.views.cut import Job, ViewSettings, cut_all
 from tests.conftest import write_image
 
 OPTIONS = WeightsOptions(3, 36, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from frozenprobe.cache.contents import Contents, Split
-from frozenprobe.cache.rows import RowStore
+from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.cutting import Job
-from frozenprobe.extract.inspection import Inspected
+from frozenprobe.extract.inspect import Inspected
+from frozenprobe.extract.options import Settled
 from frozenprobe.extract.plan import missing_jobs, plan_contents, require_same_set
-from frozenprobe.extract.settings import Settled
 from frozenprobe.extract.target import Target
-from frozenprobe.tables import Table
+from frozenprobe.extract.views.cut import Job
+from frozenprobe.system.csv_tables import Table
 from tests.conftest import SPEC
 
 SAMPLE = Table(Path("sample.csv"), ("ID", "Label"), (("t0.jpg", "a"),))

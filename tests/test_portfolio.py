@@ -11,7 +11,7 @@ import pytest
 
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import AGGREGATES, HEADS
-from frozenprobe.probe.portfolio import GROUPS, RATE, Portfolio, make_portfolio, work
+from frozenprobe.probe.select.candidates import GROUPS, RATE, Portfolio, make_portfolio, work
 
 EVERYTHING = math.inf
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import lsq_linear
 
-from frozenprobe.probe.powerlaw import EXPONENTS, fit_power_law
+from frozenprobe.probe.curves.powerlaw import EXPONENTS, fit_power_law
 
 SIZES = np.array([1.0, 2, 4, 8, 16])
 

@@ -12,9 +12,9 @@ import pytest
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.predictions import load_predictions, newest_runs
-from frozenprobe.probe.runs import newest_run, save_run
-from frozenprobe.probe.summary import summarise
+from frozenprobe.probe.report.predictions import load_predictions, newest_runs
+from frozenprobe.probe.report.runs import newest_run, save_run
+from frozenprobe.probe.report.summary import summarise
 from tests.conftest import MakeFeatures
 
 pytestmark = pytest.mark.usefixtures("no_fsync")

@@ -16,12 +16,18 @@ from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.backbones import BACKBONES, TORCHVISION, find_backbone
-from frozenprobe.extract.compute import Embedder
-from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.preprocessing import Preprocessing, Resized, choose_preprocessing, clean_view, cut_test_view
-from frozenprobe.extract.timm_models import timm_preprocessing
-from frozenprobe.extract.torchvision_models import enum_preprocessing
+from frozenprobe.extract.backbones.backbone import Backbone
+from frozenprobe.extract.backbones.catalogue import BACKBONES, TORCHVISION, find_backbone
+from frozenprobe.extract.backbones.timm_models import timm_preprocessing
+from frozenprobe.extract.backbones.torchvision_models import enum_preprocessing
+from frozenprobe.extract.compute.embedder import Embedder
+from frozenprobe.extract.views.preprocessing import (
+    Preprocessing,
+    Resized,
+    choose_preprocessing,
+    clean_view,
+    cut_test_view,
+)
 from tests.test_steps import picture
 
 ODD_SIZES = [(611, 433), (257, 700), (90, 61)]  # larger, long and thin, smaller than every crop

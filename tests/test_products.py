@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from frozenprobe.probe import products as module
-from frozenprobe.probe import threads as pool
-from frozenprobe.probe.problems import Asked, Rows, scale_intercepts
-from frozenprobe.probe.products import LogisticProducts
+from frozenprobe.probe.heads.logreg import numpy_products as module
+from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts
+from frozenprobe.probe.heads.logreg.problems import Asked, Rows, scale_intercepts
+from frozenprobe.system import threads as pool
 
 Doubles = npt.NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from frozenprobe.errors import DiskFull
-from frozenprobe.publish import publish_bytes, published, remove_partials
+from frozenprobe.system.atomic_files import publish_bytes, published, remove_partials
 
 
 def test_the_content_arrives_and_nothing_is_left_aside(tmp_path):

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.ranks import Rank, available_cores, read_rank
+from frozenprobe.extract.ranks.rank import Rank, available_cores, read_rank
 
 
 @pytest.mark.parametrize("environment", [{}, {"RANK": "3"}, {"WORLD_SIZE": ""}, {"RANK": "0", "WORLD_SIZE": "1"}])

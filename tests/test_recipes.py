@@ -17,13 +17,21 @@ from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.cutting import Job, ViewSettings, cut_all
-from frozenprobe.extract.loader import Seconds, load_batches
-from frozenprobe.extract.operations import size_of
-from frozenprobe.extract.preprocessing import Preprocessing, Resize, Resized, clean_view
-from frozenprobe.extract.recipes import Recipe, View, cut_view, leaves_enough, make_recipe, pixels_of, view_generator
-from frozenprobe.extract.settings import RECIPES
-from frozenprobe.extract.steps import RandomErasing
+from frozenprobe.extract.compute.loader import Seconds, load_batches
+from frozenprobe.extract.options import RECIPES
+from frozenprobe.extract.views.cut import Job, ViewSettings, cut_all
+from frozenprobe.extract.views.operations import size_of
+from frozenprobe.extract.views.preprocessing import Preprocessing, Resize, Resized, clean_view
+from frozenprobe.extract.views.recipes import (
+    Recipe,
+    View,
+    cut_view,
+    leaves_enough,
+    make_recipe,
+    pixels_of,
+    view_generator,
+)
+from frozenprobe.extract.views.transforms import RandomErasing
 from tests.conftest import write_image
 from tests.test_steps import as_integers, scripted, with_params
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frozenprobe.extract import rehearsal
-from frozenprobe.extract.cutting import Job
-from frozenprobe.extract.loader import Seconds
+from frozenprobe.extract.compute.loader import Seconds
 from frozenprobe.extract.rehearsal import peak_bytes, peak_memory, rehearse, shortened, spread
+from frozenprobe.extract.views.cut import Job
 
 
 class Pipeline:

@@ -13,13 +13,13 @@ import pytest
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.probe import repeats as module
-from frozenprobe.probe.compare import compare_runs
+from frozenprobe.probe.compare.compare import compare_runs
 from frozenprobe.probe.crossval import ProbeResult, cross_validate
 from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.predictions import load_predictions
 from frozenprobe.probe.repeats import repeat_probe
-from frozenprobe.probe.runs import load_run, save_run
-from frozenprobe.probe.summary import render, summarise
+from frozenprobe.probe.report.predictions import load_predictions
+from frozenprobe.probe.report.runs import load_run, save_run
+from frozenprobe.probe.report.summary import render, summarise
 from tests.conftest import MakeFeatures
 
 pytestmark = pytest.mark.usefixtures("no_fsync")  # durability is test_publish's matter

@@ -7,12 +7,12 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.calibration import apply_temperature, expected_calibration_error, fit_temperature
-from frozenprobe.probe.heads import TrainingRows
-from frozenprobe.probe.inner import Images
-from frozenprobe.probe.metrics import log_loss
-from frozenprobe.probe.moments import Moments, starting_point
-from frozenprobe.probe.ridge import ALPHAS, RidgeHead, Spectrum, fit_moments
+from frozenprobe.probe.heads.head import TrainingRows
+from frozenprobe.probe.heads.parts.inner_folds import Images
+from frozenprobe.probe.heads.parts.moments import Moments, starting_point
+from frozenprobe.probe.heads.parts.temperature import apply_temperature, expected_calibration_error, fit_temperature
+from frozenprobe.probe.heads.ridge import ALPHAS, RidgeHead, Spectrum, fit_moments
+from frozenprobe.probe.stats.metrics import log_loss
 from tests.test_lda import hard_rows
 from tests.test_leaveout import least_squares, make_rows
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frozenprobe.cache import rows as row_store
+from frozenprobe.cache.container.read import SealedFile
 from frozenprobe.cache.contents import Contents, Split
-from frozenprobe.cache.rows import RowStore
-from frozenprobe.cache.sealed import SealedFile
+from frozenprobe.cache.growing import rows as row_store
+from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.errors import FeatureFileError
 from tests.conftest import SPEC

@@ -14,12 +14,12 @@ import pytest
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe import runs
 from frozenprobe.probe.crossval import ProbeResult, cross_validate
 from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.runs import load_run, newest_run, save_run
-from frozenprobe.probe.summary import summarise
-from frozenprobe.tables import Table, read_table
+from frozenprobe.probe.report import runs
+from frozenprobe.probe.report.runs import load_run, newest_run, save_run
+from frozenprobe.probe.report.summary import summarise
+from frozenprobe.system.csv_tables import Table, read_table
 from tests.conftest import MakeFeatures
 
 pytestmark = pytest.mark.usefixtures("no_fsync")  # durability is test_publish's matter

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.heads.parts.scaling import Floats, Scaling, fit_scaling, normalise
 from frozenprobe.probe.options import SCALES
-from frozenprobe.probe.scaling import Floats, Scaling, fit_scaling, normalise
 
 
 def make_rows(rows: int = 40, dim: int = 7, seed: int = 0) -> Floats:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frozenprobe.errors import ImageError
-from frozenprobe.shardnames import expand, find_shards
+from frozenprobe.images.shard_names import expand, find_shards
 from tests.conftest import write_image
 from tests.test_images import touch
 

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from frozenprobe.errors import ImageError
-from frozenprobe.folders import list_images, read_class_folders
-from frozenprobe.imagetable import ImageTable
-from frozenprobe.listing import read_labelled_csv
-from frozenprobe.places import Member
-from frozenprobe.shards import list_members, read_labelled_shards, read_unlabelled_shards
-from frozenprobe.sources import CsvColumns
+from frozenprobe.images.folders import list_images, read_class_folders
+from frozenprobe.images.label_csv import read_labelled_csv
+from frozenprobe.images.places import Member
+from frozenprobe.images.shards import list_members, read_labelled_shards, read_unlabelled_shards
+from frozenprobe.images.sources import CsvColumns
+from frozenprobe.images.table import ImageTable
 from tests.shard_files import tar_folder, write_tar
 
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

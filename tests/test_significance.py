@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frozenprobe.probe.significance import corrected_t, holm, sign_flip_p, student_p
+from frozenprobe.probe.stats.significance import corrected_t, holm, sign_flip_p, student_p
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 1), (3, 3), (6, 0), (7, 2), (40, 61), (300, 251), (2000, 1800)])

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from frozenprobe.errors import ImageError
-from frozenprobe.extract import slices
-from frozenprobe.extract.inspection import inspect_images
-from frozenprobe.extract.ranks import Rank
-from frozenprobe.extract.slices import Found, inspect_together, order_of
+from frozenprobe.extract.inspect import inspect_images
+from frozenprobe.extract.ranks import checked as slices
+from frozenprobe.extract.ranks.checked import Found, inspect_together, order_of
+from frozenprobe.extract.ranks.rank import Rank
 from tests.conftest import write_image
 
 

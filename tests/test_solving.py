@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frozenprobe.probe.solving import solve_shifted
+from frozenprobe.probe.heads.parts.solving import solve_shifted
 
 
 @pytest.mark.parametrize(("exact", "tolerance"), [(True, 1e-10), (False, 1e-3)])

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from frozenprobe.probe.calibration import fit_temperature
-from frozenprobe.probe.heads import softmax
-from frozenprobe.probe.stacking import blend, evaluate, fit_stack
+from frozenprobe.probe.heads.head import softmax
+from frozenprobe.probe.heads.parts.temperature import fit_temperature
+from frozenprobe.probe.select.blend import blend, evaluate, fit_stack
 
 Doubles = npt.NDArray[np.float64]
 

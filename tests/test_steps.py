@@ -15,7 +15,7 @@ from scipy.stats import ks_2samp
 from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
-from frozenprobe.extract import steps
+from frozenprobe.extract.views import transforms as steps
 
 DRAWS = 2500
 

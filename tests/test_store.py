@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frozenprobe.cache.rows import RowStore
-from frozenprobe.cache.sealed import SealedFile
-from frozenprobe.cache.sealing import publish_sealed
+from frozenprobe.cache.container.read import SealedFile
+from frozenprobe.cache.container.write import publish_sealed
+from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.store import newest_features, open_features
 from frozenprobe.errors import FeatureFileError, FrozenprobeError
-from frozenprobe.tables import Table
+from frozenprobe.system.csv_tables import Table
 
 from .conftest import SPEC
 

@@ -13,13 +13,13 @@ import pytest
 from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.store import Features, write_features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.calibration import apply_temperature, fit_temperature
-from frozenprobe.probe.heads import LinearModel, TrainingRows
-from frozenprobe.probe.lda import SHRINKAGES, ShrinkageLdaHead
+from frozenprobe.probe.heads.head import LinearModel, TrainingRows
+from frozenprobe.probe.heads.lda import SHRINKAGES, ShrinkageLdaHead
+from frozenprobe.probe.heads.parts.scaling import fit_scaling
+from frozenprobe.probe.heads.parts.temperature import apply_temperature, fit_temperature
+from frozenprobe.probe.heads.ridge import RidgeHead
 from frozenprobe.probe.options import SCALES
-from frozenprobe.probe.ridge import RidgeHead
-from frozenprobe.probe.scaling import fit_scaling
-from frozenprobe.probe.streaming import Stream, stream_probe
+from frozenprobe.probe.stream.moments import Stream, stream_probe
 from frozenprobe.probe.views import Views
 from tests.conftest import SPEC, MakeFeatures, rewrite
 
@@ -169,8 +169,8 @@ from pathlib import Path
 import numpy as np
 import scipy.linalg
 from frozenprobe.cache.store import open_features
-from frozenprobe.probe.lda import ShrinkageLdaHead
-from frozenprobe.probe.streaming import Stream, stream_probe
+from frozenprobe.probe.heads.lda import ShrinkageLdaHead
+from frozenprobe.probe.stream.moments import Stream, stream_probe
 from frozenprobe.probe.views import Views
 path = Path(sys.argv[1])
 features = open_features(path)

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frozenprobe.errors import FrozenprobeError, SubmissionError
-from frozenprobe.probe.matching import stem
-from frozenprobe.probe.runs import Run
-from frozenprobe.probe.submission import SubmissionReport, is_number, render_submission, write_submission
-from frozenprobe.tables import Table
+from frozenprobe.probe.report.match_ids import stem
+from frozenprobe.probe.report.runs import Run
+from frozenprobe.probe.report.submission import SubmissionReport, is_number, render_submission, write_submission
+from frozenprobe.system.csv_tables import Table
 
 NAMES = ("apple", "pear", "plum")
 

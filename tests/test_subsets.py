@@ -7,8 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frozenprobe.probe.folds import cluster_images
-from frozenprobe.probe.subsets import draw_order, draws_of, first_of_each_class, subset_sizes, training_counts, typical
+from frozenprobe.probe.curves.subsets import (
+    draw_order,
+    draws_of,
+    first_of_each_class,
+    subset_sizes,
+    training_counts,
+    typical,
+)
+from frozenprobe.probe.folds.deal import cluster_images
 
 HASHES = tuple(f"{index:064x}" for index in range(12))
 ALONE = np.arange(12)

@@ -10,11 +10,11 @@ import pytest
 import sklearn.metrics
 
 from frozenprobe.cache.store import Features
-from frozenprobe.jsontext import to_json
 from frozenprobe.probe.crossval import ProbeResult, cross_validate
-from frozenprobe.probe.heads import Convergence
+from frozenprobe.probe.heads.head import Convergence
 from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.summary import converged, render, render_convergence, summarise, title
+from frozenprobe.probe.report.summary import converged, render, render_convergence, summarise, title
+from frozenprobe.system.json_text import to_json
 from tests.conftest import MakeFeatures
 
 pytestmark = pytest.mark.usefixtures("no_fsync")  # durability is test_publish's matter

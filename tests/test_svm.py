@@ -8,10 +8,10 @@ import pytest
 from sklearn.svm import LinearSVC
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe import svm
-from frozenprobe.probe.calibration import fit_temperature
-from frozenprobe.probe.heads import LinearModel, TrainingRows, softmax
-from frozenprobe.probe.svm import INNER_FOLDS, UNKNOWN, LinearSvmHead, easings, inner_folds, solve
+from frozenprobe.probe.heads import svm
+from frozenprobe.probe.heads.head import LinearModel, TrainingRows, softmax
+from frozenprobe.probe.heads.parts.temperature import fit_temperature
+from frozenprobe.probe.heads.svm import INNER_FOLDS, UNKNOWN, LinearSvmHead, easings, inner_folds, solve
 
 Doubles = npt.NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.tables import read_table, write_table
+from frozenprobe.system.csv_tables import read_table, write_table
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), max_size=8)
 

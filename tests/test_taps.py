@@ -21,13 +21,13 @@ from torchvision import models
 
 from frozenprobe.cache.store import open_features
 from frozenprobe.errors import FrozenprobeError, SpecMismatch
-from frozenprobe.extract.backbones import find_backbone
-from frozenprobe.extract.engines import make_engine
-from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.preprocessing import Preprocessing
+from frozenprobe.extract.backbones.backbone import Backbone
+from frozenprobe.extract.backbones.catalogue import find_backbone
+from frozenprobe.extract.backbones.taps import names_of, tap_backbone
+from frozenprobe.extract.compute.engines import make_engine
+from frozenprobe.extract.options import TAPS, ExtractRequest
 from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.settings import TAPS, ExtractRequest
-from frozenprobe.extract.taps import names_of, tap_backbone
+from frozenprobe.extract.views.preprocessing import Preprocessing
 from tests.test_extract_run import choosing, request_, rows_of, untyped  # noqa: F401 - a fixture
 
 LAST4 = ("cls", "cls-2", "cls-3", "cls-4", "mean")

@@ -15,9 +15,9 @@ from torchvision import models
 
 from frozenprobe.cache.store import open_features
 from frozenprobe.errors import FrozenprobeError, SpecMismatch
-from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions
+from frozenprobe.extract.options import DEFAULTS, Choices, ExtractRequest, Settled
 from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.settings import DEFAULTS, Choices, ExtractRequest, Settled
 from frozenprobe.extract.target import (
     OPTIONS,
     Target,
@@ -29,7 +29,7 @@ from frozenprobe.extract.target import (
     settle,
     settled_of,
 )
-from frozenprobe.sources import ImageSources
+from frozenprobe.images.sources import ImageSources
 from tests.conftest import write_image
 
 CPU = torch.device("cpu")

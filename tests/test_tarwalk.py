@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from frozenprobe.errors import ImageError
-from frozenprobe.places import Member
-from frozenprobe.tarwalk import LONGEST_HEADER, walk_tar
+from frozenprobe.images.places import Member
+from frozenprobe.images.tar_headers import LONGEST_HEADER, walk_tar
 from tests.shard_files import header_of, write_tar
 
 FORMATS = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
@@ -152,7 +152,13 @@ def test_tars_joined_with_cat_are_an_error_and_not_half_of_the_images(tmp_path):
         ("x.tar", b"no tar at all" * 100, "Error"),
         ("x.tar", None, "no such file"),
     ],
-    ids=["gzip by name", "gzip by content", "empty", "no tar", "absent"],  # contents of the clock would differ by worker
+    ids=[
+        "gzip by name",
+        "gzip by content",
+        "empty",
+        "no tar",
+        "absent",
+    ],  # contents of the clock would differ by worker
 )
 def test_what_is_no_uncompressed_tar_is_an_error(tmp_path, name, content, says):
     if content is not None:

@@ -10,16 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from frozenprobe.probe import answering, probing
-from frozenprobe.probe.heads import Convergence, Ints, softmax
+from frozenprobe.probe import predict as probing
+from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer
+from frozenprobe.probe.heads.head import Convergence, Ints, softmax
+from frozenprobe.probe.heads.parts.scaling import Doubles, Scaling, fit_scaling
 from frozenprobe.probe.inputs import Inputs, side_by_side
-from frozenprobe.probe.nested import Asking, Candidate, Member, Plan
 from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.portfolio import Portfolio
-from frozenprobe.probe.probing import run_task
-from frozenprobe.probe.scaling import Doubles, Scaling, fit_scaling
+from frozenprobe.probe.predict import run_task
+from frozenprobe.probe.select import run as answering
+from frozenprobe.probe.select.candidates import Portfolio
+from frozenprobe.probe.select.nested import Asking, Candidate, Member, Plan
 from frozenprobe.probe.task import Outcome, Task, combined
-from frozenprobe.probe.training import LEAST, FittedProbe, Trainer
 
 CLASSES, DIM, TEST = 4, 8, 6
 AUTO = ProbeOptions("auto", budget=math.inf)

@@ -14,13 +14,13 @@ from sklearn.datasets import load_sample_image
 from torch import nn
 
 from frozenprobe.errors import FrozenprobeError, MissingExtra
-from frozenprobe.extract import timm_models
-from frozenprobe.extract.backbones import PERMISSIVE, WeightsOptions, find_backbone, load_backbone
-from frozenprobe.extract.compute import Embedder
-from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.preprocessing import Preprocessing, Resized, clean_view
-from frozenprobe.extract.timm_models import lite0_weights, rename_lite0
-from frozenprobe.extract.weights import read_weights
+from frozenprobe.extract.backbones import timm_models
+from frozenprobe.extract.backbones.backbone import Backbone
+from frozenprobe.extract.backbones.catalogue import PERMISSIVE, WeightsOptions, find_backbone, load_backbone
+from frozenprobe.extract.backbones.timm_models import lite0_weights, rename_lite0
+from frozenprobe.extract.backbones.weights_file import read_weights
+from frozenprobe.extract.compute.embedder import Embedder
+from frozenprobe.extract.views.preprocessing import Preprocessing, Resized, clean_view
 
 HALF = (0.5, 0.5, 0.5)
 

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frozenprobe.cache import rows as row_store
-from frozenprobe.cache.rows import RowStore
+from frozenprobe.cache.growing import rows as row_store
+from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.store import open_features
 from frozenprobe.errors import FileInUse, SpecMismatch
-from frozenprobe.extract.ranks import Rank
-from frozenprobe.extract.together import finish_share, share_of
+from frozenprobe.extract.ranks.rank import Rank
+from frozenprobe.extract.ranks.share import finish_share, share_of
 from tests.conftest import SPEC
 from tests.faults.ranks import SyntheticTarget, left_in, run_rank, target_of
 from tests.faults.synthetic import World, changed, extract, holds, vector, world

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe import logreg, torch_products
-from frozenprobe.probe.heads import TrainingRows
-from frozenprobe.probe.logistic import solve_logistic
-from frozenprobe.probe.logreg import LogisticRegressionHead
-from frozenprobe.probe.problems import Asked, Rows
-from frozenprobe.probe.products import LogisticProducts
-from frozenprobe.probe.torch_products import TorchProducts
+from frozenprobe.probe.heads.head import TrainingRows
+from frozenprobe.probe.heads.logreg import head as logreg
+from frozenprobe.probe.heads.logreg import torch_products
+from frozenprobe.probe.heads.logreg.head import LogisticRegressionHead
+from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts
+from frozenprobe.probe.heads.logreg.problems import Asked, Rows
+from frozenprobe.probe.heads.logreg.solver import solve_logistic
+from frozenprobe.probe.heads.logreg.torch_products import TorchProducts
 from tests.test_logistic import objective
 from tests.test_products import make_rows, make_weights, points
 
@@ -165,7 +166,7 @@ def test_scikit_learn_on_a_gpu_is_refused() -> None:
 def test_on_the_cpu_torch_is_not_loaded() -> None:
     code = (
         "import sys\nfrom tests.test_products import make_rows, make_weights\n"
-        "from frozenprobe.probe.logreg import make_products\n"
+        "from frozenprobe.probe.heads.logreg.head import make_products\n"
         "rows = make_rows()\nmake_products(rows, make_weights(rows), 'cpu')\nassert 'torch' not in sys.modules\n"
         "make_products(rows, make_weights(rows), 'auto')\nassert 'torch' in sys.modules"
     )

@@ -15,18 +15,18 @@ from torchvision import models
 
 from frozenprobe.cache.store import open_features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.backbones import ANY_VIT, WeightsOptions, load_backbone
-from frozenprobe.extract.preprocessing import Preprocessing
-from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.settings import Choices, ExtractRequest
-from frozenprobe.extract.torchvision_models import (
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions, load_backbone
+from frozenprobe.extract.backbones.torchvision_models import (
     KNOWN_HEADS,
     KNOWN_PREPROCESSING,
     VitShape,
     enum_preprocessing,
     read_vit_shape,
 )
-from frozenprobe.sources import ImageSources
+from frozenprobe.extract.options import Choices, ExtractRequest
+from frozenprobe.extract.run import extract_features
+from frozenprobe.extract.views.preprocessing import Preprocessing
+from frozenprobe.images.sources import ImageSources
 from tests.conftest import write_image
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.calibration import fit_temperature
-from frozenprobe.probe.heads import Head, Ints, LinearModel, TrainingRows, make_head
+from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer, average_logs
+from frozenprobe.probe.heads.head import Head, Ints, LinearModel, TrainingRows, make_head
+from frozenprobe.probe.heads.parts.scaling import Floats
+from frozenprobe.probe.heads.parts.temperature import fit_temperature
 from frozenprobe.probe.options import SCALES
-from frozenprobe.probe.scaling import Floats
-from frozenprobe.probe.training import LEAST, FittedProbe, Trainer, average_logs
 
 CLASSES, PER_CLASS, VIEWS, DIM = 4, 7, 3, 10
 COUNT = CLASSES * PER_CLASS

@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe import transductive
-from frozenprobe.probe.heads import TrainingRows, softmax
-from frozenprobe.probe.lda import ShrinkageLdaHead
-from frozenprobe.probe.metrics import accuracy, log_loss
-from frozenprobe.probe.transductive import TransductiveSettings, balanced_assignment, link_neighbours, refine
+from frozenprobe.probe.checks import transductive
+from frozenprobe.probe.checks.transductive import TransductiveSettings, balanced_assignment, link_neighbours, refine
+from frozenprobe.probe.heads.head import TrainingRows, softmax
+from frozenprobe.probe.heads.lda import ShrinkageLdaHead
+from frozenprobe.probe.stats.metrics import accuracy, log_loss
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frozenprobe.probe import intervals
-from frozenprobe.probe.scaling import Doubles
-from frozenprobe.probe.trials import Answers, judge, measure, resample
+from frozenprobe.probe.curves.points import Answers, judge, measure, resample
+from frozenprobe.probe.heads.parts.scaling import Doubles
+from frozenprobe.probe.stats import intervals
 
 ALONE = np.arange(200)
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads import make_head
-from frozenprobe.probe.training import Trainer
-from frozenprobe.probe.tripwire import FitPredict, binomial_tail, shuffle_labels, shuffled_accuracy
+from frozenprobe.probe.checks.tripwire import FitPredict, binomial_tail, shuffle_labels, shuffled_accuracy
+from frozenprobe.probe.fit.trainer import Trainer
+from frozenprobe.probe.heads.head import make_head
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract import tuning
-from frozenprobe.extract.backbones import ANY_VIT, find_backbone, load_backbone
-from frozenprobe.extract.compute import Embedder, Fidelity
-from frozenprobe.extract.cutting import Job, ViewSettings
-from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.preprocessing import Preprocessing
-from frozenprobe.extract.tuning import check_fidelity, find_batch_size, make_embedder, threads_a_call
+from frozenprobe.extract.backbones.backbone import Backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, find_backbone, load_backbone
+from frozenprobe.extract.compute import tuning
+from frozenprobe.extract.compute.embedder import Embedder, Fidelity
+from frozenprobe.extract.compute.tuning import check_fidelity, find_batch_size, make_embedder, threads_a_call
+from frozenprobe.extract.views.cut import Job, ViewSettings
+from frozenprobe.extract.views.preprocessing import Preprocessing
 from tests.test_compute import CPU, OPTIONS, pixels
 
 

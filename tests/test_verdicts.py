@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from frozenprobe.probe.curves import Curve
+from frozenprobe.probe.curves.curve import Curve
+from frozenprobe.probe.curves.points import Answers, measure
+from frozenprobe.probe.curves.verdict import Forecast, NoForecast, enough_views, forecast
 from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.trials import Answers, measure
-from frozenprobe.probe.verdicts import Forecast, NoForecast, enough_views, forecast
 
 IMAGES = 1000
 

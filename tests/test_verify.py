@@ -13,19 +13,20 @@ import h5py
 import numpy as np
 import pytest
 
-from frozenprobe.cache import growth, verify
+from frozenprobe.cache.care import verify
+from frozenprobe.cache.care.info import file_facts
+from frozenprobe.cache.care.merge import merge_features
+from frozenprobe.cache.care.repair import render_repair, repair_features
+from frozenprobe.cache.care.verify import render_verification, verify_features
+from frozenprobe.cache.container.read import FeatureArray, SealedFile
+from frozenprobe.cache.container.seal import SEAL_BYTES, Seal
+from frozenprobe.cache.container.write import NewArray, publish_sealed
 from frozenprobe.cache.contents import environments_of
-from frozenprobe.cache.growth import finish
-from frozenprobe.cache.info import file_facts
-from frozenprobe.cache.lock import writer_lock
-from frozenprobe.cache.merge import merge_features
-from frozenprobe.cache.repair import render_repair, repair_features
-from frozenprobe.cache.rows import RowStore
-from frozenprobe.cache.seal import SEAL_BYTES, Seal
-from frozenprobe.cache.sealed import FeatureArray, SealedFile
-from frozenprobe.cache.sealing import NewArray, publish_sealed
+from frozenprobe.cache.growing import finish as growth
+from frozenprobe.cache.growing.finish import finish
+from frozenprobe.cache.growing.lock import writer_lock
+from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.store import open_features
-from frozenprobe.cache.verify import render_verification, verify_features
 from frozenprobe.errors import FeatureFileError, FileInUse, FrozenprobeError
 from tests.conftest import rewrite
 from tests.faults.synthetic import extract, holds, world
@@ -201,7 +202,9 @@ def test_damaged_pieces_are_told_and_dropped_and_their_whole_rows_kept(tmp_path)
 def test_whole_blocks_of_a_damaged_piece_are_kept(tmp_path):
     path, wanted = tmp_path / "f.h5", world(60)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("frozenprobe.cache.growth.write_features", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            "frozenprobe.cache.growing.finish.write_features", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             extract(path, wanted, batch=1000)
     (piece,) = path.with_name("f.h5.pieces").glob("[0-9]*.h5")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from frozenprobe.cache.rows import RowStore
+from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.errors import DiskFull
 from frozenprobe.extract import writing
-from frozenprobe.extract.cutting import Row
-from frozenprobe.extract.pipeline import Embedded
-from frozenprobe.extract.recipes import View
+from frozenprobe.extract.compute.pipeline import Embedded
+from frozenprobe.extract.views.cut import Row
+from frozenprobe.extract.views.recipes import View
 from frozenprobe.extract.writing import PieceWriter
 from tests.faults.synthetic import DIM, vector, world
 

@@ -1,1 +1,1 @@
-"""The feature file: the only home of h5py; knows neither torch nor sklearn."""
+"""The feature file: rows and what they are of come in; Features, checked as they are read, go out."""

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.cache.spec import FeatureSpec
-from frozenprobe.tables import Table
+from frozenprobe.system.csv_tables import Table
 
 Taps = tuple[tuple[str, int], ...]  # name and D of each vector that is stored of a view
 

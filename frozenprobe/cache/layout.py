@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from frozenprobe.cache.container.hdf5 import as_texts
+from frozenprobe.cache.container.read import SealedFile
 from frozenprobe.cache.contents import Contents, Split, environments_of
-from frozenprobe.cache.image import as_texts
-from frozenprobe.cache.sealed import SealedFile
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.errors import FeatureFileError
-from frozenprobe.tables import Table
+from frozenprobe.system.csv_tables import Table
 
 FEATURES = "frozenprobe.features"
 PLAN = "frozenprobe.plan"

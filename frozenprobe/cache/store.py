@@ -9,13 +9,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from frozenprobe.cache.container.hdf5 import Refused
+from frozenprobe.cache.container.read import (
+    BLOCK_ROWS,
+    DamagedBlock,
+    FeatureArray,
+    SealedFile,
+    Vectors,
+    as_rows,
+    salvage,
+)
+from frozenprobe.cache.container.seal import MAGIC, Damage
+from frozenprobe.cache.container.write import NewArray, publish_sealed
 from frozenprobe.cache.contents import Contents, Split
-from frozenprobe.cache.image import Refused
 from frozenprobe.cache.layout import FEATURES, PLAN, VERSION, arrays_of, attributes_of, contents_of, contradiction
 from frozenprobe.cache.paths import piece_files, pieces_folder, plan_path
-from frozenprobe.cache.seal import MAGIC, Damage
-from frozenprobe.cache.sealed import BLOCK_ROWS, DamagedBlock, FeatureArray, SealedFile, Vectors, as_rows, salvage
-from frozenprobe.cache.sealing import NewArray, publish_sealed
 from frozenprobe.errors import FeatureFileError, some, unknown_name
 
 READ_ROWS = 16 * BLOCK_ROWS  # rows of a view that are read before they become float32

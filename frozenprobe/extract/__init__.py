@@ -1,1 +1,1 @@
-"""Pixels -> vectors: the only home of torchvision; importing this package alone loads neither it nor torch."""
+"""Pixels -> vectors: a request comes in, a feature file with all rows of all images goes out."""

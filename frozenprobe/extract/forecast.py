@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from frozenprobe.cache.growth import ROOM, finished_bytes, megabytes, row_bytes
-from frozenprobe.cache.lock import writer_of
-from frozenprobe.devices import choose_device, computing_on
+from frozenprobe.cache.growing.finish import ROOM, finished_bytes, megabytes, row_bytes
+from frozenprobe.cache.growing.lock import writer_of
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.compute import Fidelity
-from frozenprobe.extract.cutting import Job
-from frozenprobe.extract.inspection import Progress, inspect
+from frozenprobe.extract.compute.embedder import Fidelity
+from frozenprobe.extract.inspect import Progress, inspect
+from frozenprobe.extract.options import ExtractRequest
 from frozenprobe.extract.rehearsal import Memory, Speed, peak_memory, rehearse
-from frozenprobe.extract.settings import ExtractRequest
 from frozenprobe.extract.target import open_target
+from frozenprobe.extract.views.cut import Job
 from frozenprobe.extract.work import Setup, announce, describe_compute, ignore_progress, set_up, survey
+from frozenprobe.system.devices import choose_device, computing_on
 
 log = logging.getLogger("frozenprobe")
 

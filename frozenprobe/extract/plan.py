@@ -6,11 +6,11 @@ from collections.abc import Container
 from pathlib import Path
 
 from frozenprobe.cache.contents import Contents
-from frozenprobe.cache.rows import RowStore
+from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.errors import FrozenprobeError, some
-from frozenprobe.extract.cutting import Job, augmented_name
-from frozenprobe.extract.inspection import Inspected
+from frozenprobe.extract.inspect import Inspected
 from frozenprobe.extract.target import Target
+from frozenprobe.extract.views.cut import Job, augmented_name
 
 
 def plan_contents(target: Target, images: Inspected) -> Contents:

@@ -11,8 +11,8 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from frozenprobe.extract.cutting import Job
-from frozenprobe.extract.loader import Seconds
+from frozenprobe.extract.compute.loader import Seconds
+from frozenprobe.extract.views.cut import Job
 from frozenprobe.extract.work import Setup, embed
 
 WARM_SECONDS, TIMED_SECONDS = 1.5, 5.0

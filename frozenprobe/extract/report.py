@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from frozenprobe.cache.repair import damaged_files
-from frozenprobe.extract.compute import Fidelity
-from frozenprobe.extract.loader import Seconds
+from frozenprobe.cache.care.repair import damaged_files
+from frozenprobe.extract.compute.embedder import Fidelity
+from frozenprobe.extract.compute.loader import Seconds
 
 
 @dataclass

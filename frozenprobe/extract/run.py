@@ -8,14 +8,13 @@ import time
 import torch
 
 from frozenprobe.cache.contents import Contents
-from frozenprobe.cache.growth import begin
-from frozenprobe.devices import choose_device, computing_on
-from frozenprobe.extract.inspection import Progress, inspect
-from frozenprobe.extract.ranks import Rank, read_rank
+from frozenprobe.cache.growing.finish import begin
+from frozenprobe.extract.inspect import Progress, inspect
+from frozenprobe.extract.options import ExtractRequest
+from frozenprobe.extract.ranks.rank import Rank, read_rank
+from frozenprobe.extract.ranks.share import finish_share, writing
 from frozenprobe.extract.report import ExtractReport
-from frozenprobe.extract.settings import ExtractRequest
 from frozenprobe.extract.target import Target, open_target, require_writable
-from frozenprobe.extract.together import finish_share, writing
 from frozenprobe.extract.work import (
     Work,
     announce,
@@ -27,6 +26,7 @@ from frozenprobe.extract.work import (
     with_facts,
 )
 from frozenprobe.extract.writing import PIECE_ROWS, PieceWriter
+from frozenprobe.system.devices import choose_device, computing_on
 
 log = logging.getLogger("frozenprobe")
 

@@ -16,13 +16,12 @@ from frozenprobe.cache.paths import followed, plan_path
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import Features, open_features, open_plan
 from frozenprobe.errors import FrozenprobeError, unknown_name
-from frozenprobe.extract.backbones import BackboneInfo, WeightsOptions, find_backbone, load_backbone
-from frozenprobe.extract.compute import choose_dtype
-from frozenprobe.extract.engines import choose_engine
-from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.preprocessing import choose_preprocessing
-from frozenprobe.extract.recipes import make_recipe
-from frozenprobe.extract.settings import (
+from frozenprobe.extract.backbones.backbone import Backbone
+from frozenprobe.extract.backbones.catalogue import BackboneInfo, WeightsOptions, find_backbone, load_backbone
+from frozenprobe.extract.backbones.taps import tap_backbone
+from frozenprobe.extract.compute.embedder import choose_dtype
+from frozenprobe.extract.compute.engines import choose_engine
+from frozenprobe.extract.options import (
     AUGMENT_ON,
     DECODINGS,
     DEFAULTS,
@@ -36,7 +35,8 @@ from frozenprobe.extract.settings import (
     ExtractRequest,
     Settled,
 )
-from frozenprobe.extract.taps import tap_backbone
+from frozenprobe.extract.views.preprocessing import choose_preprocessing
+from frozenprobe.extract.views.recipes import make_recipe
 
 OPTIONS = {  # the option that sets a field of the specification
     "backbone": "--backbone",

@@ -13,24 +13,24 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe._version import __version__
+from frozenprobe.cache.care.verify import require_whole
 from frozenprobe.cache.contents import Contents
-from frozenprobe.cache.rows import RowStore
-from frozenprobe.cache.verify import require_whole
+from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.backbones import ANY_VIT, BackboneInfo
-from frozenprobe.extract.compute import Embedder, Fidelity
-from frozenprobe.extract.cutting import Job, Row, ViewSettings
-from frozenprobe.extract.environment import describe_environment, require_same_rows
-from frozenprobe.extract.inspection import Inspected, Progress
-from frozenprobe.extract.loader import Seconds
-from frozenprobe.extract.network import Backbone
-from frozenprobe.extract.pipeline import Embedded, embed_jobs, torch_threads
+from frozenprobe.extract.backbones.backbone import Backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, BackboneInfo
+from frozenprobe.extract.compute.embedder import Embedder, Fidelity
+from frozenprobe.extract.compute.environment import describe_environment, require_same_rows
+from frozenprobe.extract.compute.loader import Seconds
+from frozenprobe.extract.compute.pipeline import Embedded, embed_jobs, torch_threads
+from frozenprobe.extract.compute.tuning import check_fidelity, make_embedder, threads_a_call
+from frozenprobe.extract.inspect import Inspected, Progress
+from frozenprobe.extract.options import ExtractRequest, Settled
 from frozenprobe.extract.plan import missing_jobs, require_same_set
-from frozenprobe.extract.ranks import ALONE, Rank, available_cores
-from frozenprobe.extract.settings import ExtractRequest, Settled
+from frozenprobe.extract.ranks.rank import ALONE, Rank, available_cores
+from frozenprobe.extract.ranks.share import share_of, take_stock
 from frozenprobe.extract.target import Target, options_text
-from frozenprobe.extract.together import share_of, take_stock
-from frozenprobe.extract.tuning import check_fidelity, make_embedder, threads_a_call
+from frozenprobe.extract.views.cut import Job, Row, ViewSettings
 
 log = logging.getLogger("frozenprobe")
 

@@ -9,9 +9,9 @@ from types import TracebackType
 
 import numpy as np
 
-from frozenprobe.cache.rows import RowStore
+from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.pipeline import Embedded
+from frozenprobe.extract.compute.pipeline import Embedded
 
 PIECE_ROWS = 64
 PIECE_SECONDS = 1.0  # what a kill costs at most, besides what is being computed

@@ -1,1 +1,1 @@
-"""Vectors -> scores: folds, heads, honest numbers, submissions; never sees a pixel."""
+"""Vectors -> scores: Features come in; predictions out of fold, for the test images, and an honest number go out."""

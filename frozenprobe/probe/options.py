@@ -33,16 +33,28 @@ class HeadInfo:
 
 
 HEADS = {
-    "logreg": HeadInfo("frozenprobe.probe.logreg:LogisticRegressionHead", "global", "L2 logistic regression (--c)"),
-    "lda": HeadInfo("frozenprobe.probe.lda:ShrinkageLdaHead", "global", "shrinkage LDA, closed form (--shrinkage)"),
-    "cosine": HeadInfo("frozenprobe.probe.prototypes:PrototypeHead", "global", "nearest class mean in cosine"),
-    "svm": HeadInfo("frozenprobe.probe.svm:LinearSvmHead", "global", "linear SVM, one against the rest (--c)"),
-    "ridge": HeadInfo("frozenprobe.probe.ridge:RidgeHead", "global", "ridge on one-hot targets, calibrated (--alpha)"),
-    "kernel": HeadInfo("frozenprobe.probe.kernel:KernelRidgeHead", "global", "ridge with a kernel (--kernel, --alpha)"),
-    "linear": HeadInfo("frozenprobe.probe.linear:LinearHead", "global", "linear layer, AdamW, a random view an epoch"),
-    "mlp": HeadInfo("frozenprobe.probe.mlp:MlpHead", "global", "one hidden layer with dropout, AdamW (--hidden)"),
-    "knn": HeadInfo("frozenprobe.probe.knn:NearestNeighboursHead", "global", "weighted nearest neighbours (--k)"),
-    "report": HeadInfo("frozenprobe.probe.linear:ReportHead", "none", "the project report's head and schedule", True),
+    "logreg": HeadInfo(
+        "frozenprobe.probe.heads.logreg.head:LogisticRegressionHead", "global", "L2 logistic regression (--c)"
+    ),
+    "lda": HeadInfo(
+        "frozenprobe.probe.heads.lda:ShrinkageLdaHead", "global", "shrinkage LDA, closed form (--shrinkage)"
+    ),
+    "cosine": HeadInfo("frozenprobe.probe.heads.prototypes:PrototypeHead", "global", "nearest class mean in cosine"),
+    "svm": HeadInfo("frozenprobe.probe.heads.svm:LinearSvmHead", "global", "linear SVM, one against the rest (--c)"),
+    "ridge": HeadInfo(
+        "frozenprobe.probe.heads.ridge:RidgeHead", "global", "ridge on one-hot targets, calibrated (--alpha)"
+    ),
+    "kernel": HeadInfo(
+        "frozenprobe.probe.heads.kernel_ridge:KernelRidgeHead", "global", "ridge with a kernel (--kernel, --alpha)"
+    ),
+    "linear": HeadInfo(
+        "frozenprobe.probe.heads.linear:LinearHead", "global", "linear layer, AdamW, a random view an epoch"
+    ),
+    "mlp": HeadInfo("frozenprobe.probe.heads.mlp:MlpHead", "global", "one hidden layer with dropout, AdamW (--hidden)"),
+    "knn": HeadInfo("frozenprobe.probe.heads.knn:NearestNeighboursHead", "global", "weighted nearest neighbours (--k)"),
+    "report": HeadInfo(
+        "frozenprobe.probe.heads.linear:ReportHead", "none", "the project report's head and schedule", True
+    ),
 }
 
 

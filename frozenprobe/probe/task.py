@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.probe import metrics
-from frozenprobe.probe.fitting import balance
-from frozenprobe.probe.folds import assign_folds
-from frozenprobe.probe.heads import Arrays, Convergence, Ints
+from frozenprobe.probe.fit.fitting import balance
+from frozenprobe.probe.folds.deal import assign_folds
+from frozenprobe.probe.heads.head import Arrays, Convergence, Ints
+from frozenprobe.probe.heads.parts.scaling import Doubles
 from frozenprobe.probe.inputs import Inputs
-from frozenprobe.probe.nested import (
+from frozenprobe.probe.options import ProbeOptions
+from frozenprobe.probe.select.nested import (
     Plan,
 )
-from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.scaling import Doubles
+from frozenprobe.probe.stats import metrics
 
 INNER_FOLDS = 3  # of a training part that is dealt again
 

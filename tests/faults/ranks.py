@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from frozenprobe.cache.growth import begin
-from frozenprobe.cache.lock import rank_lock
+from frozenprobe.cache.growing.finish import begin
+from frozenprobe.cache.growing.lock import rank_lock
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import open_features, open_plan
-from frozenprobe.extract.inspection import Inspected
-from frozenprobe.extract.ranks import Rank
-from frozenprobe.extract.settings import Settled
+from frozenprobe.extract.inspect import Inspected
+from frozenprobe.extract.options import Settled
+from frozenprobe.extract.ranks.rank import Rank
+from frozenprobe.extract.ranks.share import finish_share, share_of, take_stock
 from frozenprobe.extract.target import Target, state_of
-from frozenprobe.extract.together import finish_share, share_of, take_stock
 from tests.conftest import SPEC
 from tests.faults.synthetic import TEST_VIEWS, World, vector
 

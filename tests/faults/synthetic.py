@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.cache.contents import Contents, Split
-from frozenprobe.cache.growth import begin, finish
-from frozenprobe.cache.lock import writer_lock
-from frozenprobe.cache.rows import RowStore
+from frozenprobe.cache.growing.finish import begin, finish
+from frozenprobe.cache.growing.lock import writer_lock
+from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.store import Features, open_features
 from tests.conftest import SPEC
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frozenprobe.cache.info import file_facts
-from frozenprobe.cache.repair import repair_features
+from frozenprobe.cache.care.info import file_facts
+from frozenprobe.cache.care.repair import repair_features
+from frozenprobe.cache.care.verify import verify_features
 from frozenprobe.cache.store import open_features
-from frozenprobe.cache.verify import verify_features
 from frozenprobe.errors import FrozenprobeError
 from tests.conftest import rewrite
 from tests.faults.synthetic import World, extract, holds, world

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from frozenprobe import publish
-from frozenprobe.cache import growth, lock
-from frozenprobe.cache.merge import merge_features
-from frozenprobe.cache.repair import repair_features
-from frozenprobe.cache.verify import verify_features
+from frozenprobe.cache.care.merge import merge_features
+from frozenprobe.cache.care.repair import repair_features
+from frozenprobe.cache.care.verify import verify_features
+from frozenprobe.cache.growing import finish as growth
+from frozenprobe.cache.growing import lock
 from frozenprobe.errors import DiskFull, FrozenprobeError
+from frozenprobe.system import atomic_files as publish
 from tests.faults.synthetic import extract, holds, vector, world
 from tests.faults.test_kills import BOTH, GROWN, OTHER, SMALL
 

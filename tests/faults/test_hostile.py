@@ -12,14 +12,15 @@ import h5py
 import numpy as np
 import pytest
 
-from frozenprobe.cache import sealed, store
-from frozenprobe.cache.image import write_tree
-from frozenprobe.cache.info import file_facts
+from frozenprobe.cache import store
+from frozenprobe.cache.care.info import file_facts
+from frozenprobe.cache.care.repair import repair_features
+from frozenprobe.cache.care.verify import verify_features
+from frozenprobe.cache.container import read as sealed
+from frozenprobe.cache.container.hdf5 import write_tree
+from frozenprobe.cache.container.seal import MAGIC, SEAL_BYTES, Seal
 from frozenprobe.cache.layout import arrays_of, attributes_of
-from frozenprobe.cache.repair import repair_features
-from frozenprobe.cache.seal import MAGIC, SEAL_BYTES, Seal
 from frozenprobe.cache.store import open_features
-from frozenprobe.cache.verify import verify_features
 from frozenprobe.errors import FeatureFileError
 from tests.faults.synthetic import DIM, extract, holds, world
 

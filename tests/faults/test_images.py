@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from frozenprobe.errors import ImageError
-from frozenprobe.extract.decode import check_image, decode_image
-from frozenprobe.extract.settings import MAX_PIXELS
+from frozenprobe.extract.options import MAX_PIXELS
+from frozenprobe.extract.views.decode import check_image, decode_image
 from tests.faults.test_damage import in_a_child, mutations
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from frozenprobe.cache.merge import merge_features
+from frozenprobe.cache.care.merge import merge_features
+from frozenprobe.cache.care.verify import verify_features
 from frozenprobe.cache.store import open_features
-from frozenprobe.cache.verify import verify_features
 from tests.faults.synthetic import World, changed, extract, holds, world
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a process is forked to be killed")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from frozenprobe.extract.ranks import Rank
+from frozenprobe.extract.ranks.rank import Rank
 from tests.faults.ranks import left_in, run_rank
 from tests.faults.synthetic import extract, holds, world
 

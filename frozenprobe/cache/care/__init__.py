@@ -1,0 +1,1 @@
+"""Looking after files: feature files come in; what they hold, what is damaged, what is whole and their union go out."""

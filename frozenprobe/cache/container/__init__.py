@@ -1,0 +1,1 @@
+"""Sealed HDF5: attributes, small arrays and blocks of rows come in; the same, or word of damage, go out."""

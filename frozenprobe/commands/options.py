@@ -1,0 +1,37 @@
+"""What commands share: types and options, and how results are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from frozenprobe.system.json_text import to_json
+
+FILE = click.Path(path_type=Path)
+Command = Callable[..., Any]
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+break_lock = click.option("--break-lock", is_flag=True, help="Write even if a lock says that another process does.")
+
+
+def options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several decorators as one, in the order in which `--help` lists them."""
+
+    def decorate(command: Command) -> Command:
+        for each in reversed(decorators):
+            command = each(command)
+        return command
+
+    return decorate
+
+
+def names_of(text: str | None) -> tuple[str, ...] | None:
+    """Comma-separated names; None stays None."""
+    return tuple(name.strip() for name in text.split(",")) if text else None
+
+
+def print_json(values: Any) -> None:
+    """Print JSON."""
+    click.echo(to_json(values))

@@ -1,0 +1,1 @@
+"""The three commands without any photos: a folder comes in; pictograms, features, a run and its numbers go out."""

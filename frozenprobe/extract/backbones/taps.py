@@ -1,0 +1,199 @@
+"""Taps: the vectors of one forward pass that are stored, by name; side by side they become the network's output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torchvision import models
+
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.extract.options import TAPS
+
+if TYPE_CHECKING:
+    from frozenprobe.extract.backbones.backbone import Backbone
+
+AUTO = "auto"
+CLS, MEAN, HEAD_INPUT = "cls", "mean", "head-input"
+LAST = 4  # blocks whose class tokens DINOv2's linear evaluation takes (Oquab et al. 2023, section B.3)
+TOKENS = ("VisionTransformer", "Eva", "Beit", "VisionTransformerRelPos")  # timm's, whose tokens all mean the same
+
+Pooled = dict[str, torch.Tensor]
+Pool = Callable[[Any, torch.Tensor, int], Pooled]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a network can give.
+
+    Attributes:
+        own: what its classification layer sees: `cls`, or `head-input` where that is no class token.
+        names: of everything it can give besides.
+        pool: (network, images, last blocks wanted) -> vectors by name, `(B, D)` each.
+    """
+
+    own: str
+    names: tuple[str, ...] = ()
+    pool: Pool = lambda network, images, last: {}
+
+    def gives(self, tap: str) -> bool:
+        """Whether the network has all vectors of a tap."""
+        return {*names_of(tap)} <= {self.own, *self.names}
+
+
+class TappedNetwork(nn.Module):
+    """A network with the wanted vectors side by side as its output: `(B, 3, S, S)` -> `(B, sum of their D)`.
+
+    Args:
+        network: that ends where its classification layer begins.
+        names: of the vectors, in the order of the output.
+        pool: see `Offer`.
+    """
+
+    def __init__(self, network: nn.Module, names: tuple[str, ...], pool: Pool) -> None:
+        super().__init__()
+        self.network, self.names, self.pool = network, names, pool
+        self.last = max([1, *(int(name.removeprefix("cls-")) for name in names if name.startswith("cls-"))])
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """The vectors side by side."""
+        pooled = self.pool(self.network, images, self.last)
+        return torch.cat([pooled[name] for name in self.names], dim=1)
+
+
+def names_of(tap: str) -> tuple[str, ...]:
+    """Names of the vectors that a tap stores, in the order in which they are."""
+    if tap == "last4":
+        return (CLS, *(f"cls-{back}" for back in range(2, LAST + 1)), MEAN)
+    return tuple(tap.split("+"))
+
+
+def tap_backbone(backbone: Backbone, tap: str) -> Backbone:
+    """The backbone with a tap as the output of its network; what it is by itself stays as it is.
+
+    Args:
+        backbone: as loaded.
+        tap: a name of `TAPS`; `auto`: what the network's own classification layer sees.
+
+    Raises:
+        FrozenprobeError: the network cannot give it; says what it can.
+    """
+    offer = offer_of(backbone.network)
+    side = backbone.preprocessing.size
+    if tap in (AUTO, offer.own):
+        dim = output_width(backbone.network, side) or backbone.info.dim
+        return replace(backbone, tap=offer.own, taps=((offer.own, dim),))
+    names = names_of(tap)
+    network = TappedNetwork(backbone.network, names, offer.pool).eval()
+    width = output_width(network, side) if offer.gives(tap) else None
+    if width is None:
+        others = [name for name in TAPS if name not in (AUTO, offer.own, tap) and offer.gives(name)]
+        raise FrozenprobeError(
+            f"A network that has the tap {tap}",
+            found=f"{backbone.info.name}, whose classification layer sees {offer.own}; besides it has "
+            + (", ".join(others) or "none that is known here"),
+            where="--tap",
+            remedy="leave --tap out, or choose one that it has",
+        )
+    taps = tuple((name, width // len(names)) for name in names)  # tokens of one network are all as wide
+    return replace(backbone, network=network, tap=tap, taps=taps)
+
+
+def output_width(network: nn.Module, side: int) -> int | None:
+    """D of what a network gives for images of a side in px, by a pass without numbers; None where there is none."""
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    shadow = {name: tensor.to("meta") for name, tensor in tensors.items()}
+    try:
+        images = torch.zeros(1, 3, side, side, device="meta")
+        output: torch.Tensor = torch.func.functional_call(network, shadow, (images,))
+        return int(output.shape[1])
+    except Exception:  # any of timm's thousand networks: what it raises where something is missing is its own
+        return None
+
+
+def offer_of(network: nn.Module) -> Offer:
+    """What a network can give, of the families that are known; of others only what their classifier sees."""
+    if isinstance(network, models.VisionTransformer):
+        return Offer(CLS, class_tokens(len(network.encoder.layers)), pool_torchvision_vit)
+    if isinstance(network, models.ConvNeXt):
+        return Offer(HEAD_INPUT, (MEAN,), pool_convnext)
+    if isinstance(network, models.ResNet):
+        return Offer(HEAD_INPUT, (MEAN,), pool_head_input)
+    if any(each.__name__ in TOKENS and each.__module__.startswith("timm.") for each in type(network).__mro__):
+        timm: Any = network
+        if timm.cls_token is None:
+            return Offer(HEAD_INPUT, (MEAN,), pool_timm_tokens)
+        seen = timm.global_pool == "token" and getattr(timm, "attn_pool", None) is None
+        return Offer(CLS if seen else HEAD_INPUT, class_tokens(len(timm.blocks)), pool_timm_tokens)
+    if hasattr(network, "forward_features") and hasattr(network, "num_features"):
+        return Offer(HEAD_INPUT, (MEAN,), pool_timm_features)
+    return Offer(HEAD_INPUT)
+
+
+def class_tokens(blocks: int) -> tuple[str, ...]:
+    """What a network of so many blocks with a class token has."""
+    return (CLS, MEAN, *(f"cls-{back}" for back in range(2, min(LAST, blocks) + 1)))
+
+
+def pool_torchvision_vit(network: Any, images: torch.Tensor, last: int) -> Pooled:
+    """torchvision's VisionTransformer.forward, with the class tokens of earlier blocks kept."""
+    patches = network._process_input(images)
+    tokens = torch.cat([network.class_token.expand(patches.shape[0], -1, -1), patches], dim=1)
+    encoder = network.encoder
+    tokens = encoder.dropout(tokens + encoder.pos_embedding)
+    seen = []
+    for block in encoder.layers:
+        tokens = block(tokens)
+        seen.append(tokens[:, 0])
+    pooled = {f"cls-{back}": encoder.ln(seen[-back]) for back in range(2, last + 1)}
+    tokens = encoder.ln(tokens)
+    return pooled | {CLS: tokens[:, 0], MEAN: tokens[:, 1:].mean(dim=1)}
+
+
+def pool_timm_tokens(network: Any, images: torch.Tensor, last: int) -> Pooled:
+    """timm's vision transformers: class token first, then registers, then patches.
+
+    The final norm stands before the pooling (`norm`) or behind it (`fc_norm`); the other one is an Identity.
+    """
+    finish = getattr(network, "fc_norm", nn.Identity())
+    pooled: Pooled = {}
+    if last == 1:
+        tokens = network.forward_features(images)
+    else:
+        tokens, blocks = network.forward_intermediates(
+            images, indices=last, return_prefix_tokens=True, norm=False, output_fmt="NLC"
+        )
+        pooled = {f"cls-{back}": finish(network.norm(blocks[-back][1][:, 0])) for back in range(2, last + 1)}
+    if network.cls_token is not None:
+        pooled[CLS] = finish(tokens[:, 0])
+    return pooled | {MEAN: finish(tokens[:, network.num_prefix_tokens :].mean(dim=1))}
+
+
+def pool_timm_features(network: Any, images: torch.Tensor, last: int) -> Pooled:
+    """timm's other networks: the mean over the places of the last feature map, or over tokens where no class token is.
+
+    Nothing, where it cannot be told which numbers are the places.
+    """
+    features = network.forward_features(images)
+    if features.ndim == 4 and getattr(network, "output_fmt", "NCHW") == "NHWC":
+        mean = features.mean(dim=(1, 2))
+    elif features.ndim == 4:
+        mean = features.mean(dim=(2, 3))
+    elif features.ndim == 3 and (hasattr(network, "num_prefix_tokens") or not hasattr(network, "cls_token")):
+        mean = features[:, getattr(network, "num_prefix_tokens", 0) :].mean(dim=1)
+    else:
+        return {}
+    return {MEAN: mean} if mean.shape[1] == network.num_features else {}
+
+
+def pool_convnext(network: Any, images: torch.Tensor, last: int) -> Pooled:
+    """torchvision's ConvNeXt: its classifier sees this mean after one more norm."""
+    return {MEAN: network.avgpool(network.features(images)).flatten(1)}
+
+
+def pool_head_input(network: Any, images: torch.Tensor, last: int) -> Pooled:
+    """Networks whose classifier sees the mean of the last feature map and nothing else."""
+    return {MEAN: network(images)}

@@ -1,0 +1,214 @@
+"""torchvision's networks and weights, and any state dict in the layout of its VisionTransformer."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torchvision import models
+
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.extract.backbones.backbone import Backbone, finish_backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, BackboneInfo, WeightsOptions, find_backbone
+from frozenprobe.extract.backbones.weights_file import State, read_weights
+from frozenprobe.extract.views.preprocessing import Preprocessing
+
+LAST_LAYER = {"vit": "heads.head", "convnext": "classifier.2", "resnet": "fc"}
+
+
+@dataclass(frozen=True)
+class VitShape:
+    """What the tensors of a VisionTransformer tell: patch and image side in px, width, number of blocks, MLP width."""
+
+    patch: int
+    width: int
+    depth: int
+    mlp: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"patch {self.patch}, width {self.width}, {self.depth} blocks, MLP {self.mlp}, {self.size} px"
+
+
+# What the tensors do not tell. Attention heads by (patch, width, depth): Dosovitskiy et al. 2021, table 1, and
+# torchvision's builders; width 384 as in DeiT-S (Touvron et al. 2021). Preprocessing by (patch, width, depth, size)
+# where only one is in use: torchvision's weights of that size; 224 px at patch 14 resizes to 256 (DINOv2's evaluation).
+KNOWN_HEADS = {
+    (14, 384, 12): 6,
+    (16, 384, 12): 6,
+    (16, 768, 12): 12,
+    (32, 768, 12): 12,
+    (16, 1024, 24): 16,
+    (32, 1024, 24): 16,
+    (14, 1280, 32): 16,
+}
+KNOWN_PREPROCESSING = {
+    (16, 768, 12, 384): Preprocessing(384, 384, "bicubic"),
+    (16, 1024, 24, 512): Preprocessing(512, 512, "bicubic"),
+    (14, 1280, 32, 518): Preprocessing(518, 518, "bicubic"),
+    (14, 384, 12, 224): Preprocessing(256, 224, "bicubic"),
+}
+
+
+def load_torchvision(info: BackboneInfo, weights: Path | None, options: WeightsOptions) -> Backbone:
+    """Load one of torchvision's networks with its official weights or a local file.
+
+    A file in VisionTransformer's layout but of another shape than the name says is loaded as what it is.
+    """
+    enum = models.get_weight(info.source)
+    architecture = info.name.split(".")[0]
+    if weights is None:
+        state, weights_from = download(enum, info.name), info.source
+    else:
+        state, weights_from = read_weights(weights), str(weights)
+    state = with_present_names(state)
+    with torch.device("meta"):  # the weights replace every tensor: drawing random ones first would cost seconds
+        side = {"image_size": info.size} if architecture.startswith("vit") else {}
+        network = models.get_model(architecture, weights=None, **side)
+    shape = read_vit_shape(state) if architecture.startswith("vit") else None
+    if shape is not None and shape != read_vit_shape(network.state_dict()):
+        return shaped_vit(state, shape, options, weights_from)
+    last = LAST_LAYER[re.match("[a-z]+", architecture)[0]]  # type: ignore[index]  # every name begins with letters
+    preprocessing = adjust(enum_preprocessing(enum), options)
+    return finish_backbone(info, network, state, last=last, preprocessing=preprocessing, weights_from=weights_from)
+
+
+def load_shaped_vit(info: BackboneInfo, weights: Path | None, options: WeightsOptions) -> Backbone:
+    """Load a VisionTransformer whose shape is read off the file's tensors."""
+    if weights is None:
+        raise FrozenprobeError(
+            f"A file of weights for {info.name}", found="none", where="--weights", remedy="add --weights FILE"
+        )
+    state = with_present_names(read_weights(weights))
+    shape = read_vit_shape(state)
+    if shape is None:
+        raise FrozenprobeError(
+            "Tensors named as in torchvision's VisionTransformer (conv_proj.weight, encoder.pos_embedding ...)",
+            found=f"{', '.join(list(state)[:3])} ...",
+            where=weights,
+            remedy="rename them, or choose the --backbone the file was made for, such as timm:NAME",
+        )
+    return shaped_vit(state, shape, options, str(weights))
+
+
+def shaped_vit(state: State, shape: VitShape, options: WeightsOptions, weights_from: str) -> Backbone:
+    """A VisionTransformer of this shape; what the tensors do not tell comes from the tables or the options."""
+    heads = options.heads if options.heads is not None else KNOWN_HEADS.get((shape.patch, shape.width, shape.depth))
+    preprocessing = KNOWN_PREPROCESSING.get((shape.patch, shape.width, shape.depth, shape.size))
+    if preprocessing is None and options.resize and options.interpolation and options.mean and options.std:
+        preprocessing = Preprocessing(options.resize, shape.size)
+    if heads is None or preprocessing is None:
+        unknown = ["--heads"] if heads is None else []
+        unknown += ["--resize", "--interpolation", "--mean", "--std"] if preprocessing is None else []
+        raise FrozenprobeError(
+            "What the tensors cannot tell: attention heads and preprocessing",
+            found=f"a VisionTransformer of {shape}, which is not in the table of known shapes",
+            where=weights_from,
+            remedy=f"give {' '.join(unknown)} as the weights were trained with, or the --backbone they belong to",
+        )
+    if heads < 1 or shape.width % heads:
+        raise FrozenprobeError(
+            f"A number of attention heads that divides the width {shape.width}",
+            found=str(heads),
+            where="--heads",
+            remedy="give the number that the weights were trained with",
+        )
+    with torch.device("meta"):
+        network = models.VisionTransformer(
+            image_size=shape.size,
+            patch_size=shape.patch,
+            num_layers=shape.depth,
+            num_heads=heads,
+            hidden_dim=shape.width,
+            mlp_dim=shape.mlp,
+        )
+    info = replace(
+        find_backbone(ANY_VIT),
+        size=shape.size,
+        dim=shape.width,
+        parameters=sum(tensor.numel() for tensor in state.values()),
+    )
+    preprocessing = adjust(preprocessing, options)
+    backbone = finish_backbone(
+        info, network, state, last="heads.head", preprocessing=preprocessing, weights_from=weights_from
+    )
+    return replace(backbone, architecture=f"{heads} heads")
+
+
+def with_present_names(state: State) -> State:
+    """torchvision 0.14 renamed the MLP's layers; the official files of its VisionTransformers have the old names."""
+    return {
+        name.replace(".mlp.linear_1.", ".mlp.0.").replace(".mlp.linear_2.", ".mlp.3."): tensor
+        for name, tensor in state.items()
+    }
+
+
+def read_vit_shape(state: State) -> VitShape | None:
+    """The shape of a VisionTransformer's state dict; None if it is something else."""
+    blocks = {int(found[1]) for key in state if (found := re.match(r"encoder\.layers\.encoder_layer_(\d+)\.", key))}
+    telling = ("conv_proj.weight", "encoder.pos_embedding", "encoder.layers.encoder_layer_0.mlp.0.weight")
+    if not set(telling) <= set(state):
+        return None
+    patches, positions, mlp = (state[name] for name in telling)
+    if patches.ndim != 4 or positions.ndim != 3 or positions.shape[1] < 2 or mlp.ndim != 2:
+        return None
+    grid = math.isqrt(positions.shape[1] - 1)
+    return VitShape(patches.shape[2], patches.shape[0], len(blocks), mlp.shape[0], grid * patches.shape[2])
+
+
+def enum_preprocessing(enum: models.WeightsEnum) -> Preprocessing:
+    """The preprocessing that torchvision keeps with its weights."""
+    preset = enum.transforms()
+    (resize,), (size,) = preset.resize_size, preset.crop_size
+    return Preprocessing(resize, size, preset.interpolation.value, tuple(preset.mean), tuple(preset.std))
+
+
+def adjust(preprocessing: Preprocessing, options: WeightsOptions) -> Preprocessing:
+    """Put the options that were given in place of the table's values.
+
+    Raises:
+        FrozenprobeError: a value that no preprocessing can have.
+    """
+    checks = (
+        ("--resize", options.resize, f"from {preprocessing.size}, the side of the input, on", preprocessing.size),
+        ("--std", options.std and min(options.std), "above 0", 1e-6),
+    )
+    for where, number, allowed, least in checks:
+        if number is not None and number < least:
+            raise FrozenprobeError(
+                f"A number {allowed}",
+                found=str(number),
+                where=where,
+                remedy="give the value that the weights were trained with",
+            )
+    return replace(
+        preprocessing,
+        resize=options.resize or preprocessing.resize,
+        interpolation=options.interpolation or preprocessing.interpolation,
+        mean=options.mean or preprocessing.mean,
+        std=options.std or preprocessing.std,
+    )
+
+
+def download(enum: models.WeightsEnum, name: str) -> State:
+    """torchvision's official weights: downloaded once, checked against the hash in their file name.
+
+    Raises:
+        FrozenprobeError: no connection or another content; names the address, the target and the way without.
+    """
+    target = Path(torch.hub.get_dir(), "checkpoints", enum.url.rsplit("/", 1)[-1])
+    try:
+        state: State = dict(enum.get_state_dict(progress=True, check_hash=True, weights_only=True))
+    except (URLError, OSError, RuntimeError) as error:
+        raise FrozenprobeError(
+            f"The official weights of {name}",
+            found=f"{type(error).__name__}: {error}",
+            where=f"{enum.url} -> {target}",
+            remedy="check the connection and the free disk space; or fetch the file elsewhere and add --weights FILE "
+            "(Kaggle: switch Internet on)",
+        ) from None
+    return state

@@ -1,0 +1,186 @@
+"""What runs the network: eager torch, torch.compile or ONNX Runtime, all with the same features to 1e-4."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import nn
+
+from frozenprobe.errors import FrozenprobeError, MissingExtra
+from frozenprobe.extract.backbones.backbone import is_convolutional
+from frozenprobe.system.devices import full_precision
+
+log = logging.getLogger("frozenprobe")
+
+Engine = Callable[[torch.Tensor], torch.Tensor]  # (B, 3, S, S) float32, normalised -> (B, D) float32
+
+
+def choose_engine(name: str, network: nn.Module, device: torch.device, dtype: str) -> str:
+    """The engine called `name`.
+
+    `auto` is the fastest that is installed: on a CPU ONNX Runtime for convolutional networks in float32 (measured twice
+    as fast as torch; transformers gain nothing), torch for all else.
+
+    Raises:
+        MissingExtra: ONNX Runtime is not installed.
+        FrozenprobeError: the engine cannot run on this device, in this dtype, or without a compiler.
+    """
+    serves = device.type == "cpu" and dtype == "float32"
+    if name == "auto":
+        return "onnxruntime" if serves and is_convolutional(network) and has_onnxruntime() else "torch"
+    if name == "onnxruntime":
+        if not serves:
+            raise cannot(name, f"{dtype} on {device.type}", "leave --engine out, or take --device cpu --dtype float32")
+        if not has_onnxruntime():
+            raise MissingExtra("onnxruntime", "onnx")
+    if name == "compile" and (sys.platform == "win32" or (not shutil.which("c++") and not shutil.which("g++"))):
+        raise cannot(name, "no C++ compiler", "install g++, or leave --engine out")
+    return name
+
+
+def cannot(name: str, found: str, remedy: str) -> FrozenprobeError:
+    """The error for an engine that cannot run here."""
+    return FrozenprobeError(f"What the engine {name} needs", found=found, where="--engine", remedy=remedy)
+
+
+def has_onnxruntime() -> bool:
+    """Whether the extra is there, without loading it."""
+    return all(find_spec(package) for package in ("onnxruntime", "onnx", "onnxscript"))
+
+
+def make_engine(
+    name: str, network: nn.Module, device: torch.device, dtype: torch.dtype, *, side: int, threads: int
+) -> Engine:
+    """Make the engine that runs a network; it may be called from several threads.
+
+    Args:
+        name: `torch`, `compile` or `onnxruntime`.
+        network: `(B, 3, S, S)` -> `(B, D)`, on the device.
+        device: where it runs.
+        dtype: of its products and convolutions; normalisation layers and softmax stay in float32.
+        side: S.
+        threads: that one call may use, where the engine has threads of its own.
+    """
+    if name == "onnxruntime":
+        return onnx_engine(network, side=side, threads=threads)
+    if name == "compile":
+        return compiled_engine(with_cast_weights(network, dtype), device, dtype)
+    return torch_engine(with_cast_weights(network, dtype), device, dtype)
+
+
+def with_cast_weights(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The network with the weights of products and convolutions in the dtype that autocast would cast them to.
+
+    Autocast does it at every call: for 300 million weights that is 1.8 GB to read and write a batch. Same numbers.
+    """
+    if dtype is torch.float32:
+        return network
+    cast = copy.deepcopy(network)
+    for module in cast.modules():
+        # a convolution with a forward of its own may compute with its weights first, as weight standardisation does
+        if isinstance(module, nn.Linear) or (
+            isinstance(module, nn.Conv2d) and type(module).forward is nn.Conv2d.forward
+        ):
+            module.to(dtype)
+        elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+            for parameter in (module.in_proj_weight, module.in_proj_bias):
+                if parameter is not None:
+                    parameter.data = parameter.data.to(dtype)
+    return cast
+
+
+@contextmanager
+def precision(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Within, torch computes in this dtype: by autocast, and what stays in float32 without rounding its inputs."""
+    with full_precision(device), torch.autocast(device.type, dtype=dtype, enabled=dtype is not torch.float32):
+        yield
+
+
+def torch_engine(network: nn.Module, device: torch.device, dtype: torch.dtype) -> Engine:
+    """The network as it is, under autocast where the dtype is not float32."""
+
+    @torch.inference_mode()
+    def run(images: torch.Tensor) -> torch.Tensor:
+        with precision(device, dtype):
+            features: torch.Tensor = network(images)
+        return features.float()
+
+    return run
+
+
+def compiled_engine(network: nn.Module, device: torch.device, dtype: torch.dtype) -> Engine:
+    """The network through torch.compile: static shapes; CUDA graphs on CUDA, weights folded in on a CPU."""
+    options: dict[str, Any] = {"triton.cudagraphs": True} if device.type == "cuda" else {"freezing": True}
+    compiled = torch.compile(network, dynamic=False, options=options)
+    first, started = Lock(), False
+
+    @torch.no_grad()  # compiled code does not take tensors of inference mode
+    def call(images: torch.Tensor) -> torch.Tensor:
+        with precision(device, dtype):
+            features: torch.Tensor = compiled(images)
+        return features.float().clone()  # a CUDA graph writes its next output over this one
+
+    def run(images: torch.Tensor) -> torch.Tensor:
+        nonlocal started
+        if started:
+            return call(images)
+        with first:  # one thread compiles, the others wait for it
+            features = call(images)
+            started = True
+            return features
+
+    return run
+
+
+def onnx_engine(network: nn.Module, *, side: int, threads: int) -> Engine:
+    """The network through ONNX Runtime on the CPU; any batch size."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:  # above 2 GB the weights are a file of their own beside the graph
+        path = Path(folder, "network.onnx")
+        export_onnx(network, path, side=side)
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(images: torch.Tensor) -> torch.Tensor:
+        (features,) = session.run(None, {name: images.contiguous().numpy()})
+        return torch.from_numpy(features)
+
+    return run
+
+
+def export_onnx(network: nn.Module, path: Path, *, side: int) -> None:
+    """Write a network with a free batch size as ONNX.
+
+    torch's older exporter takes half a second where the newer one takes four; it is deprecated, so it may be gone.
+    """
+    images, names = torch.zeros(2, 3, side, side), {"input_names": ["images"], "output_names": ["features"]}
+    older = {"dynamo": False, "dynamic_axes": {"images": {0: "batch"}, "features": {0: "batch"}}}
+    newer = {"dynamo": True, "dynamic_shapes": ({0: torch.export.Dim("batch", min=1, max=4096)},)}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # its fused operation has no name in ONNX
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                torch.onnx.export(network, (images,), str(path), verbose=False, **names, **older)  # type: ignore[arg-type]
+            except Exception as error:  # of a dozen types: whatever it is, the newer one has its own answer
+                log.debug("torch's older ONNX exporter: %s", error)
+                torch.onnx.export(network, (images,), str(path), verbose=False, **names, **newer)  # type: ignore[arg-type]
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

@@ -1,0 +1,128 @@
+"""Ranks share the checking of the images: each publishes what it finds, slice by slice, and takes what others found.
+
+Nobody waits: a slice that nobody has published is checked, if need be by several ranks. What is taken from a file is a
+hash for an image of the same size and time of change; whoever computes an image's rows hashes it again anyway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from frozenprobe.errors import ImageError
+from frozenprobe.extract.ranks.rank import Rank
+from frozenprobe.images.places import Member, Place
+from frozenprobe.system.atomic_files import publish_text
+
+SLICE = 256  # images: a second or two of checking, which is what two ranks may do twice at the end
+LARGEST_NOTE = 1 << 20  # bytes
+
+Found = tuple[list[str], dict[Place, ImageError]]  # hash of each image; those that cannot be used
+Check = Callable[[Sequence[Place], int], Found]  # (images, how many were checked before)
+
+
+class Checked(NamedTuple):
+    """An image that can be used: size and time of change of its file, and the SHA-256 of its bytes."""
+
+    size: int
+    changed: int
+    content_hash: str
+
+
+def inspect_together(
+    places: Sequence[Place], check: Check, *, folder: Path, rank: Rank, conditions: str, threads: int
+) -> Found:
+    """Check images, as other ranks do at this moment.
+
+    Args:
+        places: the images.
+        check: checks some of them.
+        folder: where ranks publish what they have found.
+        rank: this one; it begins with its own part.
+        conditions: what `check` depends on besides the images.
+        threads: ask so many files at a time for their size: on a network file system each takes its time.
+    """
+    size = max(1, min(SLICE, -(-len(places) // rank.world)))
+    starts = range(0, len(places), size)
+    hashes = [""] * len(places)
+    bad: dict[Place, ImageError] = {}
+    done = 0
+    with ThreadPoolExecutor(threads) as pool:
+        for number in order_of(len(starts), rank):
+            part = places[starts[number] : starts[number] + size]
+            note = folder / note_name(part, conditions)
+            states = list(pool.map(state_of, part))
+            found = {
+                place: was.content_hash
+                for place, was, state in zip(part, read_note(note, len(part)), states, strict=True)
+                if was is not None and was[:2] == state
+            }
+            left = [place for place in part if place not in found]
+            fresh, errors = check(left, done + len(found))
+            found |= dict(zip(left, fresh, strict=True))
+            bad |= errors
+            if len(errors) < len(left):
+                publish_note(
+                    note,
+                    [
+                        Checked(*state, found[place]) if state is not None and place not in errors else None
+                        for place, state in zip(part, states, strict=True)
+                    ],
+                )
+            hashes[starts[number] : starts[number] + size] = [found[place] for place in part]
+            done += len(part)
+    return hashes, {place: bad[place] for place in places if place in bad}
+
+
+def order_of(slices: int, rank: Rank) -> list[int]:
+    """A rank's own slices, then all others in an order of its own: few ranks do the same one at the same time."""
+    mixed = np.random.default_rng([rank.number, rank.world]).permutation(slices).tolist()
+    is_own = [number * rank.world // slices == rank.number for number in range(slices)]
+    return [number for number in range(slices) if is_own[number]] + [number for number in mixed if not is_own[number]]
+
+
+def note_name(part: Sequence[Place], conditions: str) -> str:
+    """The name of the file about a slice: another one for other images or other conditions."""
+    text = json.dumps([conditions, *map(str, part)])
+    return f"checked-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+
+def state_of(place: Place) -> tuple[int, int] | None:
+    """Size and time of change of an image's file, or of its shard; None if they cannot be told."""
+    try:
+        about = os.stat(place.tar if isinstance(place, Member) else place)
+    except OSError:
+        return None
+    return about.st_size, about.st_mtime_ns
+
+
+def read_note(note: Path, images: int) -> list[Checked | None]:
+    """What is known of the images of a slice; an image that is bad, or of which nothing is known, is None."""
+    try:
+        if note.stat().st_size > LARGEST_NOTE:
+            raise ValueError("no note of ours")
+        entries = [None if entry is None else Checked(*entry) for entry in json.loads(note.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, RecursionError):
+        return [None] * images
+    fits = len(entries) == images and all(entry is None or is_sane(entry) for entry in entries)
+    return entries if fits else [None] * images
+
+
+def is_sane(entry: Checked) -> bool:
+    """Whether an entry holds what an entry has to hold."""
+    code = entry.content_hash
+    return isinstance(code, str) and len(code) == 64 and set(code) <= set("0123456789abcdef")
+
+
+def publish_note(note: Path, entries: Sequence[Checked | None]) -> None:
+    """Tell the others; if the file has just been finished by one of them, and the folder removed, nobody asks."""
+    with suppress(FileNotFoundError):
+        publish_text(note, json.dumps(entries))

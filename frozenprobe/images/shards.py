@@ -1,0 +1,242 @@
+"""Tar shards as WebDataset writes them -> ImageTable, from the headers of their members; no image is read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import tarfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from frozenprobe.errors import ImageError, some
+from frozenprobe.images.folders import IMAGE_ENDINGS, is_hidden
+from frozenprobe.images.places import Member
+from frozenprobe.images.table import ImageTable, check_ids, composed, has_surrogates, labelled_table
+from frozenprobe.images.tar_headers import walk_tar
+
+log = logging.getLogger("frozenprobe")
+
+LABEL_ENDINGS = (".cls", ".json")  # in the order in which they are asked
+LABEL_KEYS = ("label", "cls", "class")  # of a .json, likewise
+MOST_LABEL_BYTES = 1 << 20
+
+
+class Label(NamedTuple):
+    """A label and the ending of the member that says it."""
+
+    name: str
+    ending: str
+
+
+def read_labelled_shards(shards: Sequence[Path], *, where: Path) -> ImageTable:
+    """Read training shards: labels from `<key>.cls` or `<key>.json` beside `<key>.jpg`, else from the first folder.
+
+    The first folder is the first in which the images differ: a tar of the folder `train` has that name in every member.
+
+    Args:
+        shards: uncompressed tars.
+        where: what the user named.
+
+    Raises:
+        ImageError: a shard cannot be used, images have no label or labels of another kind, or fewer than two classes.
+    """
+    members: list[Member] = []
+    labels: list[Label | None] = []
+    for shard in shards:
+        images, sidecars = index_shard(shard)
+        members += images
+        labels += read_labels(shard, images, sidecars)
+    found = [*zip(ids_of(members, where=where), members, strict=True)]
+    if not any(labels):
+        return labelled_table(found, classes_by_folder(members, where=where), where=where)
+    endings = {label.ending for label in labels if label}
+    absent = [member for member, label in zip(members, labels, strict=True) if label is None]
+    if absent or len(endings) > 1:
+        counts = Counter(label.ending for label in labels if label)
+        others = [f"{count} in {ending}" for ending, count in sorted(counts.items())]
+        raise ImageError(
+            "A label for every image, in members of one kind (.cls, or .json with a label)",
+            found=", ".join(others) + (f"; none for {len(absent)}: {some(absent)}" if absent else ""),
+            where=where,
+            remedy="complete the shards, or give the labels as a CSV with --train-csv FILE",
+        )
+    return labelled_table(found, [label.name for label in labels if label], where=where)
+
+
+def read_unlabelled_shards(shards: Sequence[Path], *, where: Path) -> ImageTable:
+    """Read every image of test shards; labels in them are left alone.
+
+    Raises:
+        ImageError: a shard cannot be used, or there are no images.
+    """
+    found = list_members(shards, where=where)
+    return ImageTable(tuple(name for name, _ in found), tuple(member for _, member in found))
+
+
+def list_members(shards: Sequence[Path], *, where: Path) -> list[tuple[str, Member]]:
+    """All images of the shards as (id, member), in the order in which they lie.
+
+    Raises:
+        ImageError: as `read_unlabelled_shards`.
+    """
+    members = [member for shard in shards for member in index_shard(shard)[0]]
+    ids = ids_of(members, where=where)
+    check_ids(ids, where=where)
+    return [*zip(ids, members, strict=True)]
+
+
+def index_shard(shard: Path) -> tuple[list[Member], dict[str, Member]]:
+    """The images of a shard, in its order, and the members that may hold labels, by name.
+
+    Raises:
+        ImageError: it is no whole tar, or an image in it is a link, sparse, or named as no file below a folder can be.
+    """
+    images: list[Member] = []
+    sidecars: dict[str, Member] = {}
+    for header in walk_tar(shard):
+        name = "/".join(part for part in header.name.split("/") if part not in ("", "."))
+        kind = name.lower()
+        hidden = any(is_hidden(part) and part != ".." for part in name.split("/"))
+        if hidden or header.isdir() or not kind.endswith(IMAGE_ENDINGS + LABEL_ENDINGS):
+            continue
+        require_plain(header, shard)
+        member = Member(shard, name, header.offset_data, header.size)
+        if kind.endswith(IMAGE_ENDINGS):
+            images.append(member)
+        else:
+            sidecars[name] = member
+    return images, sidecars
+
+
+def require_plain(header: tarfile.TarInfo, shard: Path) -> None:
+    """Refuse a member whose bytes are not simply there, or whose name leads out.
+
+    Raises:
+        ImageError: names shard and member.
+    """
+    found = None
+    if header.islnk() or header.issym():
+        found = f"a link to {header.linkname!a}"
+    elif header.issparse():
+        found = "a sparse file"
+    elif not header.isreg():
+        found = "a device, a pipe or something else that is no file"
+    elif header.name.startswith("/") or ".." in header.name.split("/"):
+        found = "a name that is absolute or leads out through `..`"
+    elif has_surrogates(header.name) or "\0" in header.name:
+        found = "a name that is no UTF-8, or has a NUL in it"
+    if found is not None:
+        raise ImageError(
+            "Images and labels that are plain files below the shard's top",
+            found=found,
+            where=f"{shard}, member {header.name!a}",
+            remedy="make the shard again from a folder: tar --dereference --hard-dereference -cf shard.tar -C folder .",
+        )
+
+
+def ids_of(members: Sequence[Member], *, where: Path) -> list[str]:
+    """An id for each image: its name; where shards share one, all get their shard's name before theirs.
+
+    Raises:
+        ImageError: there are no images.
+    """
+    if not members:
+        raise ImageError(
+            f"Images ({', '.join(ending[1:] for ending in IMAGE_ENDINGS)})",
+            found="none in the shards",
+            where=where,
+            remedy="check the path; other formats have to be converted first",
+        )
+    names = [composed(member.name) for member in members]
+    if len(set(names)) == len(names):
+        return names
+    shards = {member.tar: member.tar.absolute().with_suffix("") for member in members}
+    top = os.path.commonpath([path.parent for path in shards.values()])
+    before = {shard: composed(path.relative_to(top).as_posix()) for shard, path in shards.items()}
+    return [f"{before[member.tar]}/{name}" for member, name in zip(members, names, strict=True)]
+
+
+def classes_by_folder(members: Sequence[Member], *, where: Path) -> list[str]:
+    """The class of each image: its first folder below those that all images are in.
+
+    Raises:
+        ImageError: images outside any class folder.
+    """
+    folders = [sys.intern(composed(member.name.rpartition("/")[0])) for member in members]
+    distinct = set(folders)
+    shared = os.path.commonpath(distinct).replace(os.sep, "/") if all(distinct) and len(distinct) > 1 else ""
+    depth = shared.count("/") + 1 if shared else 0
+    loose = [member for member, folder in zip(members, folders, strict=True) if folder == shared]
+    if loose:
+        raise ImageError(
+            "A label for every image: <key>.cls or <key>.json beside <key>.jpg, or class folders (cat/1.jpg)",
+            found=f"none for {len(loose)} of {len(members)}: {some(loose)}",
+            where=where,
+            remedy="complete the shards, or give the labels as a CSV with --train-csv FILE",
+        )
+    classes = {folder: folder.split("/")[depth] for folder in distinct}
+    return [classes[folder] for folder in folders]
+
+
+def read_labels(shard: Path, images: Sequence[Member], sidecars: dict[str, Member]) -> list[Label | None]:
+    """The label that lies beside each image: of `a.b.jpg` that of `a.b`, else of WebDataset's key `a`.
+
+    Raises:
+        ImageError: a label cannot be read, or several images lie beside one.
+    """
+    labels: list[Label | None] = []
+    owners: dict[str, Member] = {}
+    for image in images:
+        folder, slash, base = image.name.rpartition("/")
+        keys = dict.fromkeys((base.rpartition(".")[0], base.partition(".")[0]))
+        names = [f"{folder}{slash}{key}{ending}" for ending in LABEL_ENDINGS for key in keys]
+        label = None
+        for sidecar in [sidecars[name] for name in names if name in sidecars]:
+            label = read_label(sidecar)
+            if label is not None:
+                if owners.setdefault(sidecar.name, image) is not image:
+                    raise ImageError(
+                        "One image for a label",
+                        found=f"{owners[sidecar.name].name} and {image.name}, both beside {sidecar.name}",
+                        where=shard,
+                        remedy="make the shards again with one image a sample (a mask is no image of its class)",
+                    )
+                break
+        labels.append(label)
+    return labels
+
+
+def read_label(sidecar: Member) -> Label | None:
+    """What a `.cls` or a `.json` says; None for a `.json` without a label.
+
+    Raises:
+        ImageError: it is empty, no text, no JSON, or its label neither text nor a whole number.
+    """
+
+    def unusable(found: str) -> ImageError:
+        return ImageError(
+            "A label: text or a whole number", found=found, where=sidecar, remedy="correct the member, or leave it out"
+        )
+
+    if sidecar.size > MOST_LABEL_BYTES:
+        raise unusable(f"{sidecar.size:,} bytes")
+    try:
+        text = sidecar.read_bytes().decode("utf-8-sig")
+        if sidecar.name.endswith(".json"):
+            said = json.loads(text)
+            values = [said[key] for key in LABEL_KEYS if said.get(key) is not None] if isinstance(said, dict) else []
+            if not values:
+                return None
+            if isinstance(values[0], bool) or not isinstance(values[0], int | str):
+                raise unusable(f"{values[0]!r}"[:80])
+            text = str(values[0])
+    except (OSError, ValueError, RecursionError) as error:
+        raise unusable(f"{type(error).__name__}: {error}"[:200]) from None
+    name = composed(text.strip())
+    if not name or has_surrogates(name) or any(letter < " " for letter in name):
+        raise unusable("nothing" if not name else f"several lines or control characters: {ascii(name)[:80]}")
+    return Label(sys.intern(name), ".json" if sidecar.name.endswith(".json") else ".cls")

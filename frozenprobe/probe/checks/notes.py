@@ -1,0 +1,104 @@
+"""What a user should know about images, classes and views before believing a number."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from frozenprobe.cache.store import Features
+from frozenprobe.errors import some
+from frozenprobe.probe.folds.duplicates import Clusters
+from frozenprobe.probe.heads.head import Ints
+from frozenprobe.probe.options import HEADS, ProbeOptions
+from frozenprobe.probe.views import Views
+
+
+def make_notes(features: Features, options: ProbeOptions, unscored: Ints, views: Views, *, torn: int) -> list[str]:
+    """What the user should know about images, classes and views.
+
+    Args:
+        features: an opened feature file.
+        options: of the probe.
+        unscored: classes that are not scored.
+        views: which views were used for what.
+        torn: clusters (copies of an image, groups) that the user's fold column splits between folds.
+    """
+    split, notes = features.train, []
+    if len(unscored):
+        names = some(features.class_names[label] for label in unscored)
+        notes.append(
+            f"{len(unscored)} classes are trained on but not scored, their images all fall in one fold: {names}"
+        )
+    copies = len(split) - len(set(split.hashes))
+    if copies:
+        notes.append(
+            f"{copies} training images are copies of others, byte for byte"
+            + ("" if torn else "; copies stay in one fold")
+        )
+    contents = set(split.hashes)
+    labelled = set(zip(split.hashes, [] if split.labels is None else split.labels.tolist(), strict=True))
+    if len(labelled) > len(contents):
+        notes.append(f"{len(labelled) - len(contents)} of these copies lie in another class: their labels contradict")
+    if features.test is not None:
+        owner = dict(zip(reversed(split.hashes), reversed(split.ids), strict=True))
+        asked = zip(features.test.ids, features.test.hashes, strict=True)
+        seen = [f"{name} ({owner[code]})" for name, code in asked if code in contents]
+        if seen:
+            notes.append(f"{len(seen)} test images are training images, byte for byte: {some(seen)}")
+        bad = [name for name, good in zip(features.test.ids, features.test.usable, strict=True) if not good]
+        if bad:
+            notes.append(f"{len(bad)} test images could not be decoded and are answered by class shares: {some(bad)}")
+    if split.groups is not None:
+        notes.append(f"{len(set(split.groups))} groups" + ("" if torn else "; no group is split between folds"))
+    if split.folds is not None and options.folds is None:
+        notes.append("folds are those of the fold column")
+    if torn:
+        notes.append(
+            f"the fold column splits {torn} clusters (copies or near duplicates, or a group) between folds: held-out "
+            "images were in part trained on, and the scores are too high"
+        )
+    if options.head in HEADS and HEADS[options.head].augmented_only:
+        answer = ", ".join(features.test_views[index] for index in views.answer)
+        notes.append(f"trained on augmented views only; test images answered on {answer}")
+    return notes
+
+
+def note_duplicates(features: Features, found: Clusters, *, torn: int) -> list[str]:
+    """What the user should know about images that are nearly, but not byte for byte, the same.
+
+    Args:
+        features: an opened feature file with labels.
+        found: its clusters.
+        torn: clusters that the user's fold column splits between folds.
+    """
+    split, names, notes = features.train, features.class_names, []
+    if len(found.pairs):
+        notes.append(
+            f"{len(np.unique(found.pairs))} training images have near duplicates (a cosine of {found.threshold:.3f} or "
+            "more between clean features)" + ("" if torn else "; near duplicates stay in one fold")
+        )
+    labels = np.zeros(len(split), dtype=np.int64) if split.labels is None else split.labels
+    across = np.flatnonzero(labels[found.pairs[:, 0]] != labels[found.pairs[:, 1]])
+    if len(across):
+        examples = some(
+            f"{split.ids[one]} ({names[labels[one]]}) and {split.ids[other]} ({names[labels[other]]})"
+            for one, other in found.pairs[across].tolist()
+        )
+        notes.append(
+            f"{len(across)} pairs of near duplicates lie in two classes, their labels may contradict: {examples}"
+        )
+    if len(found.apart) and not torn:
+        notes.append(
+            f"near duplicates of {len(found.apart)} classes do not stay in one fold, as it would hold all images of "
+            f"the class; their scores are too high: {some(names[label] for label in found.apart)}"
+        )
+    if found.chained and not torn:
+        notes.append(
+            f"{found.chained} pairs of near duplicates may lie in two folds, at the ends of chains that reach further "
+            "than copies of one image do"
+        )
+    if len(found.overlap) and features.test is not None:
+        test = features.test.ids
+        pairs = zip(found.overlap.tolist(), found.overlap_cosine, strict=True)
+        examples = some(f"{test[one]} ({split.ids[other]}, {cosine:.3f})" for (one, other), cosine in pairs)
+        notes.append(f"{len(found.overlap)} test images are near duplicates of training images: {examples}")
+    return notes

@@ -1,0 +1,246 @@
+"""Two or more runs -> which one is better, or that none is shown to be: paired tests on the images they share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.compare.shared_images import SharedImages, describe_runs, make_notes, share_images
+from frozenprobe.probe.heads.head import Ints
+from frozenprobe.probe.heads.parts.scaling import Doubles
+from frozenprobe.probe.report.predictions import OutOfFold
+from frozenprobe.probe.stats.intervals import accuracy_interval, cluster_sums, difference_interval, mean_interval
+from frozenprobe.probe.stats.significance import CorrectedT, corrected_t, holm, sign_flip_p
+
+LEVEL = 0.05  # of false alarms, over all pairs together
+POWER = 0.8  # how often the smallest difference would have been shown
+
+
+@dataclass(frozen=True)
+class RunScore:
+    """One run on the shared images.
+
+    Attributes:
+        name: a letter.
+        path: its folder.
+        says: the head, and the options in which the runs differ.
+        accuracy: with its 95 % interval `accuracy_low` to `accuracy_high`.
+        log_loss: mean over the images.
+    """
+
+    name: str
+    path: Path
+    says: str
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class PairScore:
+    """The first run against the second.
+
+    Attributes:
+        first: letter of a run.
+        second: letter of the other.
+        difference: of the accuracies, first - second, with its paired 95 % interval `low` to `high`.
+        only_first_right: images that only the first run predicts rightly.
+        only_second_right: images that only the second run predicts rightly.
+        log_loss_difference: first - second (below 0: the first is better), with its paired 95 % interval.
+        p_images: of the exact test over images or clusters.
+        repeats: corrected resampled t-test over repeats and folds; None without repeats on equal folds.
+        p: the larger of these two (1 if they point different ways), then Holm's for all pairs.
+        better: letter of the better run; None: no difference shown.
+        smallest_difference: of the accuracies, that these images would have shown 4 times of 5.
+        images_needed: to show a difference as large as this one 4 times of 5; None where there is none.
+    """
+
+    first: str
+    second: str
+    difference: float
+    low: float
+    high: float
+    only_first_right: int
+    only_second_right: int
+    log_loss_difference: float
+    log_loss_low: float
+    log_loss_high: float
+    p_images: float
+    repeats: CorrectedT | None
+    p: float
+    better: str | None
+    smallest_difference: float
+    images_needed: int | None
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        return f"{self.better} is better" if self.better else "no difference shown"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What comparing found.
+
+    Attributes:
+        images: that all runs predicted out of fold and scored.
+        clusters: of images that belong together in any of the runs.
+        runs: in the order given.
+        pairs: every run against every later one.
+        notes: what the user should know.
+    """
+
+    images: int
+    clusters: int
+    runs: tuple[RunScore, ...]
+    pairs: tuple[PairScore, ...]
+    notes: tuple[str, ...]
+
+
+def compare_runs(runs: Sequence[OutOfFold]) -> Comparison:
+    """Compare every pair of runs on the images that all of them scored.
+
+    Raises:
+        FrozenprobeError: fewer than two runs, no shared image, or labels that contradict each other.
+    """
+    if len(runs) < 2:
+        raise FrozenprobeError(
+            "Two or more runs to compare",
+            found=str(len(runs)),
+            where=runs[0].path if runs else "RUN RUN...",
+            remedy="name the folders of two runs, or none for the two newest",
+        )
+    shared = share_images(runs)
+    names = [run_name(index) for index in range(len(runs))]
+    every = list(combinations(range(len(runs)), 2))
+    repeats = [compare_repeats(runs[a], runs[b], shared.rows[a], shared.rows[b]) for a, b in every]
+    p_images = [images_p(shared, a, b) for a, b in every]
+    joint = [
+        joint_p(p, float(shared.right[a].mean() - shared.right[b].mean()), repeated)
+        for p, (a, b), repeated in zip(p_images, every, repeats, strict=True)
+    ]
+    pairs = [
+        score_pair(shared, (a, b), names=names, p=p, p_images=single, repeats=repeated, level=LEVEL / len(every))
+        for (a, b), p, single, repeated in zip(every, holm(joint), p_images, repeats, strict=True)
+    ]
+    return Comparison(
+        images=shared.right.shape[1],
+        clusters=len(np.unique(shared.clusters)),
+        runs=tuple(score_runs(runs, shared, names)),
+        pairs=tuple(pairs),
+        notes=tuple(make_notes(runs, shared, names)),
+    )
+
+
+def images_p(shared: SharedImages, a: int, b: int) -> float:
+    """Of the exact test over clusters of images; without clusters, McNemar's."""
+    differences = shared.right[a].astype(np.float64) - shared.right[b]
+    return sign_flip_p(np.rint(cluster_sums(differences, shared.clusters)[0]).astype(np.int64))
+
+
+def joint_p(p_images: float, difference: float, repeats: CorrectedT | None) -> float:
+    """The larger p: a difference has to show over images and, if folds were dealt again, over these, the same way."""
+    if repeats is None:
+        return p_images
+    return max(p_images, repeats.p if repeats.difference * difference > 0 else 1.0)
+
+
+def compare_repeats(a: OutOfFold, b: OutOfFold, rows_a: Ints, rows_b: Ints) -> CorrectedT | None:
+    """The corrected resampled t-test over the repeats that both have; None if fewer than two, or on other folds."""
+    repeats = min(len(a.repeat_answers), len(b.repeat_answers))
+    folds = a.repeat_folds[:repeats, rows_a]
+    if repeats < 2 or not np.array_equal(folds, b.repeat_folds[:repeats, rows_b]):
+        return None
+    right_a = a.repeat_answers[:repeats, rows_a] == a.labels[rows_a]
+    right_b = b.repeat_answers[:repeats, rows_b] == b.labels[rows_b]
+    held = (folds + (folds.max() + 1) * np.arange(repeats)[:, None]).ravel()  # number of each repeat's fold
+    sizes = np.bincount(held)
+    differences = np.bincount(held, weights=right_a.ravel().astype(np.float64) - right_b.ravel())
+    some_images = sizes > 0
+    sizes, images = sizes[some_images], folds.shape[1]
+    if sizes.max() == images:
+        return None
+    return corrected_t(differences[some_images] / sizes, float((sizes / (images - sizes)).mean()))
+
+
+def score_pair(
+    shared: SharedImages,
+    pair: tuple[int, int],
+    *,
+    names: Sequence[str],
+    p: float,
+    p_images: float,
+    repeats: CorrectedT | None,
+    level: float,
+) -> PairScore:
+    """All numbers of one pair, its p-values given."""
+    a, b = pair
+    differences = shared.right[a].astype(np.float64) - shared.right[b]
+    losses = shared.losses[a] - shared.losses[b]
+    difference = float(differences.mean())
+    low, high = difference_interval(differences, shared.clusters)
+    loss_low, loss_high = mean_interval(losses, shared.clusters)
+    smallest, needed = what_would_show(differences, shared.clusters, level=level)
+    return PairScore(
+        first=names[a],
+        second=names[b],
+        difference=difference,
+        low=low,
+        high=high,
+        only_first_right=int((differences > 0).sum()),
+        only_second_right=int((differences < 0).sum()),
+        log_loss_difference=float(losses.mean()),
+        log_loss_low=loss_low,
+        log_loss_high=loss_high,
+        p_images=p_images,
+        repeats=repeats,
+        p=p,
+        better=names[a if difference > 0 else b] if p < LEVEL else None,
+        smallest_difference=smallest,
+        images_needed=needed,
+    )
+
+
+def what_would_show(differences: Doubles, clusters: Ints, *, level: float) -> tuple[float, int | None]:
+    """The smallest difference of accuracies that n such images show 4 times of 5, and how many images this one needs.
+
+    Args:
+        differences: `(n,)` 1: only the first is right; -1: only the second; 0: both or none.
+        clusters: `(n,)`.
+        level: of the test.
+    """
+    # If neither were better, the mean difference would have the standard deviation s = sqrt(sum_c d_c^2) / n, and is
+    # shown with probability POWER from (z(1 - level / 2) + z(POWER)) s on. Yet m images that all speak for one side
+    # have p = 2^(1 - m): below level only from m = 1 - log2(level) on.
+    images, normal = len(differences), NormalDist()
+    sums, _ = cluster_sums(differences, clusters)
+    spread = math.sqrt(float(sums @ sums)) / images
+    reach = (normal.inv_cdf(1 - level / 2) + normal.inv_cdf(POWER)) * spread
+    fewest = math.ceil(1 - math.log2(level))
+    found = abs(float(differences.mean()))
+    needed = math.ceil(images * (reach / found) ** 2) if found else None
+    return max(reach, fewest / images), needed
+
+
+def score_runs(runs: Sequence[OutOfFold], shared: SharedImages, names: Sequence[str]) -> list[RunScore]:
+    """Each run's own numbers on the shared images."""
+    scores = []
+    for index, says in enumerate(describe_runs([run.config for run in runs])):
+        right = shared.right[index]
+        low, high = accuracy_interval(right, shared.clusters)
+        loss = float(shared.losses[index].mean())
+        scores.append(RunScore(names[index], runs[index].path, says, float(right.mean()), low, high, loss))
+    return scores
+
+
+def run_name(index: int) -> str:
+    """A, B, ... Z, then R27, R28, ..."""
+    return chr(ord("A") + index) if index < 26 else f"R{index + 1}"

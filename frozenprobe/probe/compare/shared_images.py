@@ -1,0 +1,147 @@
+"""Two or more runs -> the images that all of them scored, matched by id, and in what the runs differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from frozenprobe.errors import FrozenprobeError, some
+from frozenprobe.probe.folds.deal import cluster_images
+from frozenprobe.probe.heads.head import Ints
+from frozenprobe.probe.heads.parts.scaling import Doubles
+from frozenprobe.probe.report.predictions import OutOfFold
+from frozenprobe.probe.stats import metrics
+
+
+@dataclass(frozen=True)
+class SharedImages:
+    """The runs' answers on the n images that all of them scored.
+
+    Attributes:
+        rows: for each of the R runs, `(n,)` where these images stand in it.
+        clusters: `(n,)`.
+        right: `(R, n)`.
+        losses: `(R, n)` negative logarithm of the true class's probability.
+    """
+
+    rows: tuple[Ints, ...]
+    clusters: Ints
+    right: npt.NDArray[np.bool_]
+    losses: Doubles
+
+
+def share_images(runs: Sequence[OutOfFold]) -> SharedImages:
+    """Match the runs by image id.
+
+    Raises:
+        FrozenprobeError: no image that all of them scored, or labels that contradict each other.
+    """
+    places = [{name: row for row, name in enumerate(run.ids)} for run in runs]
+    scored = [{name for name, row in place.items() if run.scored[row]} for run, place in zip(runs, places, strict=True)]
+    common = set.intersection(*scored)
+    if not common:
+        raise FrozenprobeError(
+            "Images that all runs predicted out of fold",
+            found=f"none; the first holds {some(runs[0].ids, most=2)}, the last {some(runs[-1].ids, most=2)}",
+            where=", ".join(str(run.path) for run in runs),
+            remedy="compare runs on features of the same training images",
+        )
+    ids = [name for name in runs[0].ids if name in common]
+    rows = tuple(np.array([place[name] for name in ids], dtype=np.int64) for place in places)
+    check_labels(runs, rows, ids)
+    labels = [run.labels[row] for run, row in zip(runs, rows, strict=True)]
+    oof = [run.oof[row] for run, row in zip(runs, rows, strict=True)]
+    together = [run.clusters[row] for run, row in zip(runs, rows, strict=True)]
+    return SharedImages(
+        rows=rows,
+        clusters=reduce(lambda a, b: cluster_images([*map(str, a)], [*map(str, b)]), together),
+        right=np.array([p.argmax(axis=1) == truth for p, truth in zip(oof, labels, strict=True)]),
+        losses=np.array([metrics.losses(p, truth) for p, truth in zip(oof, labels, strict=True)]),
+    )
+
+
+def check_labels(runs: Sequence[OutOfFold], rows: Sequence[Ints], ids: Sequence[str]) -> None:
+    """Raise the error for images that have another label, by name, in another run."""
+    truth = [np.array(run.class_names)[run.labels[row]] for run, row in zip(runs, rows, strict=True)]
+    for run, names in zip(runs[1:], truth[1:], strict=True):
+        other = np.flatnonzero(names != truth[0]).tolist()
+        if other:
+            examples = some((f"{ids[row]} ({truth[0][row]} and {names[row]})" for row in other), most=3)
+            raise FrozenprobeError(
+                "The same label for the same image in all runs",
+                found=f"{len(other)} images with two labels: {examples}",
+                where=f"{runs[0].path}, {run.path}",
+                remedy="probe features with the same labels, then compare those runs",
+            )
+
+
+def describe_runs(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """For each run its head, and the options and origin in which it differs from another."""
+    everything = []
+    for config in configs:
+        options = config.get("options")
+        told = dict(options) if isinstance(options, dict) else {}
+        settings = told.pop("settings", None)
+        told = (settings if isinstance(settings, dict) else {}) | told
+        everything.append(told | {key: config[key] for key in ("features", "fingerprint") if key in config})
+    keys = list(dict.fromkeys(key for told in everything for key in told))
+    differing = [key for key in keys if any(told.get(key) != everything[0].get(key) for told in everything)]
+    if "features" in differing and "fingerprint" not in differing:
+        differing.remove("features")  # a file that was moved, or has grown
+    return [
+        ", ".join(
+            [str(told.get("head", "unknown head"))]
+            + [
+                f"{key} = {Path(str(told[key])).name if key == 'features' else told[key]}"
+                for key in differing
+                if key in told and key not in ("head", "fingerprint")
+            ]
+        )
+        for told in everything
+    ]
+
+
+def make_notes(runs: Sequence[OutOfFold], shared: SharedImages, names: Sequence[str]) -> list[str]:
+    """What the user should know about images, clusters, folds and classes."""
+    notes, images = [], shared.right.shape[1]
+    if any(images < len(run.ids) for run in runs):
+        counts = ", ".join(f"{name} has {len(run.ids)}" for name, run in zip(names, runs, strict=True))
+        notes.append(f"compared on the {images} training images that all runs scored; {counts}")
+    count = len(np.unique(shared.clusters))
+    if count < images:
+        notes.append(
+            f"{images} images in {count} clusters (copies, groups): McNemar's test would treat them as independent; "
+            "here the images of a cluster change sign together, and are resampled together"
+        )
+    other_classes = [name for name, run in zip(names, runs, strict=True) if set(run.class_names) != class_set(runs[0])]
+    if other_classes:
+        notes.append(f"{names[0]} and {some(other_classes)} choose among different classes")
+    folds = [run.folds[row] for run, row in zip(runs, shared.rows, strict=True)]
+    other_folds = [name for name, one in zip(names, folds, strict=True) if not same_partition(one, folds[0])]
+    if other_folds:
+        notes.append(
+            f"{names[0]} and {some(other_folds)} have different folds: part of the difference is the luck of the folds"
+        )
+    several = [name for name, run in zip(names, runs, strict=True) if len(run.repeat_answers) > 1]
+    if several:
+        notes.append(
+            f"of {some(several)} the first repeat is shown; the others count in the p-value, where both runs of a pair "
+            "have the same folds in them"
+        )
+    return notes
+
+
+def class_set(run: OutOfFold) -> set[str]:
+    """The names of a run's classes."""
+    return set(run.class_names)
+
+
+def same_partition(a: Ints, b: Ints) -> bool:
+    """Whether two `(n,)` assignments put the same images together, whatever the numbers."""
+    return len(np.unique(a)) == len(np.unique(b)) == len(np.unique(np.stack([a, b]), axis=1).T)

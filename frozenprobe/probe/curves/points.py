@@ -1,0 +1,163 @@
+"""Repeated cross-validations of the same images -> accuracies, paired differences and their bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from frozenprobe.probe.heads.head import Ints
+from frozenprobe.probe.heads.parts.scaling import Doubles
+from frozenprobe.probe.stats import intervals, metrics
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Out-of-fold answers of one cross-validation.
+
+    Attributes:
+        right: `(N,)` 1 or 0; NaN for images that are not scored.
+        loss: `(N,)` -log of the true class's probability; NaN likewise.
+        converged: False if a fit stopped before its tolerance.
+    """
+
+    right: Doubles
+    loss: Doubles
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Point:
+    """What the cross-validations of one point of a curve say. Intervals are 95 %.
+
+    Attributes:
+        at: where it lies: augmented views, or images a class trained on.
+        accuracy: out of fold, mean over the cross-validations.
+        interval: of the accuracy.
+        log_loss: likewise.
+        difference: accuracy minus that of the last point, on the same images.
+        difference_interval: of the difference, paired.
+        draws: cross-validations it is the mean of.
+        unconverged: how many of those have a fit that did not reach its tolerance.
+    """
+
+    at: float
+    accuracy: float
+    interval: Interval
+    log_loss: float
+    difference: float
+    difference_interval: Interval
+    draws: int
+    unconverged: int
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """P points bootstrapped together: a row is one resample of the images, the same for all points.
+
+    Attributes:
+        accuracy: `(resamples, P)`.
+        log_loss: `(resamples, P)`.
+        images: that were scored.
+        clusters: of those images.
+    """
+
+    accuracy: Doubles
+    log_loss: Doubles
+    images: int
+    clusters: int
+
+
+def judge(oof: Doubles, labels: Ints, scored: npt.NDArray[np.bool_], *, converged: bool) -> Answers:
+    """Compare `(N, C)` out-of-fold probabilities with the truth."""
+    loss = metrics.losses(oof, labels)
+    right = (oof.argmax(axis=1) == labels).astype(np.float64)
+    return Answers(np.where(scored, right, np.nan), np.where(scored, loss, np.nan), converged)
+
+
+def measure(
+    at: Sequence[float], trials: Sequence[Sequence[Answers]], clusters: Ints
+) -> tuple[tuple[Point, ...], Resampled]:
+    """The points of a curve, and their bootstrap.
+
+    Args:
+        at: `(P,)` where the points lie.
+        trials: P lists of answers, each to be averaged.
+        clusters: `(N,)` images that belong together.
+    """
+    drawn = resample(trials, clusters)
+    accuracies = [mean_of([answers.right for answers in row]) for row in trials]
+    points = []
+    for index, (row, accuracy) in enumerate(zip(trials, accuracies, strict=True)):
+        column = drawn.accuracy[:, index]
+        points.append(
+            Point(
+                at=float(at[index]),
+                accuracy=accuracy,
+                interval=accuracy_interval(accuracy, column, drawn.clusters),
+                log_loss=mean_of([answers.loss for answers in row]),
+                difference=accuracy - accuracies[-1],
+                difference_interval=interval_of(column - drawn.accuracy[:, -1]),
+                draws=len(row),
+                unconverged=sum(not answers.converged for answers in row),
+            )
+        )
+    return tuple(points), drawn
+
+
+def resample(trials: Sequence[Sequence[Answers]], clusters: Ints) -> Resampled:
+    """Bootstrap P lists of cross-validations.
+
+    Clusters of images and the cross-validations of a list are drawn with replacement, each independently of the other
+    (Owen 2007, "The pigeonhole bootstrap"). All lists see the same draws, so differences between columns are paired.
+    """
+    together = [answers for row in trials for answers in row]
+    right, loss = (np.array([getattr(each, name) for each in together]) for name in ("right", "loss"))
+    scored = ~np.isnan(right)
+    asked = scored.any(axis=0)
+    _, cluster = np.unique(clusters[asked], return_inverse=True)
+    sums = [
+        [np.bincount(cluster, weights=row[asked]) for row in np.nan_to_num(values)] for values in (right, loss, scored)
+    ]
+    cells = np.array(sums)  # (right, loss, images) x cross-validations x clusters
+    many = cells.shape[2]
+    rng = np.random.default_rng([0, 3])
+    drawn = np.empty((intervals.RESAMPLES, 3, len(together)))
+    for sample in drawn:
+        sample[:] = cells @ np.bincount(rng.integers(many, size=many), minlength=many)
+    chance = np.random.default_rng([0, 4]).random((intervals.RESAMPLES, 1, max(map(len, trials))))
+    ratios, start = np.empty((2, intervals.RESAMPLES, len(trials))), 0
+    for column, length in enumerate(map(len, trials)):
+        pick = start + (chance[:, :, :length] * length).astype(np.int64)  # lists of one length pick alike
+        totals = np.take_along_axis(drawn, pick, axis=2).sum(axis=2)
+        ratios[:, :, column] = (totals[:, :2] / np.maximum(totals[:, 2:], 1)).T  # a tiny resample may score no image
+        start += length
+    return Resampled(ratios[0], ratios[1], images=int(asked.sum()), clusters=many)
+
+
+def accuracy_interval(accuracy: float, drawn: Doubles, clusters: int) -> Interval:
+    """95 % percentile interval; where all is right or all is wrong, what `intervals.accuracy_interval` says then.
+
+    Args:
+        accuracy: as measured.
+        drawn: `(resamples,)` bootstrapped.
+        clusters: of images that were scored.
+    """
+    if accuracy in (0, 1):
+        return intervals.accuracy_interval(np.full(clusters, accuracy == 1), np.arange(clusters))
+    return interval_of(drawn)
+
+
+def interval_of(drawn: Doubles) -> Interval:
+    """2.5 % to 97.5 % of a bootstrapped number."""
+    lower, upper = np.quantile(drawn, [0.025, 0.975])
+    return float(lower), float(upper)
+
+
+def mean_of(values: Sequence[Doubles]) -> float:
+    """Mean over cross-validations and the images that each scores."""
+    return float(np.nanmean(values))

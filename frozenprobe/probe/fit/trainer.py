@@ -1,0 +1,231 @@
+"""Views of images -> heads fitted on some of the images, one by one or all side by side, and their answers by image."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
+from threading import Lock
+
+import numpy as np
+
+from frozenprobe.probe.fit.fitting import balance, fit_scaled
+from frozenprobe.probe.heads import lda, ridge
+from frozenprobe.probe.heads.head import FittedHead, Head, Ints, LinearModel, TrainingRows
+from frozenprobe.probe.heads.kernel_ridge import KernelRidgeHead
+from frozenprobe.probe.heads.knn import NearestNeighboursHead
+from frozenprobe.probe.heads.lda import ShrinkageLdaHead
+from frozenprobe.probe.heads.logreg.head import LogisticRegressionHead
+from frozenprobe.probe.heads.parts.moments import Moments, starting_point
+from frozenprobe.probe.heads.parts.scaling import Doubles, Floats, Scaling, fit_scaling, normalise
+from frozenprobe.probe.heads.prototypes import PrototypeHead
+from frozenprobe.probe.heads.ridge import RidgeHead
+from frozenprobe.system.threads import in_threads, one_blas_thread
+
+MomentFit = Callable[[Moments, Sequence[float]], list[LinearModel]]
+MOMENT_HEADS: tuple[tuple[type, str, MomentFit], ...] = (
+    (ShrinkageLdaHead, "shrinkage", lda.fit_moments),
+    (RidgeHead, "alpha", ridge.fit_moments),
+)
+CLOSED = (ShrinkageLdaHead, RidgeHead, KernelRidgeHead, PrototypeHead, NearestNeighboursHead)  # numpy alone
+LEAST = 1e-300  # probabilities are raised to this before the logarithm
+
+
+@dataclass(frozen=True)
+class FittedProbe:
+    """A head with the scaling it was trained on.
+
+    Attributes:
+        classes: `(c,)` the classes it has seen, in the order of its columns.
+        total: C, the classes there are.
+        geometric: views of an image are averaged as logarithms of probabilities, else as probabilities.
+    """
+
+    head: FittedHead
+    scaling: Scaling
+    classes: Ints
+    total: int
+    geometric: bool = False
+
+    def predict(self, vectors: Floats, head: FittedHead | None = None) -> Doubles:
+        """Probabilities of images, averaged over their views: `(n, views, D)` -> `(n, C)`; 0 for classes never seen."""
+        images, views, dim = vectors.shape
+        rows = self.scaling.apply(vectors.reshape(images * views, dim))
+        seen = (head or self.head).probabilities(rows).reshape(images, views, len(self.classes))
+        result = np.zeros((images, self.total))
+        result[:, self.classes] = average_logs(seen) if self.geometric else seen.mean(axis=1)
+        return result
+
+
+def average_logs(probabilities: Doubles) -> Doubles:
+    """`(n, views, C)` -> `(n, C)`: the geometric mean over the views, made to sum to 1."""
+    mean = np.exp(np.log(np.maximum(probabilities, LEAST)).mean(axis=1))
+    result: Doubles = mean / mean.sum(axis=1, keepdims=True)
+    return result
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Fits a head on some of the training images, with everything that is fitted fitted on those alone.
+
+    Attributes:
+        head: hyper-parameters.
+        vectors: `(N, views, D)` of all training images.
+        labels: `(N,)`.
+        scale: a name of `SCALES`.
+        class_weight: `balanced` gives every class the same total weight; None: every image.
+        seed: of whatever is random in the head.
+        total: C; None: as many as the labels tell.
+        geometric: see FittedProbe.
+    """
+
+    head: Head
+    vectors: Floats
+    labels: Ints
+    scale: str = "global"
+    class_weight: str | None = None
+    seed: int = 0
+    total: int | None = None
+    geometric: bool = False
+
+    def fit(self, images: Ints) -> FittedProbe:
+        """Fit on these images."""
+        scaled = fit_scaled(self.head, self.rows_of(images), scale=self.scale, seed=self.seed)
+        return self.fitted(scaled.head, scaled.scaling, np.unique(self.labels[images]))
+
+    def rows_of(self, images: Ints) -> TrainingRows:
+        """Their rows, not scaled. Those of an image share its weight, so the number of views changes no trade-off."""
+        _, views, dim = self.vectors.shape
+        labels = np.unique(self.labels[images], return_inverse=True)[1]
+        return TrainingRows(
+            features=self.vectors[images].reshape(len(images) * views, dim),
+            labels=np.repeat(labels, views).astype(np.int64),
+            weight=np.repeat(self.image_weights(labels) / views, views),
+            images=np.repeat(np.arange(len(images)), views),
+        )
+
+    def fit_all(self, subsets: Sequence[Ints], done: Callable[[int], None] = lambda count: None) -> list[FittedProbe]:
+        """Fit on each of these sets of images; `done` is told how many are."""
+        if self.side_by_side([self.head]):
+            (fits,) = self.fit_grid([self.head], subsets)
+            done(len(fits))
+            return fits
+        return self.fit_each(subsets, done)
+
+    def fit_each(self, subsets: Sequence[Ints], done: Callable[[int], None] = lambda count: None) -> list[FittedProbe]:
+        """Fit on each by itself; heads in closed form in threads of our own."""
+        lock, count = Lock(), itertools.count(1)
+
+        def fit(images: Ints) -> FittedProbe:
+            fitted = self.fit(images)
+            with lock:
+                done(next(count))
+            return fitted
+
+        if not isinstance(self.head, CLOSED):
+            return [fit(images) for images in subsets]
+        with one_blas_thread():
+            return in_threads(fit, subsets)
+
+    def fit_grid(self, heads: Sequence[Head], subsets: Sequence[Ints]) -> list[list[FittedProbe]]:
+        """Each head, all of one kind, on each set of images; side by side where they can be."""
+        logreg = self.side_by_side(heads)
+        if logreg:
+            return self.fit_side_by_side(logreg, subsets)
+        path = self.moment_path(heads)
+        if path:
+            return self.fit_from_moments(*path, subsets)
+        return [replace(self, head=head).fit_each(subsets) for head in heads]
+
+    def side_by_side(self, heads: Sequence[Head]) -> list[LogisticRegressionHead]:
+        """The heads if all of them can be solved on one matrix, else none."""
+        able = [head for head in heads if isinstance(head, LogisticRegressionHead) and head.solver == "own"]
+        return able if len(able) == len(heads) and self.scale != "standard" else []
+
+    def fit_side_by_side(
+        self, heads: Sequence[LogisticRegressionHead], subsets: Sequence[Ints]
+    ) -> list[list[FittedProbe]]:
+        """All fits on one matrix: they differ in row weights and in the one number that the scaling multiplies by.
+
+        A fit's scaling is (x - m) f, the shared rows are x; the intercepts make up for the difference:
+            W (x f) + b = W ((x - m) f) + b + f W m
+        """
+        rows = self.shared_rows
+        with one_blas_thread():
+            scalings = in_threads(self.scaling_of, subsets)
+        factors = [float(scaling.factor[0]) for scaling in scalings]
+        weights = [self.row_weights(images) for images in subsets]
+        paths = heads[0].fit_many(rows, weights, factors, [head.c for head in heads])
+        grid: list[list[FittedProbe]] = [[] for _ in heads]
+        for models, scaling, factor, images in zip(paths, scalings, factors, subsets, strict=True):
+            away = factor * scaling.shift.astype(np.float64)
+            for line, model in zip(grid, models, strict=True):
+                moved = replace(model, intercepts=model.intercepts + model.coefficients @ away)
+                line.append(self.fitted(moved, scaling, np.unique(self.labels[images])))
+        return grid
+
+    def moment_path(self, heads: Sequence[Head]) -> tuple[MomentFit, list[float]] | None:
+        """How to fit these heads from moments, and the value of each; None: they need the rows."""
+        for kind, name, fit in MOMENT_HEADS:
+            values = [getattr(head, name) for head in heads if isinstance(head, kind)]
+            if len(values) == len(heads) and None not in values and self.class_weight is None:
+                return fit, values
+        return None
+
+    def fit_from_moments(self, fit: MomentFit, values: list[float], subsets: Sequence[Ints]) -> list[list[FittedProbe]]:
+        """All fits from the moments of the parts that the sets of images are made of: one pass over the rows."""
+        rows = self.shared_rows
+        origin = starting_point(rows.features)
+        member = np.zeros((len(self.labels), len(subsets)), dtype=bool)
+        for number, images in enumerate(subsets):
+            member[images, number] = True
+        patterns, part = np.unique(member, axis=0, return_inverse=True)
+        part_of_row = part.ravel()[rows.images]
+
+        def sum_up(number: int) -> Moments:
+            chosen = part_of_row == number
+            weight = np.full(int(chosen.sum()), 1 / self.vectors.shape[1])
+            features, labels = rows.features[chosen], rows.labels[chosen]
+            return Moments.of(features, labels, weight, classes=int(self.labels.max()) + 1, origin=origin)
+
+        def solve(number: int) -> list[FittedProbe]:
+            moments = reduce(Moments.__add__, [own for own, of in zip(parts, patterns, strict=True) if of[number]])
+            classes, scaling = moments.present(), moments.scaling(self.scale)
+            models = fit(moments.scaled(scaling).restricted(classes), values)
+            return [self.fitted(model, scaling, classes) for model in models]
+
+        with one_blas_thread():
+            parts = in_threads(sum_up, range(len(patterns)))
+            lines = in_threads(solve, range(len(subsets)))
+        return [[line[index] for line in lines] for index in range(len(values))]
+
+    def fitted(self, head: FittedHead | LinearModel, scaling: Scaling, classes: Ints) -> FittedProbe:
+        """A fitted head with what it needs to answer."""
+        return FittedProbe(head, scaling, classes, self.total or int(self.labels.max()) + 1, self.geometric)
+
+    @cached_property
+    def shared_rows(self) -> TrainingRows:
+        """All rows, L2-normalised if the scaling does so."""
+        count, views, dim = self.vectors.shape
+        rows = self.vectors.reshape(count * views, dim)
+        rows = normalise(rows) if self.scale in ("global", "l2") else rows
+        images = np.repeat(np.arange(count), views)
+        return TrainingRows(rows, self.labels[images], np.ones(len(rows)), images)
+
+    def scaling_of(self, images: Ints) -> Scaling:
+        """The scaling fitted on these images."""
+        rows = self.rows_of(images)
+        return fit_scaling(self.scale, rows.features, rows.weight)
+
+    def row_weights(self, images: Ints) -> Doubles:
+        """`(N * views,)` weights of all rows, 0 for those of other images."""
+        count, views, _ = self.vectors.shape
+        weight = np.zeros(count)
+        weight[images] = self.image_weights(np.unique(self.labels[images], return_inverse=True)[1])
+        return np.repeat(weight / views, views)
+
+    def image_weights(self, labels: Ints) -> Doubles:
+        """`(n,)` weights that sum to n: 1 each, or the same total for every class."""
+        weight = np.ones(len(labels))
+        return weight if self.class_weight is None else balance(labels, weight)

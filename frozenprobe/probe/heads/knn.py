@@ -1,0 +1,153 @@
+"""Weighted nearest neighbours in cosine similarity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.heads.head import Arrays, Convergence, Ints, TrainingRows
+from frozenprobe.probe.heads.parts.scaling import Doubles, Floats, normalise
+
+BLOCK = 1024  # rows answered at once: bounds the matrix of similarities
+COUNTS = (1, 3, 5, 10, 20)  # k to choose from
+TEMPERATURES = (0.02, 0.04, 0.07, 0.1, 0.2, 0.5)
+TRIED = 2048  # rows that are enough to choose by
+
+
+@dataclass(frozen=True)
+class NearestNeighboursHead:
+    """Votes of the k nearest training rows, weighted by exp(cosine / temperature) (Wu et al. 2018, arXiv:1805.01978).
+
+    What is not given is chosen: the pair with the least log-loss of the training images, each answered without its own
+    rows. DINOv2's kNN is k = 10 (or 20), temperature = 0.07 (Oquab et al. 2023, arXiv:2304.07193).
+
+    Attributes:
+        k: number of neighbours in units of weight. The views of an image share its weight of 1, so k means the same at
+            any V, and a row of weight 2 counts as two; the last row counts as far as k goes.
+        temperature: 0.07 in the papers of the instance-discrimination family and DINO.
+    """
+
+    k: int | None = None
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("--k", self.k), ("--temperature", self.temperature)):
+            if value is not None and not 0 < value < float("inf"):
+                raise FrozenprobeError("A number above 0", found=str(value), where=name, remedy="give one")
+
+    def fit(self, rows: TrainingRows, *, seed: int) -> NearestNeighbours:
+        """Keep the rows, and choose; of many rows, `TRIED` drawn ones are answered to choose by."""
+        pairs = list(product(given(self.k, COUNTS), given(self.temperature, TEMPERATURES)))
+        kept = NearestNeighbours(normalise(rows.features), rows.labels, rows.weight, *pairs[0])
+        if len(pairs) == 1:
+            return kept
+        losses = leave_one_out(kept, rows.images, pairs, seed=seed)
+        k, temperature = pairs[int(losses.argmin())]
+        return replace(kept, k=k, temperature=temperature)
+
+
+@dataclass(frozen=True)
+class NearestNeighbours:
+    """The training rows, L2-normalised, with labels and weights."""
+
+    features: Floats
+    labels: Ints
+    weight: Doubles
+    k: float
+    temperature: float
+    convergence: Convergence = Convergence()
+
+    def probabilities(self, rows: Floats) -> Doubles:
+        """Shares of the votes, `(n, C)`; one vote in k + 1 is everybody's, so no class is ever impossible."""
+        classes = int(self.labels.max()) + 1
+        shares = np.zeros((len(rows), classes))
+        for start in range(0, len(rows), BLOCK):
+            near, closeness, weight = self.nearest(rows[start : start + BLOCK].astype(np.float64), self.k)
+            votes = vote(closeness, self.temperature) * clip(weight, self.k)
+            image = np.arange(len(votes))[:, None] + start
+            np.add.at(shares, (image, self.labels[near]), votes / votes.sum(axis=1, keepdims=True))
+        return smooth(shares, self.k, classes)
+
+    def nearest(
+        self, rows: npt.NDArray[np.floating], k: float, hidden: npt.NDArray[np.bool_] | None = None
+    ) -> tuple[Ints, npt.NDArray[np.floating], Doubles]:
+        """Training rows by falling cosine, at least as many as weigh k: their numbers, cosines and weights, `(n, m)`.
+
+        Args:
+            rows: `(n, D)`, computed with in their own precision.
+            k: weight wanted.
+            hidden: `(n, training rows)` those that must not answer; None: all may.
+        """
+        length = np.linalg.norm(rows, axis=1, keepdims=True)
+        cosines = rows / np.where(length > 0, length, 1) @ self.features.T.astype(rows.dtype)
+        count = rows_that_weigh(self.weight, k)
+        weight = np.broadcast_to(self.weight, cosines.shape)
+        if hidden is not None:
+            cosines = np.where(hidden, -np.inf, cosines).astype(rows.dtype)
+            weight = np.where(hidden, 0, weight)
+        near = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
+        near = np.take_along_axis(near, np.argsort(-np.take_along_axis(cosines, near, axis=1), axis=1), axis=1)
+        return near, np.take_along_axis(cosines, near, axis=1), np.take_along_axis(weight, near, axis=1)
+
+    def arrays(self) -> Arrays:
+        """The rows and the two hyper-parameters."""
+        return {
+            "neighbours": self.features,
+            "neighbour_labels": self.labels,
+            "neighbour_weight": self.weight,
+            "k": np.array(self.k),
+            "temperature": np.array(self.temperature),
+        }
+
+
+def leave_one_out(kept: NearestNeighbours, images: Ints, pairs: list[tuple[float, float]], *, seed: int) -> Doubles:
+    """Mean log-loss of each (k, temperature) over training rows that are answered without the rows of their image."""
+    count = len(kept.labels)
+    tried = np.arange(count) if count <= TRIED else np.sort(np.random.default_rng([seed, 4]).permutation(count)[:TRIED])
+    classes, most = int(kept.labels.max()) + 1, max(k for k, _ in pairs)
+    losses = np.zeros(len(pairs))
+    for start in range(0, len(tried), BLOCK):
+        block = tried[start : start + BLOCK]
+        hidden = images[block][:, None] == images
+        near, closeness, weight = kept.nearest(kept.features[block], most, hidden)
+        right = kept.labels[near] == kept.labels[block][:, None]
+        for number, (k, temperature) in enumerate(pairs):
+            votes = vote(closeness, temperature) * clip(weight, k)
+            total = votes.sum(axis=1)
+            share = (votes * right).sum(axis=1) / np.where(total > 0, total, 1)
+            losses[number] -= kept.weight[block] @ np.log(smooth(share, k, classes))
+    losses /= kept.weight[tried].sum()
+    return losses
+
+
+def vote(closeness: npt.NDArray[np.floating], temperature: float) -> npt.NDArray[np.floating]:
+    """exp((cosine - highest) / temperature) of rows by falling cosine; 0 for hidden ones."""
+    with np.errstate(invalid="ignore"):  # -inf - -inf where every row is hidden
+        votes: npt.NDArray[np.floating] = np.nan_to_num(np.exp((closeness - closeness[:, :1]) / temperature))
+    return votes
+
+
+def clip(weight: Doubles, k: float) -> Doubles:
+    """The weights as far as they sum up to k from the left."""
+    before = weight.cumsum(axis=1) - weight
+    counted: Doubles = np.clip(k - before, 0, weight)
+    return counted
+
+
+def smooth(shares: Doubles, k: float, classes: int) -> Doubles:
+    """Shares of k votes and of one more, which all classes share (Laplace): the order of the classes stays."""
+    return (k * shares + 1 / classes) / (k + 1)
+
+
+def rows_that_weigh(weight: Doubles, k: float) -> int:
+    """How many rows weigh k together, whichever they are; all if that is too few."""
+    return min(int(np.searchsorted(np.sort(weight).cumsum(), k * (1 - 1e-9))) + 1, len(weight))
+
+
+def given(value: float | None, choices: tuple[float, ...]) -> tuple[float, ...]:
+    """The value, if there is one, else what to choose from."""
+    return choices if value is None else (value,)

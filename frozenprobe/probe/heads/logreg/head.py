@@ -1,0 +1,168 @@
+"""The logistic regression head: our solver with its certificate, or scikit-learn's as the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from frozenprobe.errors import FrozenprobeError, unknown_name
+from frozenprobe.probe.heads.head import Convergence, LinearModel, TrainingRows, softmax
+from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts
+from frozenprobe.probe.heads.logreg.problems import Products, Rows
+from frozenprobe.probe.heads.logreg.solver import Solution, solve_logistic
+from frozenprobe.probe.heads.parts.scaling import Doubles
+
+SOLVERS = ("own", "sklearn")
+OWN_TOL, SKLEARN_TOL = 1e-5, 1e-4
+ROUNDING = 1.1  # scikit-learn's float32 gradient and ours differ by this factor at most where they are compared
+
+
+@dataclass(frozen=True)
+class LogisticRegressionHead:
+    """L2-regularised multinomial logistic regression: min over W, b of  C sum_i w_i loss_i + |W|^2 / 2.
+
+    The rows of an image share its weight of 1, so `c` means the same at any number of views.
+
+    Attributes:
+        c: inverse strength of the penalty, > 0.
+        tol: of `own`, the bound of (F - F*) / F at which it stops (None: 1e-5); of `sklearn`, the largest component of
+            the mean objective's gradient (None: 1e-4).
+        max_iter: evaluations (own) or iterations (sklearn) after which it gives up.
+        solver: a name of `SOLVERS`.
+        device: of `own`, where the sums over rows are made: `cpu` (numpy), or `cuda`, `cuda:1`, `mps`, `auto` (torch).
+    """
+
+    c: float = 1.0
+    tol: float | None = None
+    max_iter: int = 2000
+    solver: str = "own"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, value in (("--c", self.c), ("--tol", self.tolerance), ("--max-iter", self.max_iter)):
+            if not 0 < value < float("inf"):
+                raise FrozenprobeError("A number above 0", found=str(value), where=name, remedy="give one, such as 1.0")
+        if self.solver not in SOLVERS:
+            raise unknown_name("solver", self.solver, SOLVERS, where="--solver")
+        if self.solver == "sklearn" and self.device != "cpu":
+            raise FrozenprobeError(
+                "The solver own: scikit-learn's has no other device than the cpu",
+                found=f"--solver sklearn --device {self.device}",
+                where="the options",
+                remedy="leave out one of the two",
+            )
+
+    @property
+    def tolerance(self) -> float:
+        """`tol`, or the solver's own."""
+        if self.tol is not None:
+            return self.tol
+        return OWN_TOL if self.solver == "own" else SKLEARN_TOL
+
+    def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
+        """Solve; nothing is random. scikit-learn's ConvergenceWarning is passed on, and recorded."""
+        if self.solver == "sklearn":
+            return self.fit_sklearn(rows)
+        return self.fit_many(rows, [rows.weight], [1.0], [self.c])[0][0]
+
+    def fit_many(
+        self, rows: TrainingRows, weights: Sequence[Doubles], factors: Sequence[float], cs: Sequence[float]
+    ) -> list[list[LinearModel]]:
+        """A fit for each vector of row weights and each c, all side by side on the same rows.
+
+        Args:
+            rows: what all fits share (their weights are not used).
+            weights: for each fit `(n,)`; a row of weight 0 and a class without weight are as if absent.
+            factors: for each fit the number its features are multiplied by.
+            cs: values of c, best ascending, in place of the head's own.
+
+        Returns:
+            for each vector of weights and each c the model of `factor * features`, a row a class that has weight.
+
+        Raises:
+            FrozenprobeError: no such device here.
+        """
+        products = make_products(Rows(rows.features, rows.labels, rows.images), weights, self.device)
+        # |W|^2 / 2 + c loss(W f x) = (|V|^2 / 2 + c f^2 loss(V x)) / f^2  with V = f W; and scikit-learn's two classes
+        # share one w = w_1 - w_0 with the penalty |w|^2 / 2, twice that of w_1 = -w_0 = w / 2
+        shares = [0.5 if len(own) == 2 else 1.0 for own in products.classes]
+        paths = [[c * factor**2 * share for c in cs] for factor, share in zip(factors, shares, strict=True)]
+        found = solve_logistic(products, paths, tol=self.tolerance, max_evaluations=self.max_iter)
+        return [
+            [
+                model_of(solution, c=c, factor=factor, total=float(weight.sum()))
+                for solution, c in zip(solutions, cs, strict=True)
+            ]
+            for solutions, factor, weight in zip(found, factors, weights, strict=True)
+        ]
+
+    def fit_sklearn(self, rows: TrainingRows) -> LinearModel:
+        """The reference."""
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(C=self.c, tol=self.tolerance, max_iter=self.max_iter)
+        model.fit(rows.features, rows.labels, sample_weight=rows.weight)
+        coefficients, intercepts = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
+        if rows.classes == 2:  # scikit-learn has one row then: sigmoid(w x + b) = softmax((0, w x + b))_1
+            coefficients, intercepts = np.vstack([0 * coefficients, coefficients]), np.append(0.0, intercepts)
+        objective, gradient_norm, steepest = evaluate(rows, coefficients, intercepts, self.c)
+        # the solver also stops where float32 sees no more progress: what counts is the gradient it stopped at
+        converged = steepest <= ROUNDING * self.tolerance
+        convergence = Convergence(converged, int(model.n_iter_.max()), objective, gradient_norm)
+        return LinearModel(coefficients, intercepts, convergence)
+
+
+def make_products(rows: Rows, weights: Sequence[Doubles], device: str) -> Products[Any]:
+    """Sums over rows on the device called so; on the CPU numpy makes them, and torch need not be loaded."""
+    if device != "cpu":
+        from frozenprobe.probe.heads.logreg.torch_products import TorchProducts
+        from frozenprobe.system.devices import choose_device
+
+        chosen = choose_device(device)
+        if chosen.type != "cpu":
+            return TorchProducts.of(rows, weights, chosen)
+    return LogisticProducts.of(rows, weights)
+
+
+def model_of(solution: Solution, *, c: float, factor: float, total: float) -> LinearModel:
+    """A solution as the model of features times `factor`, its objective and gradient those of the mean objective."""
+    two = len(solution.intercepts) == 2
+    coefficients, intercepts = solution.coefficients / factor, solution.intercepts
+    if two:
+        coefficients, intercepts = coefficients - coefficients[:1], intercepts - intercepts[:1]
+    scale = (2.0 if two else 1.0) / (c * factor**2 * total)
+    norm = np.linalg.norm(solution.coefficients)
+    convergence = Convergence(
+        converged=solution.converged,
+        iterations=solution.evaluations,
+        objective=solution.objective * scale,
+        gradient_norm=solution.gradient_norm * scale * factor / (2**0.5 if two else 1.0),
+        gap=solution.gap / solution.objective,
+        distance=float((2 * solution.gap) ** 0.5 / norm) if norm else None,
+    )
+    return LinearModel(coefficients, intercepts, convergence)
+
+
+def evaluate(rows: TrainingRows, coefficients: Doubles, intercepts: Doubles, c: float) -> tuple[float, float, float]:
+    """The mean objective, the Euclidean norm of its gradient, and the gradient's largest component.
+
+    With P = softmax(X W^T + b), Y one-hot, w the rows' weights and s = sum w:
+        objective = -(1/s) sum_i w_i log P[i, y_i] + |W|^2 / (2 C s)
+        dW = (1/s) (w * (P - Y))^T X + W / (C s)        db = (1/s) (w * (P - Y))^T 1
+    """
+    total = rows.weight.sum()
+    probabilities = softmax(rows.features @ coefficients.T.astype(np.float32) + intercepts)
+    here = np.arange(len(rows.labels)), rows.labels
+    loss = -np.log(np.maximum(probabilities[here], 1e-300))
+    objective = rows.weight @ loss / total + np.square(coefficients).sum() / (2 * c * total)
+    residual = probabilities
+    residual[here] -= 1
+    residual *= rows.weight[:, None] / total
+    slope = residual.T.astype(np.float32) @ rows.features + coefficients / (c * total)
+    if rows.classes == 2:  # the first row is fixed at 0
+        residual, slope = residual[:, 1:], slope[1:]
+    gradient = np.concatenate([slope.ravel(), residual.sum(axis=0)])
+    return float(objective), float(np.linalg.norm(gradient)), float(np.abs(gradient).max())

@@ -1,0 +1,295 @@
+"""L2-regularised multinomial logistic regression: many problems on one resident matrix, each with a certificate.
+
+A problem has row weights w_i >= 0 (0: a held-out row) and a c, and minimises over W (C x D) and b (C)
+
+    F(W, b) = c sum_i w_i loss_i + |W|^2 / 2,      loss_i = log sum_j exp(z_ij) - z_iy,      z_i = W x_i + b
+
+which is scikit-learn's objective. The views of an image are nearly equal, so the problem on the *mean* view of every
+image, with a V-th of the rows, is nearly the same one. It is solved first; from there L-BFGS (Nocedal 1980) runs on all
+rows, and its initial inverse Hessian is that of the mean-view problem at the current point, applied by conjugate
+gradients: 10 to 20 evaluations on all rows where plain L-BFGS needs hundreds. Along a path of c each solution starts at
+the one before, moved by what the solution on mean views moved.
+
+A problem is a sequence of requests (evaluate here; multiply the Hessian by this); requests of one kind of all problems
+are answered by one matrix product. Products are float32, until rounding keeps a problem from its tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from frozenprobe.probe.heads.logreg.lbfgs import Memory
+from frozenprobe.probe.heads.logreg.problems import Asked, Products, dot, scale_intercepts
+from frozenprobe.probe.heads.parts.scaling import Doubles, Floats
+from frozenprobe.system.threads import in_threads, one_blas_thread
+
+PAIRS = 30  # steps that L-BFGS remembers; on mean views fewer, where vector operations cost as much as products
+MEAN_PAIRS = 10
+MEAN_STEPS = 100
+MEAN_GRADIENT = 1e-1  # relative to sqrt(F): where the solution on mean views is near enough to start from
+CG_STEPS = 60
+CG_RESIDUAL = 1e-1  # squared, relative
+ARMIJO = 1e-4
+NOISE = 1e-6  # relative differences of F that float32 scores can bring about
+HALVINGS = 20
+TRIES = 10  # evaluations in which the gap was not even halved, until float64 takes over
+STALLED = 100  # and until it is given up
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What was reached, and how near it is to the optimum.
+
+    With b optimal for W the objective is 1-strongly convex in W: with g its gradient there,  F - F* <= |g|^2 / 2  and
+    |W - W*|^2 / 2 <= F - F*.  Of what b lacks, s = H_bb^-1 g_b, the bound takes account to second order:
+        F - F* <= |g_W - H_Wb s|^2 / 2 + g_b s / 2,  with the Hessian H of the mean-view problem.
+
+    Attributes:
+        coefficients: W, `(c, D)`, a row for each class that has weight.
+        intercepts: b, `(c,)`.
+        objective: F.
+        gradient_norm: Euclidean norm of the gradient of F, the features centred.
+        gap: upper bound of F - F*.
+        evaluations: of F on all rows.
+        converged: whether the gap came down to `tol * F`.
+    """
+
+    coefficients: Doubles
+    intercepts: Doubles
+    objective: float
+    gradient_norm: float
+    gap: float
+    evaluations: int
+    converged: bool
+
+
+def solve_logistic(
+    products: Products[Any], cs: Sequence[Sequence[float]], *, tol: float = 1e-5, max_evaluations: int = 500
+) -> list[list[Solution]]:
+    """Solve every problem for each of its c, all problems side by side.
+
+    Args:
+        products: the problems.
+        cs: for each problem its values of c > 0, best ascending: each starts at the solution before.
+        tol: bound of (F - F*) / F at which to stop.
+        max_evaluations: of F on all rows, for each c, before giving up.
+
+    Returns:
+        for each problem a solution for each of its c.
+    """
+    paths = [follow(products, number, path, Limits(tol, max_evaluations)) for number, path in enumerate(cs)]
+    with one_blas_thread():
+        return side_by_side(paths, products)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop: see `solve_logistic`."""
+
+    tol: float
+    max_evaluations: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a problem wants to know: `full`, `exact` and `mean` evaluate, the others are of the mean-view Hessian."""
+
+    kind: str
+    asked: Asked
+
+
+Step = Generator[Request, Any, Any]
+
+
+def side_by_side(paths: Sequence[Step], products: Products[Any]) -> list[Any]:
+    """Run generators of requests to their ends, answering the requests of one kind together, the cheap kinds first."""
+    kinds = products.answers
+    results: list[Any] = [None] * len(paths)
+    waiting: dict[int, Request] = {}
+
+    def advance(number: int, answer: Any) -> None:
+        try:
+            waiting[number] = paths[number].send(answer)
+        except StopIteration as stop:
+            waiting.pop(number, None)
+            results[number] = stop.value
+
+    in_threads(lambda number: advance(number, None), range(len(paths)))
+    while waiting:
+        kind = next(kind for kind in kinds if any(request.kind == kind for request in waiting.values()))
+        numbers = [number for number, request in waiting.items() if request.kind == kind]
+        answers = kinds[kind]([waiting[number].asked for number in numbers])
+        in_threads(lambda each: advance(*each), list(zip(numbers, answers, strict=True)))
+    return results
+
+
+def follow(products: Products[Any], problem: int, path: Sequence[float], limits: Limits) -> Step:
+    """One problem along its path of c; returns its solutions."""
+    mean = point = np.zeros((len(products.classes[problem]), len(products.centres[problem]) + 1), dtype=np.float32)
+    solutions = []
+    for c in path:
+        before = mean
+        mean = yield from descend_on_means(problem, c, mean)
+        start = Asked(problem, c, point + (mean - before))
+        solution, point = yield from descend(start, limits, solve_in_dual if products.dual else solve_on_means)
+        away = solution.coefficients @ products.centres[problem].astype(np.float64)
+        solutions.append(replace(solution, intercepts=solution.intercepts - away))
+    return solutions
+
+
+def descend_on_means(problem: int, c: float, point: Floats) -> Step:
+    """Plain L-BFGS on the mean views, until near enough to start from; returns the point."""
+    memory = Memory(MEAN_PAIRS)
+    objective, gradient = yield Request("mean", Asked(problem, c, point))
+    for _ in range(MEAN_STEPS):
+        if dot(gradient, gradient) <= MEAN_GRADIENT**2 * objective:
+            break
+        outer = memory.outer(gradient)
+        direction = memory.inner(outer, memory.scaled(outer.vector))
+        moved = yield from search("mean", Asked(problem, c, point), objective, gradient, -direction)
+        if moved is None:
+            break
+        memory.add(moved.point - point, moved.gradient - gradient)
+        point, objective, gradient = moved.point, moved.objective, moved.gradient
+    return point
+
+
+def descend(start: Asked, limits: Limits, invert: Callable[[int, Floats, float], Step]) -> Step:
+    """L-BFGS on all rows around the mean-view Hessian, applied by `invert`; returns the solution and its point."""
+    memory = Memory(PAIRS)
+    problem, c, point = start.problem, start.c, start.at
+    objective, gradient = yield Request("full", Asked(problem, c, point))
+    evaluations, first = 1, 1.0
+    best, since, kind = float("inf"), 0, "full"
+    while True:
+        curvature, ridge = yield Request("bend", Asked(problem, c, point))
+        gap = yield from bound_gap(problem, gradient, curvature)
+        converged = gap <= limits.tol * objective
+        if gap < best / 2:
+            best, since = gap, evaluations
+        elif kind == "full" and evaluations - since >= TRIES:  # rounding is as large as what is left to gain
+            kind, memory, since = "exact", Memory(PAIRS), evaluations
+            objective, gradient = yield Request(kind, Asked(problem, c, point))
+            continue
+        if converged or evaluations >= limits.max_evaluations or evaluations - since >= STALLED:
+            break
+        outer = memory.outer(gradient)
+        direction = memory.inner(outer, (yield from invert(problem, outer.vector, ridge)))
+        moved = yield from search(kind, Asked(problem, c, point), objective, gradient, -direction, first)
+        if moved is None:
+            break
+        evaluations += moved.evaluations
+        first = moved.length if moved.evaluations > 1 else min(1.0, 2 * moved.length)
+        memory.add(moved.point - point, moved.gradient - gradient)
+        point, objective, gradient = moved.point, moved.objective, moved.gradient
+    norm = dot(gradient, gradient) ** 0.5
+    weights = point.astype(np.float64)
+    return Solution(weights[:, :-1], weights[:, -1], objective, norm, gap, evaluations, converged), point
+
+
+def bound_gap(problem: int, gradient: Floats, curvature: Doubles) -> Step:
+    """Upper bound of F - F*: see `Solution`."""
+    shift = np.zeros_like(gradient)
+    shift[:, -1] = np.linalg.pinv(curvature, rcond=1e-9, hermitian=True) @ gradient[:, -1].astype(np.float64)
+    left = gradient - (yield Request("multiply", Asked(problem, 1.0, shift)))
+    return dot(left[:, :-1], left[:, :-1]) / 2 + max(dot(gradient[:, -1], shift[:, -1]), 0.0) / 2
+
+
+def solve_on_means(problem: int, target: Floats, ridge: float) -> Step:
+    """The inverse of the mean-view Hessian times the target, by conjugate gradients.
+
+    In the variables of `scale_intercepts`: where images are nearly certain the intercepts' curvature is far below 1,
+    and rounding would lead their part of the search astray.
+    """
+    residual = scale_intercepts(target, ridge)
+    solution, direction, size = np.zeros_like(target), residual, dot(residual, residual)
+    enough = CG_RESIDUAL * size
+    for _ in range(CG_STEPS):
+        product = yield Request("multiply", Asked(problem, 1.0, scale_intercepts(direction, ridge)))
+        product = scale_intercepts(product, ridge)
+        step = np.float32(size / dot(direction, product))
+        solution += step * direction
+        residual = residual - step * product
+        before, size = size, dot(residual, residual)
+        if size <= enough:
+            break
+        direction = residual + np.float32(size / before) * direction
+    return scale_intercepts(solution, ridge)
+
+
+def solve_in_dual(problem: int, target: Floats, ridge: float) -> Step:
+    """The same conjugate gradients in the span of the mean views.
+
+    In Krylov's space of H = I + M^T B M every vector is v = g t + M^T b with the target t, so it is kept as g and b,
+    with u = M v beside them (the intercepts as in `LogisticProducts.project`):
+        H v = (g, b + B u)      M H v = u + M M^T B u      <v, w> = g_v (g_w |t|^2 + <M t, b_w>) + <b_v, u_w>
+    """
+    target = scale_intercepts(target, ridge)
+    image = yield Request("project", Asked(problem, 1.0, target))
+    square = dot(target, target)
+
+    def inner(one: Dual, other: Dual) -> float:
+        return one.share * (other.share * square + dot(image, other.span)) + dot(one.span, other.image)
+
+    solution, residual = Dual(0.0, np.zeros_like(image), np.zeros_like(image)), Dual(1.0, np.zeros_like(image), image)
+    direction, size = residual, square
+    enough = CG_RESIDUAL * size
+    for _ in range(CG_STEPS):
+        bent, product = yield Request("kernel", Asked(problem, 1.0, direction.image))
+        step = size / (inner(direction, direction) + dot(direction.image, bent))
+        solution = solution.plus(step, direction)
+        residual = residual.plus(-step, Dual(direction.share, direction.span + bent, direction.image + product))
+        before, size = size, inner(residual, residual)
+        if size <= enough:
+            break
+        direction = residual.plus(size / before, direction)
+    lifted = yield Request("lift", Asked(problem, 1.0, solution.span))
+    return scale_intercepts(np.float32(solution.share) * target + lifted, ridge)
+
+
+@dataclass(frozen=True)
+class Dual:
+    """v = share t + M^T span, and its image M v; `(C, n)` arrays."""
+
+    share: float
+    span: Floats
+    image: Floats
+
+    def plus(self, step: float, other: Dual) -> Dual:
+        """self + step * other."""
+        small = np.float32(step)
+        return Dual(self.share + step * other.share, self.span + small * other.span, self.image + small * other.image)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Where a line search ended."""
+
+    point: Floats
+    objective: float
+    gradient: Floats
+    length: float
+    evaluations: int
+
+
+def search(kind: str, start: Asked, objective: float, gradient: Floats, direction: Floats, length: float = 1.0) -> Step:
+    """Shorten the step until F falls enough (Armijo), or its slope where float32 cannot tell F; None: no such step."""
+    slope = dot(gradient, direction)
+    if slope >= 0:
+        return None
+    for evaluations in range(1, HALVINGS + 1):
+        point = start.at + np.float32(length) * direction
+        value, there = yield Request(kind, Asked(start.problem, start.c, point))
+        rise = value - objective
+        flat = rise <= NOISE * objective and abs(dot(there, direction)) <= abs(slope)
+        if rise <= ARMIJO * length * slope or flat:
+            return Moved(point, value, there, length, evaluations)
+        parabola = (
+            -slope * length / (2 * (rise - slope * length))
+        )  # where the parabola through F, F' and F(length) is lowest
+        length *= min(max(parabola, 0.1), 0.5)
+    return None

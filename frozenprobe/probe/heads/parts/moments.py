@@ -1,0 +1,168 @@
+"""First and second moments of feature rows by class: what LDA and ridge need of any set of images, without the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from frozenprobe.errors import unknown_name
+from frozenprobe.probe.heads.head import Ints
+from frozenprobe.probe.heads.parts.scaling import Doubles, Floats, Scaling
+from frozenprobe.probe.options import SCALES
+
+BLOCK = 4096  # rows multiplied in float32 at once
+SPREAD = 500  # rows that tell where most of them are
+NOTHING = 1e-9  # a weight or a variance that subtraction left over: so much smaller than what it was taken from
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Weighted sums over feature rows x, of a class or of all; moments of disjoint rows add, and subtract again.
+
+    Attributes:
+        weight: `(C,)` sum of w, by class.
+        sums: `(C, D)` sum of w (x - origin), by class.
+        second: `(D, D)` sum of w (x - origin) (x - origin)^T over all rows.
+        origin: `(D,)`, near the rows, where rounding is small; no result depends on it otherwise.
+    """
+
+    weight: Doubles
+    sums: Doubles
+    second: Doubles
+    origin: Doubles
+
+    @classmethod
+    def of(cls, features: Floats, labels: Ints, weight: Doubles, *, classes: int, origin: Doubles) -> Moments:
+        """The moments of rows: products of a block in float32, sums over blocks in float64.
+
+        Sums and squares of single features are float64 throughout: a constant feature must not look as if it varied.
+
+        Args:
+            features: `(n, D)`.
+            labels: `(n,)`, 0 to C - 1.
+            weight: `(n,)`.
+            classes: C.
+            origin: `(D,)`; the mean of the rows, or of some of them, is a good one.
+        """
+        dim = features.shape[1]
+        start_at = origin.astype(np.float32)  # rounded here, so that everything below means the same point
+        total = cls(np.zeros(classes), np.zeros((classes, dim)), np.zeros((dim, dim)), start_at.astype(np.float64))
+        squares = np.zeros(dim)
+        for start in range(0, len(features), BLOCK):
+            order = start + np.argsort(labels[start : start + BLOCK], kind="stable")
+            label, share, away = labels[order], weight[order], features[order] - start_at
+            first = np.flatnonzero(np.diff(label, prepend=-1))
+            weighed = away * share[:, None]
+            total.weight[...] += np.bincount(label, weights=share, minlength=classes)
+            total.sums[label[first]] += np.add.reduceat(weighed, first, axis=0)
+            squares += np.einsum("nd,nd->d", weighed, away)
+            away *= np.sqrt(share).astype(np.float32)[:, None]
+            total.second[...] += away.T @ away
+        total.second.flat[:: dim + 1] = squares
+        return total
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return len(self.weight)
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of w."""
+        return float(self.weight.sum())
+
+    @property
+    def mean(self) -> Doubles:
+        """`(D,)` mean of all rows."""
+        mean: Doubles = self.origin + self.sums.sum(axis=0) / self.total_weight
+        return mean
+
+    @property
+    def means(self) -> Doubles:
+        """`(C, D)` mean of each class; the origin where a class has no weight."""
+        return self.origin + self.offsets()
+
+    def offsets(self) -> Doubles:
+        """`(C, D)` mean of each class, less the origin."""
+        return self.sums / np.where(self.weight > 0, self.weight, 1)[:, None]
+
+    def __add__(self, other: Moments) -> Moments:
+        """The moments of both sets of rows; they have one origin."""
+        return replace(
+            self, weight=self.weight + other.weight, sums=self.sums + other.sums, second=self.second + other.second
+        )
+
+    def __sub__(self, other: Moments) -> Moments:
+        """The moments without those of `other`, which are in them; what only rounding leaves is nothing."""
+        weight, sums, second = self.weight - other.weight, self.sums - other.sums, self.second - other.second
+        gone = weight <= NOTHING * self.weight
+        still = np.diag(second) <= NOTHING * np.diag(self.second)
+        weight[gone], sums[gone] = 0, 0
+        sums[:, still], second[still], second[:, still] = 0, 0, 0
+        return replace(self, weight=weight, sums=sums, second=second)
+
+    def within(self) -> Doubles:
+        """`(D, D)` scatter of rows around the mean of their class, over the total weight.
+
+        sum w (x - m_y) (x - m_y)^T = sum w x x^T - sum_c s_c s_c^T / w_c,  s_c the sum and w_c the weight of class c
+        """
+        part = self.sums / np.sqrt(np.where(self.weight > 0, self.weight, 1))[:, None]
+        scatter: Doubles = (self.second - part.T @ part) / self.total_weight
+        return scatter
+
+    def total(self) -> Doubles:
+        """`(D, D)` scatter of rows around the mean of all, over the total weight: their covariance."""
+        mean = self.sums.sum(axis=0) / self.total_weight
+        scatter: Doubles = self.second / self.total_weight - np.outer(mean, mean)
+        return scatter
+
+    def scaling(self, name: str) -> Scaling:
+        """What `fit_scaling` fits to the rows; for `global` and `l2` the moments are those of L2-normalised rows.
+
+        Raises:
+            FrozenprobeError: no such scaling.
+        """
+        dim = len(self.origin)
+        if name in ("none", "l2"):
+            return Scaling(name == "l2", np.zeros(dim, dtype=np.float32), np.ones(dim, dtype=np.float32))
+        if name not in SCALES:
+            raise unknown_name("scaling", name, SCALES, where="--scale")
+        square = np.diag(self.second) / self.total_weight
+        variance = square - np.square(self.sums.sum(axis=0) / self.total_weight)
+        variance = np.where(variance > NOTHING * square, variance, 0)
+        if name == "global":
+            variance = np.full(dim, variance.mean())
+        factor = 1 / np.sqrt(np.where(variance > 0, variance, 1))
+        return Scaling(name == "global", self.mean.astype(np.float32), factor.astype(np.float32))
+
+    def scaled(self, scaling: Scaling) -> Moments:
+        """The moments of the scaled rows, x -> (x - shift) * factor; a `unit` scaling's rows are normalised already."""
+        factor = scaling.factor.astype(np.float64)
+        return replace(
+            self,
+            sums=self.sums * factor,
+            second=self.second * factor * factor[:, None],
+            origin=(self.origin - scaling.shift) * factor,
+        )
+
+    def present(self) -> Ints:
+        """The classes that have weight."""
+        return np.flatnonzero(self.weight > 0)
+
+    def restricted(self, classes: Ints | Sequence[int]) -> Moments:
+        """The same rows with these classes alone, in this order; the others have no weight."""
+        kept = np.asarray(classes, dtype=np.int64)
+        return replace(self, weight=self.weight[kept], sums=self.sums[kept])
+
+
+def starting_point(features: Floats) -> Doubles:
+    """`(D,)` an origin for these rows: the median of some of them, spread evenly.
+
+    Not the mean: a few huge rows would move it away from all others, whose moments would then drown in rounding; and
+    such rows may be ones that the moments are to do without. A constant stays itself.
+    """
+    if not len(features):
+        return np.zeros(features.shape[1])
+    return np.asarray(np.median(features[:: 1 + len(features) // SPREAD], axis=0), dtype=np.float64)

@@ -1,0 +1,132 @@
+"""Ridge regression on one-hot targets: a penalty chosen on every image left out, and scores made into probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.heads.head import Ints, LinearModel, TrainingRows
+from frozenprobe.probe.heads.parts.inner_folds import Images, with_weight
+from frozenprobe.probe.heads.parts.leave_one_out import Matrix, Smoother
+from frozenprobe.probe.heads.parts.moments import Moments
+from frozenprobe.probe.heads.parts.scaling import Doubles, weighted_mean
+from frozenprobe.probe.heads.parts.solving import solve_shifted
+from frozenprobe.probe.heads.parts.temperature import choose_by_loss, cooled
+
+ALPHAS = tuple(10 ** (step / 2) for step in range(-8, 5))  # 0.0001 to 100
+NOTHING = 1e-10  # eigenvalues so much smaller than the largest are rounding
+
+
+@dataclass(frozen=True)
+class RidgeHead:
+    """Weighted least squares with a penalty on W and none on the intercept: one score a class.
+
+        min over W, b of  sum_i w_i |y_i - W x_i - b|^2 + t |W|^2      t = alpha tr(S)/D
+        S = sum_i w_i (x_i - m) (x_i - m)^T
+
+    The penalty is counted in mean eigenvalues of the rows' scatter around their mean m, so `alpha` means the same at
+    any number of rows and views, any weights and any size of the features. Scores are no logits: a temperature fitted
+    to the answers to every image by a fit without it makes them probabilities, pinned penalty or not.
+
+    Attributes:
+        alpha: > 0; None: the one with the lowest log-loss on images left out.
+    """
+
+    alpha: float | None = None
+
+    def __post_init__(self) -> None:
+        require_positive(self.alpha, "--alpha")
+
+    def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
+        """Solve; nothing is random."""
+        alphas = ALPHAS if self.alpha is None else (self.alpha,)
+        classes, rows = rows.classes, with_weight(rows)
+        images = Images.of(rows)
+        spectrum = Spectrum.of(rows)
+        penalties = [alpha * spectrum.unit for alpha in alphas]
+        left_out = spectrum.smoother.leave_out(rows.labels, images.index, classes, penalties)
+        choice = choose_by_loss(left_out, images.labels, images.weight * ~images.alone())
+        model = spectrum.solve(rows.labels, classes, penalties[choice.index])
+        return cooled(model, choice.temperature, alpha=alphas[choice.index])
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Weighted rows around their mean, decomposed.
+
+    Attributes:
+        smoother: their fitted values for every penalty.
+        basis: `(D, k)`: W^T = basis diag(1 / (l + t)) B^T (s (Y - p)), in the words of `Smoother`.
+        mean: m, `(D,)`.
+        unit: tr(S) / D, the mean eigenvalue of their scatter.
+    """
+
+    smoother: Smoother
+    basis: Matrix
+    mean: Doubles
+    unit: float
+
+    @classmethod
+    def of(cls, rows: TrainingRows) -> Spectrum:
+        """Decompose X, the rows around their mean times the roots of their weights.
+
+        With D features and at least as many rows:  X^T X = U diag(l) U^T, B = X U, basis = U; in float32 but for the
+        decomposition. With fewer rows:  X X^T = Q diag(l) Q^T, B = Q diag(sqrt l), basis = X^T Q diag(1 / sqrt l).
+        """
+        count, dim = rows.features.shape
+        mean = weighted_mean(rows.features, rows.weight / rows.weight.sum())
+        root = np.sqrt(rows.weight)
+        if count >= dim:
+            away = (rows.features - mean.astype(np.float32)) * root.astype(np.float32)[:, None]
+            values, turn = np.linalg.eigh((away.T @ away).astype(np.float64))
+            smoother = Smoother(away @ turn.astype(np.float32), np.maximum(values, 0), rows.weight)
+            return cls(smoother, turn, mean, unit_of(values, dim))
+        wide = (rows.features - mean) * root[:, None]
+        values, left = np.linalg.eigh(wide @ wide.T)
+        kept = values > NOTHING * values[-1]
+        basis = left[:, kept] * np.sqrt(values[kept])
+        return cls(
+            Smoother(basis, values[kept], rows.weight), wide.T @ (basis / values[kept]), mean, unit_of(values, dim)
+        )
+
+    def solve(self, labels: Ints, classes: int, penalty: float) -> LinearModel:
+        """The least squares for one penalty; the intercept takes the mean row to the classes' shares."""
+        shares, projected = self.smoother.project(labels, classes)
+        coefficients = (self.basis @ (projected / (self.smoother.values + penalty)[:, None])).T
+        return LinearModel(coefficients, shares - coefficients @ self.mean)
+
+
+def fit_moments(moments: Moments, alphas: Sequence[float]) -> list[LinearModel]:
+    """The least squares for every penalty from moments alone, solved in float32 if they are several.
+
+    The scores are no logits: their softmax is no probability before a temperature. With p_c the classes' shares of the
+    weight, m_c their means, m the mean of all and T the covariance of the rows:
+        W_c = (T + alpha tr(T)/D I)^-1 p_c (m_c - m)      b_c = p_c - W_c m
+    """
+    covariance = moments.total()
+    unit = unit_of(np.diag(covariance), len(covariance))
+    shares = moments.weight / moments.total_weight
+    right = (shares[:, None] * (moments.means - moments.mean)).T
+    models = []
+    for alpha in alphas:
+        solved = solve_shifted(covariance, right, keep=1.0, shift=alpha * unit, exact=len(alphas) == 1).T
+        models.append(LinearModel(solved, shares - solved @ moments.mean))
+    return models
+
+
+def unit_of(eigenvalues: Doubles, dim: int) -> float:
+    """Their mean over D dimensions; 1 if all rows are equal."""
+    return float(eigenvalues.sum()) / dim or 1.0
+
+
+def require_positive(value: float | None, where: str) -> None:
+    """Refuse a hyper-parameter that is given and not above 0.
+
+    Raises:
+        FrozenprobeError: says so.
+    """
+    if value is not None and not 0 < value < float("inf"):
+        raise FrozenprobeError("A number above 0", found=str(value), where=where, remedy="give one, such as 1.0")

@@ -1,0 +1,201 @@
+"""A ProbeResult as a folder: numbers and options as JSON, probabilities and head as plain arrays; and back."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from frozenprobe._version import __version__
+from frozenprobe.cache.store import Features
+from frozenprobe.probe.crossval import ProbeResult
+from frozenprobe.probe.heads.parts.scaling import Doubles
+from frozenprobe.probe.report.predictions import newest_runs, opened_run
+from frozenprobe.system.atomic_files import sync_folder
+from frozenprobe.system.csv_tables import Table, write_table
+from frozenprobe.system.json_text import to_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `submit` needs of a run.
+
+    Attributes:
+        path: the folder.
+        config: as in config.json.
+        class_names: C names.
+        test_ids: of the M test images.
+        test: `(M, C)` probabilities.
+        test_usable: `(M,)` bool; False: a bad image, answered with the class shares.
+        sample: the sample submission kept in the feature file, or None.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    class_names: tuple[str, ...]
+    test_ids: tuple[str, ...]
+    test: Doubles
+    test_usable: npt.NDArray[np.bool_]
+    sample: Table | None
+
+
+def save_run(result: ProbeResult, summary: dict[str, Any], files: Features | Sequence[Features], folder: Path) -> Path:
+    """Write a run into a new folder `folder/<timestamp>-<head>`, aside first, then renamed.
+
+    config.json has the options and the features' origin, metrics.json the numbers, oof.csv a row an image,
+    predictions.npz the probabilities with ids and class names, head.npz the refitted head and its scaling.
+
+    Returns:
+        the folder.
+    """
+    files = [files] if isinstance(files, Features) else list(files)
+    created = datetime.now(timezone.utc)
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder / f".{secrets.token_hex(4)}.partial"
+    aside.mkdir()
+    try:
+        config = {
+            "created": created.isoformat(timespec="microseconds"),
+            "frozenprobe": __version__,
+            **origin_of(files[0]),
+            "more_features": [origin_of(each) for each in files[1:]],
+            "options": asdict(result.options),
+        }
+        (aside / "config.json").write_text(to_json(config), encoding="utf-8")
+        (aside / "metrics.json").write_text(to_json(summary), encoding="utf-8")
+        write_oof(aside / "oof.csv", result)
+        save_arrays(aside / "predictions.npz", prediction_arrays(result, files[0].sample))
+        save_arrays(aside / "head.npz", result.model | {"class_names": names_array(result.class_names)})
+        for file in aside.iterdir():
+            with open(file, "rb+") as handle:
+                os.fsync(handle.fileno())
+        sync_folder(aside)
+        target = take_name(aside, folder, f"{created.astimezone():%Y%m%d-%H%M%S}-{result.options.head}")
+        sync_folder(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def origin_of(features: Features) -> dict[str, Any]:
+    """Where features come from."""
+    return {
+        "features": str(features.path.absolute()),
+        "fingerprint": features.spec.fingerprint(),
+        "spec": asdict(features.spec),
+        "licence": features.about.get("licence", ""),
+    }
+
+
+def write_oof(path: Path, result: ProbeResult) -> None:
+    """A tidy CSV: a row a training image, with its answer and the probability of answer and truth."""
+    names = result.class_names
+    answers = result.oof.argmax(axis=1)
+    image = np.arange(len(answers))
+    rows = zip(
+        result.ids,
+        (names[label] for label in result.labels),
+        (names[answer] for answer in answers),
+        (f"{p:.6f}" for p in result.oof[image, answers]),
+        (f"{p:.6f}" for p in result.oof[image, result.labels]),
+        result.folds + 1,
+        result.scored.astype(int),
+        strict=True,
+    )
+    columns = ("id", "label", "predicted", "probability", "probability_of_label", "fold", "scored")
+    write_table(path, columns, rows)
+
+
+def prediction_arrays(result: ProbeResult, sample: Table | None) -> dict[str, npt.NDArray[Any]]:
+    """Everything `submit` and comparisons need, without pickled objects."""
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "class_names": names_array(result.class_names),
+        "ids": names_array(result.ids),
+        "labels": result.labels,
+        "folds": result.folds,
+        "clusters": result.clusters,
+        "scored": result.scored,
+        "oof": result.oof.astype(np.float32),
+        "test_ids": names_array(result.test_ids),
+        "test": result.test.astype(np.float32),
+        "test_usable": result.test_usable,
+    }
+    if result.repeats:
+        arrays["repeat_oof"] = np.stack([one.oof for one in result.repeats]).astype(np.float32)
+        arrays["repeat_folds"] = np.stack([one.folds for one in result.repeats])
+    if sample is not None:
+        arrays["sample_path"] = names_array([str(sample.path)])
+        arrays["sample_columns"] = names_array(sample.columns)
+        cells = [cell for row in sample.rows for cell in row]
+        arrays["sample_cells"] = names_array(cells).reshape(len(sample.rows), len(sample.columns))
+    return arrays
+
+
+def load_run(path: Path) -> Run:
+    """Read a run.
+
+    Raises:
+        FrozenprobeError: no run there, or a damaged one.
+    """
+    with opened_run(path) as (config, arrays):
+        sample = None
+        if "sample_columns" in arrays:
+            rows = tuple(tuple(map(str, row)) for row in arrays["sample_cells"])
+            sample = Table(Path(str(arrays["sample_path"][0])), strings(arrays["sample_columns"]), rows)
+        return Run(
+            path,
+            config,
+            strings(arrays["class_names"]),
+            strings(arrays["test_ids"]),
+            arrays["test"].astype(np.float64),
+            arrays["test_usable"],
+            sample,
+        )
+
+
+def newest_run(folder: Path) -> Path:
+    """The run in `folder` with the newest creation time stored inside.
+
+    Raises:
+        FrozenprobeError: there is none.
+    """
+    return newest_runs(folder, 1)[0]
+
+
+def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write an .npz of plain arrays."""
+    named: dict[str, Any] = dict(arrays)
+    np.savez(path, **named)
+
+
+def take_name(aside: Path, folder: Path, name: str) -> Path:
+    """Rename `aside` to `folder/name`, or with -2, -3 ... if another run has taken it."""
+    number = 1
+    while True:
+        target = folder / (name if number == 1 else f"{name}-{number}")
+        try:
+            if not target.exists():
+                os.rename(aside, target)
+                return target
+        except OSError:
+            if not target.exists():
+                raise
+        number += 1
+
+
+def names_array(names: tuple[str, ...] | list[str]) -> npt.NDArray[np.str_]:
+    """Fixed-width unicode: numpy stores it without pickling."""
+    return np.array(names, dtype=str) if len(names) else np.empty(0, dtype="<U1")
+
+
+def strings(array: npt.NDArray[Any]) -> tuple[str, ...]:
+    """The texts of an array of fixed-width unicode."""
+    return tuple(str(text) for text in array)

@@ -1,0 +1,256 @@
+"""ProbeResult -> its numbers as plain values, and as a table to read."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from frozenprobe.cache.store import Features
+from frozenprobe.probe.crossval import Answered, ProbeResult
+from frozenprobe.probe.heads.head import Convergence, Ints
+from frozenprobe.probe.heads.parts.temperature import expected_calibration_error
+from frozenprobe.probe.options import AUTO
+from frozenprobe.probe.stats import intervals, metrics
+
+WIDTH = 118  # of a line
+
+
+def summarise(result: ProbeResult, *, public_share: float | None = None) -> dict[str, Any]:
+    """All numbers of a result as JSON-ready values, over the scored images (of all repeats).
+
+    Args:
+        result: of the probe.
+        public_share: of the test images that a leaderboard shows, to say where its score will fall.
+
+    Raises:
+        FrozenprobeError: no such share of the test images.
+    """
+    answered, names = result.scored_answers(), result.class_names
+    oof, labels = answered.oof, answered.labels
+    right = oof.argmax(axis=1) == labels
+    counts = metrics.confusion(oof.argmax(axis=1), labels, len(names))
+    per_class = metrics.class_table(counts)
+    low, high = intervals.accuracy_interval(right, answered.clusters)
+    loss_low, loss_high = intervals.log_loss_interval(metrics.losses(oof, labels), answered.clusters)
+    return {
+        "accuracy": metrics.accuracy(oof, labels),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "log_loss": metrics.log_loss(oof, labels),
+        "log_loss_low": loss_low,
+        "log_loss_high": loss_high,
+        "calibration_error": expected_calibration_error(oof, labels),
+        "before_temperature": summarise_uncalibrated(answered),
+        "public_score": summarise_public(right, answered.clusters, len(result.test_ids), public_share),
+        "macro_f1": metrics.macro_f1(counts),
+        "balanced_accuracy": metrics.balanced_accuracy(counts),
+        "top5": metrics.top_k(oof, labels, 5),
+        "images": int(result.scored.sum()),
+        "images_not_scored": int((~result.scored).sum()),
+        "classes": len(names),
+        "optimistic_accuracy": result.optimistic,
+        "repeats": summarise_repeats(result),
+        "chosen": result.chosen,
+        "candidates": [asdict(candidate) for candidate in result.candidates],
+        "skipped": list(result.skipped),
+        "folds": [asdict(fold) for fold in result.fold_scores],
+        "refit": asdict(result.refit),
+        "converged": converged(result),
+        "confused": [[names[a], names[b], count] for a, b, count in metrics.confused_pairs(counts)],
+        "per_class": [
+            {"class": name, **{key: float(column[index]) for key, column in per_class.items()}}
+            for index, name in enumerate(names)
+        ],
+        "notes": list(result.notes),
+    }
+
+
+def summarise_uncalibrated(answered: Answered) -> dict[str, float] | None:
+    """What the temperature changed; None where none was fitted."""
+    if answered.uncalibrated is None:
+        return None
+    return {
+        "log_loss": metrics.log_loss(answered.uncalibrated, answered.labels),
+        "calibration_error": expected_calibration_error(answered.uncalibrated, answered.labels),
+    }
+
+
+def summarise_public(
+    right: npt.NDArray[np.bool_], clusters: Ints, test_images: int, share: float | None
+) -> dict[str, float] | None:
+    """Where the score of a leaderboard will fall that shows a share of the test images; None if none is asked about."""
+    if share is None:
+        return None
+    low, high = intervals.public_score_interval(right, clusters, test_images=test_images, share=share)
+    return {"low": low, "high": high, "test_images": test_images, "share": share}
+
+
+def summarise_repeats(result: ProbeResult) -> dict[str, Any] | None:
+    """Mean and spread of the accuracy over the repeats; None for one alone."""
+    if not result.repeats:
+        return None
+    accuracies = [metrics.accuracy(one.oof[one.scored], one.labels[one.scored]) for one in result.repeats]
+    return {"accuracies": accuracies, **asdict(intervals.repeat_summary(accuracies))}
+
+
+def converged(result: ProbeResult) -> bool | None:
+    """Whether every fit reached its tolerance; None for heads without one."""
+    states = [fold.convergence.converged for fold in result.fold_scores] + [result.refit.converged]
+    told = [state for state in states if state is not None]
+    return all(told) if told else None
+
+
+def title(result: ProbeResult, files: Sequence[Features], *, chosen: bool) -> str:
+    """What was run, in a line or two.
+
+    Args:
+        result: of the probe.
+        files: the opened feature files.
+        chosen: whether the user named the head.
+    """
+    options = result.options
+    how = "" if chosen else " (the default)" if options.head == AUTO else " (from the options)"
+    lines = [options.says(how)]
+    for features in files:
+        used = len(features.augmented_views) if options.views is None else options.views
+        fixed = ", ".join(options.test_views or features.test_views)
+        spec = features.spec
+        tap = f", tap {features.select_tap(options.tap).tap}" if len(features.taps) > 1 else ""
+        lines.append(f"backbone {spec.backbone}{tap}, recipe {spec.recipe}: {used} augmented views, and {fixed}")
+    return "\n".join(lines)
+
+
+def render(summary: dict[str, Any], *, per_class: bool = False) -> str:
+    """The tables a person reads."""
+    lines = [*render_choice(summary), *render_folds(summary["folds"]), "", *render_scores(summary)]
+    repeats = 1 if summary["repeats"] is None else len(summary["repeats"]["accuracies"])
+    if summary["optimistic_accuracy"] is not None:
+        lines += [
+            f"best epoch of each fold, the report's protocol: {summary['optimistic_accuracy']:.1%} "
+            "(selected on itself, optimistic); the numbers above are the last epoch's"
+        ]
+    if summary["confused"]:
+        width = max(len(f"{a} / {b}") for a, b, _ in summary["confused"])
+        lines += ["", "most confused" + (f", counted over all {repeats} repeats" if repeats > 1 else "")]
+        lines += [f"  {f'{a} / {b}':<{width}}  {count} images" for a, b, count in summary["confused"]]
+    if per_class:
+        lines += ["", *render_classes(summary["per_class"])]
+    if summary["converged"] is False:
+        lines += ["", "NOT CONVERGED: the numbers are not those of this head's optimum; raise --max-iter or --tol"]
+    for note in summary["notes"]:
+        lines += wrapped(f"note: {note}")
+    return "\n".join(lines)
+
+
+def render_choice(summary: dict[str, Any]) -> list[str]:
+    """What was tried, the best of each family, and what was chosen; nothing where nothing was."""
+    if len(summary["candidates"]) < 2:
+        return []
+    best: dict[str, dict[str, Any]] = {}
+    for candidate in summary["candidates"]:
+        known = best.setdefault(candidate["family"], candidate)
+        if candidate["share"] > known["share"]:
+            best[candidate["family"]] = candidate
+    where = "" if summary["repeats"] is None else " in the first repeat"
+    lines = [
+        f"{len(summary['candidates'])} candidates; of each family the best, scored out of fold{where} and calibrated"
+    ]
+    lines += ["log-loss  accuracy  share  candidate"]
+    for candidate in best.values():
+        share = f"{candidate['share']:.0%}" if candidate["share"] else "-"
+        lines.append(f"{candidate['log_loss']:>8.3f}  {candidate['accuracy']:>8.1%}  {share:>5}  {candidate['says']}")
+    if summary["skipped"]:
+        lines += wrapped(f"skipped, beyond --budget: {'; '.join(summary['skipped'])}")
+    return [*lines, ""]
+
+
+def render_folds(folds: list[dict[str, Any]]) -> list[str]:
+    """A row a fold and the time that all took; of several repeats a row a repeat."""
+    last = "chosen inside its training part" if folds[0]["says"] else "convergence"
+    if folds[-1]["repeat"]:
+        return render_repeats(folds)
+    lines = [f"fold  images  accuracy  log-loss  macro-F1  {last}"]
+    for fold in folds:
+        how = fold["says"] or render_convergence(Convergence(**fold["convergence"]))
+        numbers = (f"{fold['accuracy']:.1%}", f"{fold['log_loss']:.3f}", f"{fold['macro_f1']:.3f}")
+        cells = "".join(f"  {number if fold['images'] else '-':>8}" for number in numbers)
+        lines.append(f"{fold['fold'] + 1:>4}  {fold['images']:>6}{cells}  {how}")
+    return [*lines, f"all in {sum(fold['seconds'] for fold in folds):.1f} s"]
+
+
+def render_repeats(folds: list[dict[str, Any]]) -> list[str]:
+    """A row a repeat: the means over its folds, weighted by their images."""
+    lines = ["repeat  accuracy  log-loss  seconds"]
+    for repeat in range(folds[-1]["repeat"] + 1):
+        own = [fold for fold in folds if fold["repeat"] == repeat and fold["images"]]
+        images = sum(fold["images"] for fold in own)
+        accuracy, loss = (sum(fold[of] * fold["images"] for fold in own) / images for of in ("accuracy", "log_loss"))
+        lines.append(f"{repeat + 1:>6}  {accuracy:>8.1%}  {loss:>8.3f}  {sum(fold['seconds'] for fold in own):>7.1f}")
+    return lines
+
+
+def render_scores(summary: dict[str, Any]) -> list[str]:
+    """The numbers over all scored images."""
+    low, high = summary["accuracy_low"], summary["accuracy_high"]
+    loss = f"{summary['log_loss']:.3f}   (95 % interval {summary['log_loss_low']:.3f} to {summary['log_loss_high']:.3f}"
+    error = f"{summary['calibration_error']:.1%}"
+    before = summary["before_temperature"]
+    if before is not None:
+        loss += f"; {before['log_loss']:.3f} before the temperature"
+        error += f"    ({before['calibration_error']:.1%} before the temperature)"
+    lines = [
+        f"out-of-fold accuracy  {summary['accuracy']:.1%}   (95 % interval {low:.1%} to {high:.1%}, "
+        f"{summary['images']} images, {summary['classes']} classes)",
+        f"top-5 accuracy        {summary['top5']:.1%}",
+        f"balanced accuracy     {summary['balanced_accuracy']:.1%}",
+        f"log-loss              {loss})",
+        f"calibration error     {error}",
+        f"macro-F1              {summary['macro_f1']:.3f}",
+    ]
+    public = summary["public_score"]
+    if public is not None:
+        told = {"test_images": public["test_images"], "share": public["share"]}
+        lines.append(intervals.render_public((public["low"], public["high"]), **told))
+    if summary["repeats"] is not None:
+        lines += wrapped(f"over the repeats      {summary['repeats']['note']}", indent=22)
+    if summary["chosen"]:
+        several = "" if summary["repeats"] is None else " (of the first repeat; test images get the mean of all)"
+        gap = summary["refit"]["gap"]
+        certified = "" if gap is None else f"; within {gap:.1e} of the optimum"
+        lines += ["", *wrapped(f"final{several}: {summary['chosen']}{certified}", indent=7)]
+    return lines
+
+
+def wrapped(text: str, *, indent: int = 6) -> list[str]:
+    """Lines of at most `WIDTH` characters, all but the first indented."""
+    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+
+
+def render_convergence(convergence: Convergence) -> str:
+    """One cell of the table."""
+    word = "converged" if convergence.converged else "NOT CONVERGED"
+    if convergence.gap is not None:
+        steps = "" if convergence.iterations is None else f", {convergence.iterations} evaluations"
+        return f"{word}{steps}, within {convergence.gap:.1e} of the optimum"
+    if convergence.gradient_norm is not None:
+        return f"{word}, {convergence.iterations} iterations, |gradient| {convergence.gradient_norm:.1e}"
+    if convergence.iterations is not None:
+        return f"{convergence.iterations} epochs, training loss {convergence.objective:.3f}"
+    return "exact, no iterations"
+
+
+def render_classes(rows: list[dict[str, Any]]) -> list[str]:
+    """The per-class table, lowest recall first."""
+    width = max(5, *(len(row["class"]) for row in rows))
+    lines = [f"{'class':<{width}}  images  recall  precision     F1"]
+    for row in sorted(rows, key=lambda row: (row["recall"], row["class"])):
+        lines.append(
+            f"{row['class']:<{width}}  {row['images']:>6.0f}  {row['recall']:>6.1%}  {row['precision']:>9.1%}"
+            f"  {row['f1']:>5.3f}"
+        )
+    return lines

@@ -1,0 +1,287 @@
+"""Many candidates -> a blend chosen inside the training folds, and its score on images that chose nothing.
+
+For every fold k each candidate is fitted without it (its answers for k are *out of fold*) and, for pairs of folds,
+without k and j: its answers for j are what fold k's choice is made on, for neither the fits nor the choice saw an image
+of k. A fit without {j, k} serves both. The final choice is made on the out-of-fold answers of all images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+
+from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer
+from frozenprobe.probe.heads.head import Convergence, Ints, make_head
+from frozenprobe.probe.heads.parts.scaling import Doubles, Floats
+from frozenprobe.probe.heads.parts.temperature import apply_temperature, fit_temperature
+from frozenprobe.probe.inputs import Inputs
+from frozenprobe.probe.options import ProbeOptions, Setting
+from frozenprobe.probe.select.blend import blend, fit_stack
+from frozenprobe.probe.stats.metrics import log_loss
+
+SMALL = 0.02  # a member with less of a blend is left out of it
+KNOWING = 0.999  # of the log-loss of answering all classes alike
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A head with everything that is to be decided about it.
+
+    Attributes:
+        head: a name of `HEADS`.
+        scale: a name of `SCALES`.
+        aggregate: a name of `AGGREGATES`.
+        settings: hyper-parameters.
+        source: which of the sources.
+        trial: hyper-parameters of the fits that choose, but not of the final one (a looser tolerance).
+    """
+
+    head: str
+    scale: str
+    aggregate: str
+    settings: dict[str, Setting] = field(default_factory=dict)
+    source: int = 0
+    trial: dict[str, Setting] = field(default_factory=dict)
+
+    @property
+    def family(self) -> tuple[int, str, str, str]:
+        """Candidates of a family differ in hyper-parameters only."""
+        return self.source, self.aggregate, self.scale, self.head
+
+    def says(self, sources: Sequence[Inputs]) -> str:
+        """What it is, for tables."""
+        settings = "".join(f", {name} = {value}" for name, value in self.settings.items() if value is not None)
+        family = self.family_says(sources)
+        return family.replace(" (", f"{settings} (", 1)
+
+    def family_says(self, sources: Sequence[Inputs]) -> str:
+        """What it is but for its hyper-parameters."""
+        source = sources[self.source].name
+        more = [self.aggregate, *([self.scale] if self.scale != "global" else []), *([source] if source else [])]
+        return f"{self.head} ({', '.join(more)})"
+
+    def final(self) -> Candidate:
+        """As it is fitted in the end."""
+        return replace(self, trial={})
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Logarithms of a candidate's probabilities.
+
+    Attributes:
+        oof: `(N, C)` by fits without the image's fold.
+        inner: for each fold k `(n, C)` answers to the images `Plan.chosen_on[k]` by fits without them and without k.
+        convergence: of the fits behind `oof`, by fold.
+    """
+
+    oof: Floats
+    inner: list[Floats]
+    convergence: list[Convergence]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Images that a fit did not see, and whom its answers to them serve.
+
+    Attributes:
+        images: that are asked about.
+        fold: whose choice is made on them; None: they are out of fold themselves.
+    """
+
+    images: Ints
+    fold: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The fits that choosing takes.
+
+    Attributes:
+        subsets: for each fit the images it is made on; the first K go without one fold each.
+        askings: for each fit.
+        chosen_on: for each fold the images that its choice is made on.
+    """
+
+    subsets: list[Ints]
+    askings: list[list[Asking]]
+    chosen_on: list[Ints]
+
+    @staticmethod
+    def of(folds: Ints, labels: Ints, deal: Callable[[Ints], Ints]) -> Plan:
+        """From 4 folds on each is paired with its two neighbours (all pairs would be twice the fits at 5 folds, for the
+        same final choice); of fewer folds, whose pairs leave too little, the training part is dealt again.
+
+        Args:
+            folds: `(N,)`.
+            labels: `(N,)`.
+            deal: images -> the inner fold of each.
+        """
+        count = int(folds.max()) + 1
+        subsets = [np.flatnonzero(folds != k) for k in range(count)]
+        askings = [[Asking(np.flatnonzero(folds == k))] for k in range(count)]
+        for held, asked in inner_parts(folds, count, deal):
+            training = np.flatnonzero(~held)
+            seen = np.unique(labels[training])
+            if len(seen) > 1:  # images of a class that a fit has not seen choose nothing
+                subsets.append(training)
+                askings.append([Asking(images[np.isin(labels[images], seen)], fold) for images, fold in asked])
+        chosen_on = [
+            np.sort(np.concatenate([np.zeros(0, np.int64), *(each.images for each in flat(askings) if each.fold == k)]))
+            for k in range(count)
+        ]
+        return Plan(subsets, askings, chosen_on)
+
+
+def inner_parts(
+    folds: Ints, count: int, deal: Callable[[Ints], Ints]
+) -> Iterator[tuple[npt.NDArray[np.bool_], list[tuple[Ints, int]]]]:
+    """What inner fits go without, `(N,)`, and the images that each is asked about, with the fold they choose for."""
+    if count >= 4:
+        for j, k in sorted({(min(k, (k + 1) % count), max(k, (k + 1) % count)) for k in range(count)}):
+            yield np.isin(folds, (j, k)), [(np.flatnonzero(folds == j), k), (np.flatnonzero(folds == k), j)]
+        return
+    for k in range(count):
+        training = np.flatnonzero(folds != k)
+        inner = deal(training)
+        for part in np.unique(inner):
+            held = folds == k
+            held[training[inner == part]] = True
+            yield held, [(training[inner == part], k)]
+
+
+def flat(askings: Sequence[Sequence[Asking]]) -> Iterator[Asking]:
+    """All of them."""
+    return (each for row in askings for each in row)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A candidate in a blend.
+
+    Attributes:
+        number: of the candidate.
+        weight: of its logarithms.
+        share: of the blend, each member measured at the temperature that suits it alone.
+    """
+
+    number: int
+    weight: float
+    share: float
+
+
+def answer_all(
+    candidates: Sequence[Candidate],
+    sources: Sequence[Inputs],
+    labels: Ints,
+    plan: Plan,
+    *,
+    options: ProbeOptions,
+    total: int,
+    progress: Callable[[int, int], None] = lambda done, all_: None,
+) -> list[Answers]:
+    """Fit every candidate without each fold and each pair, and ask it about what it did not see.
+
+    Args:
+        candidates: those of a family next to each other.
+        sources: of their features.
+        labels: `(N,)`.
+        plan: the fits.
+        options: class weight and seed.
+        total: C.
+        progress: called with (candidates done, all).
+    """
+    answers: list[Answers] = []
+    for family, members in groupby(candidates, key=lambda candidate: candidate.family):
+        group = list(members)
+        source, aggregate, _, _ = family
+        inputs = sources[source].aggregated(aggregate)
+        trainer = trainer_of(group[0], inputs, labels, options=options, total=total)
+        heads = [make_head(candidate.head, candidate.settings | candidate.trial) for candidate in group]
+        for fitted in trainer.fit_grid(heads, plan.subsets):
+            answers.append(ask(fitted, inputs.shown, plan, total))
+        progress(len(answers), len(candidates))
+    return answers
+
+
+def trainer_of(candidate: Candidate, inputs: Inputs, labels: Ints, *, options: ProbeOptions, total: int) -> Trainer:
+    """What fits this candidate; `inputs` are already aggregated."""
+    return Trainer(
+        make_head(candidate.head, candidate.settings | candidate.trial),
+        inputs.train,
+        labels,
+        scale=candidate.scale,
+        class_weight=options.class_weight,
+        seed=options.seed,
+        total=total,
+        geometric=candidate.aggregate == "logit",
+    )
+
+
+def ask(fitted: Sequence[FittedProbe], shown: Floats, plan: Plan, total: int) -> Answers:
+    """The answers of one candidate's fits to the images they did not see."""
+    oof = np.zeros((len(shown), total), dtype=np.float32)
+    inner = [np.zeros((len(images), total), dtype=np.float32) for images in plan.chosen_on]
+    for probe, askings in zip(fitted, plan.askings, strict=True):
+        for asking in askings:
+            logits = logits_of(probe.predict(shown[asking.images]))
+            if asking.fold is None:
+                oof[asking.images] = logits
+            else:
+                inner[asking.fold][np.searchsorted(plan.chosen_on[asking.fold], asking.images)] = logits
+    return Answers(oof, inner, [probe.head.convergence for probe in fitted[: len(plan.chosen_on)]])
+
+
+def logits_of(probabilities: Doubles) -> Floats:
+    """Logarithms of probabilities, which heads may have let fall to 0."""
+    return np.log(np.maximum(probabilities, LEAST)).astype(np.float32)
+
+
+def choose(candidates: Sequence[Candidate], logits: Sequence[Floats], labels: Ints) -> list[Member]:
+    """The blend with the lowest log-loss on these answers: the best of each family, weighted; at least one member.
+
+    Members with next to no share, and heads that know no more than a guess, are left out.
+
+    Args:
+        candidates: what answered.
+        logits: for each `(n, C)`.
+        labels: `(n,)`.
+    """
+    if not len(labels):  # nothing tells them apart: the middle of the first family
+        first = [number for number, each in enumerate(candidates) if each.family == candidates[0].family]
+        return [Member(first[len(first) // 2], 1.0, 1.0)]
+    temperatures = np.array([fit_temperature(each, labels, unknown=1.0) for each in logits])
+    losses = [
+        log_loss(apply_temperature(each, temperature), labels)
+        for each, temperature in zip(logits, temperatures.tolist(), strict=True)
+    ]
+    best: dict[object, int] = {}
+    for number, candidate in enumerate(candidates):
+        known = best.setdefault(candidate.family, number)
+        if losses[number] < losses[known]:
+            best[candidate.family] = number
+    ranked = sorted(best.values(), key=lambda number: losses[number])
+    # what knows no more than a guess could stay in a blend, at a temperature that makes it say nothing
+    kept = [number for number in ranked if losses[number] < KNOWING * np.log(logits[number].shape[1])] or ranked[:1]
+    while True:
+        weights = fit_stack(np.stack([logits[number] for number in kept]), labels)
+        shares = weights * temperatures[kept]
+        shares /= shares.sum()
+        enough = shares >= min(SMALL, shares.max())
+        if enough.all():
+            return [Member(*each) for each in zip(kept, weights.tolist(), shares.tolist(), strict=True)]
+        kept = [number for number, stays in zip(kept, enough, strict=True) if stays]
+
+
+def calibrated(logits: Floats, labels: Ints) -> Doubles:
+    """The probabilities at the temperature that suits these labels best: what blending can make of a candidate."""
+    return apply_temperature(logits, fit_temperature(logits, labels, unknown=1.0))
+
+
+def answer_blend(members: Sequence[Member], logits: Sequence[npt.NDArray[np.floating]]) -> Doubles:
+    """`(n, C)` probabilities of a blend of `(n, C)` logarithms of its members, in their order."""
+    return blend(np.stack([*logits]), np.array([member.weight for member in members]))

@@ -1,0 +1,1 @@
+"""Numbers about predictions: probabilities, labels and clusters come in; scores, intervals and p-values go out."""

@@ -1,0 +1,284 @@
+"""LDA and ridge over folds on features larger than memory: one pass for moments, one for answers, both in blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+from frozenprobe.cache.store import Features
+from frozenprobe.probe.fit.trainer import FittedProbe, MomentFit
+from frozenprobe.probe.heads import lda, ridge
+from frozenprobe.probe.heads.head import Ints, LinearModel
+from frozenprobe.probe.heads.lda import ShrinkageLdaHead
+from frozenprobe.probe.heads.parts.inner_folds import cut_into_runs
+from frozenprobe.probe.heads.parts.moments import Moments, starting_point
+from frozenprobe.probe.heads.parts.scaling import Doubles, Floats, Scaling, normalise
+from frozenprobe.probe.heads.parts.temperature import choose_by_loss, cooled, scores_of
+from frozenprobe.probe.heads.ridge import RidgeHead
+from frozenprobe.probe.inputs import aggregate_views
+from frozenprobe.probe.views import Views, read_finite
+
+MEMORY = 256 << 20
+LEAST_INNER = 3  # folds that a choice is made on
+COPIES = 4  # of a block that are alive at once while it is summed up
+
+Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
+MomentHead = ShrinkageLdaHead | RidgeHead
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What is streamed, and what it means.
+
+    Attributes:
+        features: an opened feature file.
+        views: which stored views train, score and answer.
+        labels: `(N,)` of the training images.
+        folds: `(N,)` fold of each.
+        weight: `(N,)` of each; the same in every fold.
+        scale: a name of `SCALES`.
+        aggregate: a name of `AGGREGATES`.
+        memory: bytes that blocks of rows may take; moments and answers come on top.
+    """
+
+    features: Features
+    views: Views
+    labels: Ints
+    folds: Ints
+    weight: Doubles
+    scale: str = "global"
+    aggregate: str = "rows"
+    memory: int = MEMORY
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return len(self.features.class_names)
+
+    @property
+    def pieces(self) -> Ints:
+        """`(N,)` piece of a fold: at least three are outside of every fold, so few folds have several pieces each."""
+        runs = self.pieces_a_fold
+        return self.folds * runs + cut_into_runs(
+            self.folds * self.classes + self.labels, np.arange(len(self.folds)), runs
+        )
+
+    @property
+    def pieces_a_fold(self) -> int:
+        """Pieces that a fold is cut into."""
+        return math.ceil(LEAST_INNER / int(self.folds.max()))
+
+    def read(self, split: str, views: Sequence[int], images: slice) -> Floats:
+        """`(images, views, D)` of some images; one mean view where views are averaged, the first where it stands alone.
+
+        Raises:
+            FrozenprobeError: features that are not finite.
+        """
+        vectors = read_finite(self.features, split, views[:1] if self.aggregate == "clean" else views, images)
+        return aggregate_views(vectors, self.aggregate)
+
+    def blocks(self, split: str, views: Sequence[int]) -> Iterator[tuple[slice, Floats]]:
+        """Images of a split and their features, `(images, views, D)`, block by block.
+
+        Raises:
+            FrozenprobeError: features that are not finite.
+        """
+        part = self.features.train if split == "train" else self.features.test
+        count = len(part) if part is not None else 0
+        step = max(1, self.memory // (4 * COPIES * len(views) * (self.features.dim + 2 * self.classes)))
+        for start in range(0, count, step):
+            images = slice(start, min(start + step, count))
+            yield images, self.read(split, views, images)
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What streaming over folds gives.
+
+    Attributes:
+        oof: `(N, C)` probabilities out of fold.
+        test: `(M, C)` probabilities of the final model.
+        fold_models: the model without each fold.
+        final: the model of all training images.
+    """
+
+    oof: Doubles
+    test: Doubles
+    fold_models: tuple[FittedProbe, ...]
+    final: FittedProbe
+
+
+def stream_probe(
+    stream: Stream, *heads: MomentHead, seed: int = 0, calibrate: bool = False, progress: Progress | None = None
+) -> Streamed:
+    """Fit closed-form heads without each fold and with all, and answer; features are read twice.
+
+    What the heads leave open, which of them it is, and the temperature is chosen on inner folds, which are the other
+    folds (or pieces of them): moments without two folds answer the images of one of them, of which a sample is kept
+    from the first pass.
+
+    Args:
+        stream: see there.
+        heads: their hyper-parameters; of several the one with the lowest inner log-loss answers.
+        seed: of the sample.
+        calibrate: fit a temperature also where nothing else is left open.
+        progress: called with (stage, done, total) after every block and fit.
+
+    Raises:
+        FrozenprobeError: features that are not finite.
+    """
+    tell = progress or (lambda stage, done, total: None)
+    solvers = [Solver.of(head, open_choice=calibrate or len(heads) > 1) for head in heads]
+    sums = accumulate(stream, sample_of(stream, solvers, seed), tell)
+    count = int(stream.folds.max()) + 1
+    fitted = []
+    for done, fold in enumerate([*range(count), None], start=1):
+        fitted.append(sums.fit(solvers, fold))
+        tell("fitting", done, count + 1)
+    return answer_stream(stream, fitted, tell)
+
+
+def answer_stream(stream: Stream, fitted: Sequence[FittedProbe], tell: Progress) -> Streamed:
+    """The answers of the models without each fold to its images, and of the last, of all, to the test images."""
+    oof = np.zeros((len(stream.folds), stream.classes))
+    for images, vectors in stream.blocks("train", stream.views.score):
+        for fold in np.unique(stream.folds[images]).tolist():
+            held = np.flatnonzero(stream.folds[images] == fold)
+            oof[images][held] = fitted[fold].predict(vectors[held])
+        tell("predicting", images.stop, len(oof))
+    answers = [fitted[-1].predict(vectors) for _, vectors in stream.blocks("test", stream.views.answer)]
+    test = np.concatenate([np.zeros((0, stream.classes)), *answers])
+    return Streamed(oof, test, tuple(fitted[:-1]), fitted[-1])
+
+
+@dataclass(frozen=True)
+class Solver:
+    """A head on moments.
+
+    Attributes:
+        name: of its hyper-parameter.
+        fit: the models of a path of values.
+        values: to choose from.
+        calibrated: whether its scores need a temperature even if there is nothing to choose.
+    """
+
+    name: str
+    fit: MomentFit
+    values: tuple[float, ...]
+    calibrated: bool
+
+    @classmethod
+    def of(cls, head: MomentHead, *, open_choice: bool) -> Solver:
+        """That of a head."""
+        if isinstance(head, RidgeHead):
+            return cls("alpha", ridge.fit_moments, ridge.ALPHAS if head.alpha is None else (head.alpha,), True)
+        pinned = head.shrinkage
+        values = lda.SHRINKAGES if pinned is None else (pinned,)
+        return cls("shrinkage", lda.fit_moments, values, open_choice or pinned is None)
+
+
+@dataclass(frozen=True)
+class FoldMoments:
+    """What one pass over the training rows leaves.
+
+    Attributes:
+        stream: what was read.
+        parts: the moments of each piece of each fold.
+        sample: some training images.
+        rows: `(len(sample), D)` the first view of each, as it is stored.
+        home: `(len(sample),)` the piece of each.
+    """
+
+    stream: Stream
+    parts: list[Moments]
+    sample: Ints
+    rows: Floats
+    home: Ints
+
+    def fit(self, solvers: Sequence[Solver], fold: int | None) -> FittedProbe:
+        """The best head without a fold, or with all of them; chosen and calibrated without that fold."""
+        training, classes, scaling = self.without(fold)
+        if not solvers[0].calibrated:
+            (model,) = solvers[0].fit(training, solvers[0].values)
+            return self.fitted(model, scaling, classes)
+        choices = []
+        for solver in solvers:
+            scores, kept, known = self.inner_scores(solver, fold)
+            images = self.sample[kept]
+            choices.append(choose_by_loss(scores, self.stream.labels[images], self.stream.weight[images] * known))
+        choice, solver = min(zip(choices, solvers, strict=True), key=lambda each: each[0].loss)
+        value = solver.values[choice.index]
+        (model,) = solver.fit(training, [value])
+        return self.fitted(cooled(model, choice.temperature, **{solver.name: value}), scaling, classes)
+
+    def fitted(self, model: LinearModel, scaling: Scaling, classes: Ints) -> FittedProbe:
+        """A model with what it needs to answer."""
+        return FittedProbe(model, scaling, classes, self.stream.classes, self.stream.aggregate == "logit")
+
+    def inner_scores(self, solver: Solver, fold: int | None) -> tuple[Floats, Ints, Ints]:
+        """Held-out scores `(values, n, C)` of the sample outside a fold; its places; 0 where the class is unknown."""
+        kept = np.flatnonzero(self.home // self.stream.pieces_a_fold != (-1 if fold is None else fold))
+        scores = np.zeros((len(solver.values), len(kept), self.stream.classes), dtype=np.float32)
+        known = np.zeros(len(kept), dtype=np.int64)
+        for piece in np.unique(self.home[kept]).tolist():
+            training, classes, scaling = self.without(fold, piece)
+            held = np.flatnonzero(self.home[kept] == piece)
+            rows = scaling.apply(self.rows[kept[held]])
+            known[held] = np.isin(self.stream.labels[self.sample[kept[held]]], classes)
+            for index, model in enumerate(solver.fit(training, solver.values)):
+                answers = scores_of(model, rows)
+                scores[index, held] = answers.min(axis=1, keepdims=True)
+                scores[index, held[:, None], classes] = answers
+        return scores, kept, known
+
+    def without(self, fold: int | None, piece: int | None = None) -> tuple[Moments, Ints, Scaling]:
+        """Scaled moments without a fold and a piece, the classes that are left, and the scaling fitted to them."""
+        runs = self.stream.pieces_a_fold
+        left = [part for place, part in enumerate(self.parts) if place // runs != fold and place != piece]
+        moments = reduce(Moments.__add__, left)
+        classes = moments.present()
+        scaling = moments.scaling(self.stream.scale)
+        return moments.restricted(classes).scaled(scaling), classes, scaling
+
+
+def sample_of(stream: Stream, solvers: Sequence[Solver], seed: int) -> Ints:
+    """The images whose first view is kept: as many as memory allows for their rows, and for their scores."""
+    row = 4 * max(stream.features.dim, *(len(solver.values) * stream.classes for solver in solvers))
+    count = min(len(stream.folds), stream.memory // (COPIES * row)) if solvers[0].calibrated else 0
+    if count == len(stream.folds):
+        return np.arange(count)
+    return np.sort(np.random.default_rng([seed, 7]).choice(len(stream.folds), count, replace=False))
+
+
+def accumulate(stream: Stream, sample: Ints, tell: Progress) -> FoldMoments:
+    """One pass: the moments of every fold, and the first view of the sample. The rows of an image share its weight."""
+    dim, count = stream.features.dim, len(stream.folds)
+    rows = np.zeros((len(sample), dim), dtype=np.float32)
+    pieces = stream.pieces
+    parts: list[Moments] = []
+    for images, vectors in stream.blocks("train", stream.views.train):
+        views = vectors.shape[1]
+        inside = slice(*np.searchsorted(sample, (images.start, images.stop)))
+        rows[inside] = vectors[sample[inside] - images.start, 0]
+        if stream.scale in ("global", "l2"):
+            vectors = normalise(vectors)
+        if not parts:
+            origin = starting_point(vectors.reshape(-1, dim))
+            none = np.zeros(0, dtype=np.int64)
+            empty = Moments.of(vectors[:0, 0], none, np.zeros(0), classes=stream.classes, origin=origin)
+            parts = [empty] * (int(pieces.max()) + 1)
+        for piece in np.unique(pieces[images]).tolist():
+            held = np.flatnonzero(pieces[images] == piece) + images.start
+            parts[piece] += Moments.of(
+                vectors[held - images.start].reshape(-1, dim),
+                np.repeat(stream.labels[held], views),
+                np.repeat(stream.weight[held] / views, views),
+                classes=stream.classes,
+                origin=origin,
+            )
+        tell("summing", images.stop, count)
+    return FoldMoments(stream, parts, sample, rows, pieces[sample])
