@@ -12,9 +12,8 @@ from click.testing import CliRunner
 
 from frozenprobe.cli import main
 from frozenprobe.commands.progress import ProgressPrinter
-
-from .conftest import write_image
-from .shard_files import write_tar
+from tests.conftest import write_image
+from tests.images.shard_files import write_tar
 
 VIT = [
     *("torchvision:VisionTransformer", "--heads", "3", "--resize", "36", "--interpolation", "bicubic"),

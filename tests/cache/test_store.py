@@ -1,0 +1,260 @@
+"""The finished file: what goes in comes out, and what is damaged is refused with its name."""
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from frozenprobe.cache.container.read import SealedFile
+from frozenprobe.cache.container.write import publish_sealed
+from frozenprobe.cache.growing.rows import RowStore
+from frozenprobe.cache.store import newest_features, open_features
+from frozenprobe.errors import FeatureFileError, FrozenprobeError
+from frozenprobe.system.csv_tables import Table
+from tests.conftest import SPEC
+
+
+def test_names_labels_sample_and_views_come_back(make_features):
+    sample = Table(Path("s.csv"), ("ID", "Label"), (("007", "NA"), ("ü,1", "")))
+    features = make_features(
+        classes=2,
+        per_class=2,
+        class_names=("b 日本", "äpfel"),
+        groups=("p", "p", "q", "q"),
+        sample=sample,
+        unusable=(1,),
+    )
+    assert features.class_names == ("b 日本", "äpfel")
+    assert features.train.groups == ("p", "p", "q", "q")
+    assert features.train.folds is None
+    assert features.sample == sample
+    assert features.views == ("clean", "hflip", "aug1", "aug2", "aug3")
+    assert features.test is not None
+    assert features.test.usable.tolist() == [True, False, True, True, True, True, True]
+    assert features.spec == SPEC
+
+
+def test_reading_some_views_and_rows_gives_exactly_those(make_features):
+    features = make_features()
+    everything = features.read("train", range(5))
+    assert everything.shape == (24, 5, 12)
+    assert np.array_equal(features.read("train", [3, 0], slice(2, 9)), everything[2:9, [3, 0]])
+    assert features.read("test", [0, 1]).shape == (7, 2, 12)
+
+
+def test_a_file_is_read_as_it_was_opened_whatever_takes_its_name(make_features):
+    features = make_features()
+    before = features.read("train", [0])
+    other = make_features(created="2026-01-02T00:00:00+00:00", seed=1)
+    assert np.array_equal(features.read("train", [0]), before)
+    assert not np.array_equal(other.read("train", [0]), before)
+
+
+def test_a_file_travels_to_another_process_unless_another_one_has_taken_its_name(make_features):
+    features = make_features()
+    sent = pickle.dumps(features)
+    assert np.array_equal(pickle.loads(sent).read("train", [1]), features.read("train", [1]))
+    make_features(created="2026-01-02T00:00:00+00:00", seed=1)
+    with pytest.raises(FeatureFileError, match="published in the meantime"):
+        pickle.loads(sent)
+
+
+def test_reading_one_view_reads_only_that_view(make_features, monkeypatch):
+    """Counted in bytes: a ninth of the file for one of nine views."""
+    features = make_features(per_class=50, views=7)
+    read, original = [], SealedFile.read_at
+    monkeypatch.setattr(SealedFile, "read_at", lambda self, *span: read.append(span[1]) or original(self, *span))
+    features.read("train", [4])
+    assert sum(read) == 4 * 50 * 12 * 4
+
+
+TAPS = (("cls", 5), ("mean", 3), ("cls-2", 4))
+
+
+def test_any_choice_of_taps_is_its_columns_of_the_rows(make_features):
+    """Every subset, in every order it can be named in: they stand side by side in the order of the file."""
+    features = make_features(taps=TAPS, per_class=20)
+    everything = features.read("train", range(5))
+    assert everything.shape == (80, 5, 12)
+    columns = {"cls": range(5), "mean": range(5, 8), "cls-2": range(8, 12)}
+
+    @given(st.permutations(list(columns)), st.integers(1, 3), st.lists(st.integers(-5, 4), max_size=3), st.slices(80))
+    @settings(max_examples=40, deadline=None)
+    def holds(names, count, views, rows):
+        chosen = features.select_tap("+".join(names[:count]))
+        kept = sorted(column for name in names[:count] for column in columns[name])
+        assert chosen.dim == len(kept)
+        step = slice(rows.start, rows.stop, rows.step)
+        assert np.array_equal(chosen.read("train", views, step), everything[step][:, views][:, :, kept])
+
+    holds()
+    assert features.select_tap(None) is features
+    assert features.select_tap("mean+cls").tap == "cls+mean"
+    assert open_features(features.path).taps == TAPS
+
+
+def test_a_tap_that_is_not_stored_names_those_that_are(make_features):
+    features = make_features(taps=TAPS)
+    for wanted in ("cls+man", "", "cls+", "last4"):
+        with pytest.raises(FrozenprobeError, match="mean") as caught:
+            features.select_tap(wanted)
+        assert caught.value.where == "--tap"
+
+
+def test_reading_one_tap_reads_only_that_tap(make_features, monkeypatch):
+    features = make_features(taps=TAPS, per_class=50)
+    read, original = [], SealedFile.read_at
+    monkeypatch.setattr(SealedFile, "read_at", lambda self, *span: read.append(span[1]) or original(self, *span))
+    features.select_tap("mean").read("train", [2])
+    assert sum(read) == 4 * 50 * 3 * 4
+
+
+def test_plain_h5py_finds_the_taps_as_datasets_of_one_group(make_features):
+    features = make_features(taps=TAPS)
+    with h5py.File(features.path) as file:
+        found = {name: array.shape for name, array in file["train/features"].items()}
+        assert found == {"cls": (5, 24, 5), "mean": (5, 24, 3), "cls-2": (5, 24, 4)}
+        assert {name: array.shape for name, array in file["digests/test/features"].items()} == dict.fromkeys(
+            found, (2, 1, 32)
+        )
+        assert json.loads(file.attrs["taps"]) == [list(each) for each in TAPS]
+        stored = np.concatenate([file["test/features"][name][:] for name, _ in TAPS], axis=2)
+    assert np.array_equal(stored.swapaxes(0, 1), features.read("test", range(2)))
+
+
+def test_an_image_without_features_has_zeros(make_features):
+    features = make_features(unusable=(2,))
+    assert not features.read("test", [0, 1])[2].any()
+    assert features.read("test", [0])[1].any()
+
+
+def test_plain_h5py_reads_it_as_the_specification_says(make_features):
+    features = make_features()
+    with h5py.File(features.path) as file:
+        assert file.attrs["format"] == b"frozenprobe.features"
+        assert file.attrs["version"] == 3
+        assert file.attrs["fingerprint"].decode() == SPEC.fingerprint()
+        assert file.attrs["test_views"] == 2
+        assert file["train/ids"].asstr()[0] == "image 0.jpg"
+        assert np.array_equal(file["train/features/head-input"][:], features.read("train", range(5)).swapaxes(0, 1))
+        digest = hashlib.sha256(file["train/features/head-input"][3].tobytes()).digest()
+        assert file["digests/train/features/head-input"][3, 0].tobytes() == digest
+
+        def no_variable_length(name: str, item: h5py.HLObject) -> None:
+            if isinstance(item, h5py.Dataset):
+                assert item.dtype.kind != "O", name
+
+        file.visititems(no_variable_length)
+
+
+@pytest.mark.skipif(shutil.which("h5dump") is None, reason="HDF5's own tools are not installed")
+def test_h5dump_reads_it(make_features):
+    path = make_features().path
+    listed = subprocess.run(["h5dump", "-n", str(path)], capture_output=True, text=True, check=True)
+    assert "/train/features/head-input" in listed.stdout
+
+
+def test_missing_files_and_other_files_are_refused_with_their_name(tmp_path):
+    with pytest.raises(FeatureFileError, match="no such file"):
+        open_features(tmp_path / "none.h5")
+    (tmp_path / "text.h5").write_text("hello")
+    with pytest.raises(FeatureFileError, match=r"text\.h5"):
+        open_features(tmp_path / "text.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = 1
+    with pytest.raises(FeatureFileError, match="without frozenprobe's seal"):
+        open_features(tmp_path / "other.h5")
+    publish_sealed(tmp_path / "sealed.h5", {"x": 1}, {}, {})
+    with pytest.raises(FeatureFileError, match="format = None"):
+        open_features(tmp_path / "sealed.h5")
+
+
+def test_an_unfinished_file_says_so_and_what_to_do(make_features):
+    """Where the newest file is looked for, too."""
+    features = make_features()
+    store = RowStore(features.path, features)
+    store.add(["0"], ["clean"], np.zeros((1, 12), dtype=np.float32))
+    features.path.unlink()
+    for call in (lambda: open_features(features.path), lambda: newest_features(features.path.parent)):
+        with pytest.raises(FeatureFileError, match="an unfinished one") as caught:
+            call()
+        assert "run the same extract command again" in caught.value.remedy
+
+
+def change_version(file: h5py.File) -> None:
+    file.attrs["version"] = 4
+
+
+def change_fingerprint(file: h5py.File) -> None:
+    file.attrs["fingerprint"] = "0" * 64
+
+
+def drop_ids(file: h5py.File) -> None:
+    del file["train/ids"]
+
+
+def swap_labels(file: h5py.File) -> None:
+    file["train/labels"][...] = file["train/labels"][()][::-1]
+
+
+def change_a_name(file: h5py.File) -> None:
+    file["class_names"][0] = "another"
+
+
+def shorten_features(file: h5py.File) -> None:
+    rows = file["train/features/head-input"][:-1]
+    del file["train/features/head-input"]
+    file["train/features/head-input"] = rows
+
+
+@pytest.mark.parametrize(
+    "damage", [change_version, change_fingerprint, drop_ids, shorten_features, swap_labels, change_a_name]
+)
+def test_a_file_that_somebody_else_has_changed_is_refused(make_features, damage):
+    path = make_features().path
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    with pytest.raises(FeatureFileError, match=r"synthetic\.h5"):
+        open_features(path)
+
+
+def test_a_truncated_file_is_refused(make_features):
+    path = make_features().path
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(FeatureFileError):
+        open_features(path)
+
+
+def test_newest_goes_by_the_time_stored_inside(make_features):
+    make_features(name="a.h5", created="2026-03-01T00:00:00+00:00")
+    new = make_features(name="b.h5", created="2026-03-02T00:00:00+00:00")
+    make_features(name="c.h5", created="2026-02-01T00:00:00+00:00")
+    (new.path.parent / ".1234.partial.z.h5").write_bytes(b"unfinished")
+    assert newest_features(new.path.parent) == new.path
+
+
+def test_no_feature_file_is_an_error_that_says_how_to_make_one(tmp_path):
+    with pytest.raises(FeatureFileError, match="frozenprobe extract"):
+        newest_features(tmp_path)
+
+
+def test_names_that_are_no_unicode_travel_as_question_marks(make_features):
+    sample = Table(Path(os.fsdecode(b"sample-\xff.csv")), ("ID",), (("1",),))
+    assert make_features(sample=sample).sample.path == Path("sample-?.csv")
+
+
+def test_equal_contents_make_equal_files(make_features, monkeypatch):
+    """Byte for byte, whenever they are written: HDF5 would note the time if it were let."""
+    first = make_features().path.read_bytes()
+    time.sleep(1.1)
+    assert make_features().path.read_bytes() == first
