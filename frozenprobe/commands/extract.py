@@ -103,7 +103,7 @@ def extract(dry_run: bool, price_per_hour: float | None, as_json: bool, **given:
         raise click.UsageError("--price-per-hour goes with --dry-run, or with frozenprobe plan")
     from frozenprobe.extract.report import render_report
     from frozenprobe.extract.run import extract_features
-    from frozenprobe.extract.work import ignore_progress
+    from frozenprobe.system.progress import ignore_progress
 
     rank = read_rank()
     if not rank.is_alone:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.demo.pictograms import PhotoSet, write_photos
-from frozenprobe.extract.inspect import Progress, inspect
+from frozenprobe.extract.inspect import inspect
 from frozenprobe.extract.options import Choices, ExtractRequest
 from frozenprobe.extract.rehearsal import rehearse
 from frozenprobe.extract.report import render_report
@@ -23,16 +23,17 @@ from frozenprobe.extract.work import set_up, survey
 from frozenprobe.images.places import Place
 from frozenprobe.images.read import read_images
 from frozenprobe.images.sources import ImageSources
+from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.crossval import ProbeResult, cross_validate
 from frozenprobe.probe.fit.trainer import Trainer
-from frozenprobe.probe.heads.head import Ints, make_head
-from frozenprobe.probe.heads.parts.scaling import Floats
+from frozenprobe.probe.heads.head import make_head
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.report.runs import load_run, save_run
 from frozenprobe.probe.report.submission import render_submission, write_submission
 from frozenprobe.probe.report.summary import render, summarise, title
 from frozenprobe.system.csv_tables import read_table
 from frozenprobe.system.devices import choose_device
+from frozenprobe.system.progress import Progress
 
 BACKBONE = "efficientnet_lite0"
 PHOTOS = PhotoSet(classes=40, train_per_class=10, test=240)

@@ -14,13 +14,14 @@ from frozenprobe.cache.growing.finish import ROOM, finished_bytes, megabytes, ro
 from frozenprobe.cache.growing.lock import writer_of
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.compute.embedder import Fidelity
-from frozenprobe.extract.inspect import Progress, inspect
+from frozenprobe.extract.inspect import inspect
 from frozenprobe.extract.options import ExtractRequest
 from frozenprobe.extract.rehearsal import Memory, Speed, peak_memory, rehearse
 from frozenprobe.extract.target import open_target
 from frozenprobe.extract.views.cut import Job
-from frozenprobe.extract.work import Setup, announce, describe_compute, ignore_progress, set_up, survey
+from frozenprobe.extract.work import Setup, announce, describe_compute, set_up, survey
 from frozenprobe.system.devices import choose_device, computing_on
+from frozenprobe.system.progress import Progress, ignore_progress
 
 log = logging.getLogger("frozenprobe")
 

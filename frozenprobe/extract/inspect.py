@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from frozenprobe.cache.store import Features
 from frozenprobe.errors import ImageError, UnreadableImage, some
 from frozenprobe.extract.options import ExtractRequest
 from frozenprobe.extract.ranks.checked import inspect_together
-from frozenprobe.extract.ranks.rank import Rank, available_cores
+from frozenprobe.extract.ranks.rank import ALONE, Rank, available_cores
 from frozenprobe.extract.target import Target
 from frozenprobe.extract.views.cut import read_image
 from frozenprobe.extract.views.decode import check_image
@@ -25,12 +25,11 @@ from frozenprobe.images.places import Place
 from frozenprobe.images.read import read_images
 from frozenprobe.images.table import ImageTable, limit_training
 from frozenprobe.system.csv_tables import Table
+from frozenprobe.system.progress import Progress
 
 log = logging.getLogger("frozenprobe")
 
 QUEUED = 1000  # images
-ALONE = Rank()
-Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 
 
 @dataclass(frozen=True)

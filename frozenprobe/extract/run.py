@@ -9,24 +9,16 @@ import torch
 
 from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.growing.finish import begin
-from frozenprobe.extract.inspect import Progress, inspect
+from frozenprobe.extract.inspect import inspect
 from frozenprobe.extract.options import ExtractRequest
 from frozenprobe.extract.ranks.rank import Rank, read_rank
 from frozenprobe.extract.ranks.share import finish_share, writing
 from frozenprobe.extract.report import ExtractReport
 from frozenprobe.extract.target import Target, open_target, require_writable
-from frozenprobe.extract.work import (
-    Work,
-    announce,
-    describe_compute,
-    embed,
-    ignore_progress,
-    set_up,
-    survey,
-    with_facts,
-)
+from frozenprobe.extract.work import Work, announce, describe_compute, embed, set_up, survey, with_facts
 from frozenprobe.extract.writing import PIECE_ROWS, PieceWriter
 from frozenprobe.system.devices import choose_device, computing_on
+from frozenprobe.system.progress import Progress, ignore_progress
 
 log = logging.getLogger("frozenprobe")
 

@@ -24,19 +24,16 @@ from frozenprobe.extract.compute.environment import describe_environment, requir
 from frozenprobe.extract.compute.loader import Seconds
 from frozenprobe.extract.compute.pipeline import Embedded, embed_jobs, torch_threads
 from frozenprobe.extract.compute.tuning import check_fidelity, make_embedder, threads_a_call
-from frozenprobe.extract.inspect import Inspected, Progress
+from frozenprobe.extract.inspect import Inspected
 from frozenprobe.extract.options import ExtractRequest, Settled
 from frozenprobe.extract.plan import missing_jobs, require_same_set
 from frozenprobe.extract.ranks.rank import ALONE, Rank, available_cores
 from frozenprobe.extract.ranks.share import share_of, take_stock
 from frozenprobe.extract.target import Target, options_text
 from frozenprobe.extract.views.cut import Job, Row, ViewSettings
+from frozenprobe.system.progress import Progress
 
 log = logging.getLogger("frozenprobe")
-
-
-def ignore_progress(stage: str, done: int, total: int) -> None:
-    """Report to nobody."""
 
 
 @dataclass(frozen=True)

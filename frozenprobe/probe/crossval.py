@@ -10,17 +10,18 @@ import numpy.typing as npt
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError, some, unknown_name
+from frozenprobe.probe.arrays import Arrays, Doubles, Ints
 from frozenprobe.probe.checks.notes import make_notes, note_duplicates
 from frozenprobe.probe.folds.deal import assign_folds, folds_from_column, split_clusters, unscored_classes
 from frozenprobe.probe.folds.duplicates import find_clusters
-from frozenprobe.probe.heads.head import Arrays, Convergence, Ints, head_for, make_head
-from frozenprobe.probe.heads.parts.scaling import Doubles
+from frozenprobe.probe.heads.head import Convergence, head_for, make_head
 from frozenprobe.probe.inputs import read_inputs
 from frozenprobe.probe.options import AUTO, DEFAULT_FOLDS, HEADS, ProbeOptions, find_head
 from frozenprobe.probe.predict import run_task
 from frozenprobe.probe.stream.outsized import find_outsized
-from frozenprobe.probe.task import CandidateScore, FoldScore, Progress, Task
+from frozenprobe.probe.task import CandidateScore, FoldScore, Task
 from frozenprobe.probe.views import choose_views
+from frozenprobe.system.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.probe.fit.fitting import balance, fit_scaled
-from frozenprobe.probe.heads.head import Ints, TrainingRows, head_class, make_head
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats
+from frozenprobe.probe.heads.head import TrainingRows, head_class, make_head
 from frozenprobe.probe.options import HEADS
 
 SUFFIX = "ProbeClassifier"

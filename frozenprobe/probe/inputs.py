@@ -9,8 +9,8 @@ import numpy as np
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError, some, unknown_name
-from frozenprobe.probe.heads.head import Ints
-from frozenprobe.probe.heads.parts.scaling import Floats, normalise
+from frozenprobe.probe.arrays import Floats, Ints
+from frozenprobe.probe.heads.parts.scaling import normalise
 from frozenprobe.probe.options import AGGREGATES
 from frozenprobe.probe.views import Views, read_finite
 

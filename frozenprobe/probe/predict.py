@@ -6,20 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.probe.checks.transductive import TransductiveAnswer, refine
 from frozenprobe.probe.checks.tripwire import shuffled_accuracy
 from frozenprobe.probe.fit.trainer import Trainer
-from frozenprobe.probe.heads.head import Ints, make_head
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats, fit_scaling
+from frozenprobe.probe.heads.head import make_head
+from frozenprobe.probe.heads.parts.scaling import fit_scaling
 from frozenprobe.probe.select.run import answer
 from frozenprobe.probe.stats import metrics
-from frozenprobe.probe.task import (
-    Answerer,
-    Outcome,
-    Progress,
-    Task,
-    score_fold,
-)
+from frozenprobe.probe.task import Answerer, Outcome, Task, score_fold
+from frozenprobe.system.progress import Progress
 
 
 def run_task(task: Task, progress: Progress, answerer: Answerer | None = None) -> Outcome:

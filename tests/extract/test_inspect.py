@@ -19,9 +19,9 @@ from frozenprobe.extract.options import Choices, ExtractRequest
 from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.target import open_target
 from frozenprobe.extract.views.cut import read_image
-from frozenprobe.extract.work import ignore_progress
 from frozenprobe.images.read import read_images
 from frozenprobe.images.sources import ImageSources
+from frozenprobe.system.progress import ignore_progress
 from tests.conftest import write_image
 
 OPTIONS = WeightsOptions(3, 36, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pytest
 
 from frozenprobe.probe import predict as probing
+from frozenprobe.probe.arrays import Doubles, Ints, softmax
 from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer
-from frozenprobe.probe.heads.head import Convergence, Ints, softmax
-from frozenprobe.probe.heads.parts.scaling import Doubles, Scaling, fit_scaling
+from frozenprobe.probe.heads.head import Convergence
+from frozenprobe.probe.heads.parts.scaling import Scaling, fit_scaling
 from frozenprobe.probe.inputs import Inputs, side_by_side
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.predict import run_task

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from frozenprobe.cache.care.verify import DamagedRows, Progress, damaged_rows, open_salvageable, say_damaged
+from frozenprobe.cache.care.verify import DamagedRows, damaged_rows, open_salvageable, say_damaged
 from frozenprobe.cache.container.hdf5 import Refused
 from frozenprobe.cache.container.read import BLOCK_ROWS, SealedFile, Vectors, salvage
 from frozenprobe.cache.container.seal import Damage
@@ -23,6 +23,7 @@ from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.paths import followed, piece_files, pieces_folder, plan_path
 from frozenprobe.cache.store import Features, open_plan, require_file, write_features, write_plan
 from frozenprobe.system.atomic_files import sync_folder
+from frozenprobe.system.progress import Progress
 
 BLOCKS_A_PIECE = 8  # blocks of one view that become one piece: 1 MB at D = 1024 in float16
 

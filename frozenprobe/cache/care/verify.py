@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -21,8 +21,7 @@ from frozenprobe.cache.paths import followed, piece_files, pieces_folder
 from frozenprobe.cache.store import Features, features_of, open_sealed, read_plan, refused, require_file
 from frozenprobe.errors import FeatureFileError, some
 from frozenprobe.images.label_csv import ImageFinder
-
-Progress = Callable[[str, int, int], None]
+from frozenprobe.system.progress import Progress
 
 
 class DamagedRows(NamedTuple):

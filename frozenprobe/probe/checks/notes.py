@@ -6,8 +6,8 @@ import numpy as np
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import some
+from frozenprobe.probe.arrays import Ints
 from frozenprobe.probe.folds.duplicates import Clusters
-from frozenprobe.probe.heads.head import Ints
 from frozenprobe.probe.options import HEADS, ProbeOptions
 from frozenprobe.probe.views import Views
 

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads.head import Ints, TrainingRows, softmax
+from frozenprobe.probe.arrays import Doubles, Floats, Ints, softmax
+from frozenprobe.probe.heads.head import TrainingRows
 from frozenprobe.probe.heads.lda import moments_of
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats, normalise
+from frozenprobe.probe.heads.parts.scaling import normalise
 from frozenprobe.probe.stats.metrics import SMALLEST
 
 BLOCK = 1024  # images compared, or averaged over their neighbours, at once: bounds the memory

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.folds.deal import split_by
-from frozenprobe.probe.heads.head import Ints
-from frozenprobe.probe.heads.parts.scaling import Doubles
 
 # (labels of all images, images to train on, images held out) -> `(h,)` predicted classes of the latter. With a Trainer:
 #     lambda labels, train, held: replace(trainer, labels=labels).fit(train).predict(shown[held]).argmax(axis=1)

@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.errors import FrozenprobeError, some
+from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.folds.deal import cluster_images
-from frozenprobe.probe.heads.head import Ints
-from frozenprobe.probe.heads.parts.scaling import Doubles
 from frozenprobe.probe.report.predictions import OutOfFold
 from frozenprobe.probe.stats import metrics
 

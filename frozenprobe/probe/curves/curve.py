@@ -10,6 +10,7 @@ import numpy as np
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.crossval import ProbeResult, cross_validate
 from frozenprobe.probe.curves.points import Answers, Point, Resampled, judge, measure
 from frozenprobe.probe.curves.subsets import (
@@ -21,14 +22,12 @@ from frozenprobe.probe.curves.subsets import (
     typical,
 )
 from frozenprobe.probe.fit.trainer import Trainer
-from frozenprobe.probe.heads.head import Ints
-from frozenprobe.probe.heads.parts.scaling import Floats
 from frozenprobe.probe.inputs import read_inputs
 from frozenprobe.probe.options import AUTO, CURVE_HEAD, CURVE_SHRINKAGE, HEADS, ProbeOptions
 from frozenprobe.probe.select.nested import trainer_of
 from frozenprobe.probe.select.run import candidate_of
-from frozenprobe.probe.task import Progress
 from frozenprobe.probe.views import choose_views
+from frozenprobe.system.progress import Progress
 
 CURVE_OPTIONS = ProbeOptions(head=CURVE_HEAD, settings={"shrinkage": CURVE_SHRINKAGE})
 

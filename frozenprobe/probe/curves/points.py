@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.probe.heads.head import Ints
-from frozenprobe.probe.heads.parts.scaling import Doubles
+from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.stats import intervals, metrics
 
 Interval = tuple[float, float]

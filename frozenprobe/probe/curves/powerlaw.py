@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frozenprobe.probe.heads.parts.scaling import Doubles
+from frozenprobe.probe.arrays import Doubles
 
 # Measured exponents lie between 0.07 and 1 (Hestness et al. 2017, arXiv:1712.00409; Rosenfeld et al. 2020,
 # arXiv:1909.12673), and 1 is the fast rate of learning theory. A larger one would let a few points promise a plateau.

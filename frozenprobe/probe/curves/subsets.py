@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from frozenprobe.probe.arrays import Ints
 from frozenprobe.probe.folds.deal import cluster_key, split_by
-from frozenprobe.probe.heads.head import Ints
 
 MOST_DRAWS = 5
 NEARLY_ALL = 0.75  # a size above this share of all training images would repeat the point with all

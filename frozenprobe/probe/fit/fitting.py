@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from frozenprobe.probe.heads.head import FittedHead, Head, Ints, TrainingRows
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats, Scaling, fit_scaling
+from frozenprobe.probe.arrays import Doubles, Floats, Ints
+from frozenprobe.probe.heads.head import FittedHead, Head, TrainingRows
+from frozenprobe.probe.heads.parts.scaling import Scaling, fit_scaling
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,16 @@ from threading import Lock
 
 import numpy as np
 
+from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.probe.fit.fitting import balance, fit_scaled
 from frozenprobe.probe.heads import lda, ridge
-from frozenprobe.probe.heads.head import FittedHead, Head, Ints, LinearModel, TrainingRows
+from frozenprobe.probe.heads.head import FittedHead, Head, LinearModel, TrainingRows
 from frozenprobe.probe.heads.kernel_ridge import KernelRidgeHead
 from frozenprobe.probe.heads.knn import NearestNeighboursHead
 from frozenprobe.probe.heads.lda import ShrinkageLdaHead
 from frozenprobe.probe.heads.logreg.head import LogisticRegressionHead
 from frozenprobe.probe.heads.parts.moments import Moments, starting_point
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats, Scaling, fit_scaling, normalise
+from frozenprobe.probe.heads.parts.scaling import Scaling, fit_scaling, normalise
 from frozenprobe.probe.heads.prototypes import PrototypeHead
 from frozenprobe.probe.heads.ridge import RidgeHead
 from frozenprobe.system.threads import in_threads, one_blas_thread

@@ -6,11 +6,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from frozenprobe.errors import FrozenprobeError
-
-Ints = npt.NDArray[np.int64]
+from frozenprobe.probe.arrays import Ints
 
 
 def cluster_images(hashes: Sequence[str], groups: Sequence[str] | None, pairs: Iterable[tuple[int, int]] = ()) -> Ints:

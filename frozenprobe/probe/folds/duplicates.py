@@ -13,9 +13,9 @@ import numpy as np
 from frozenprobe.cache.contents import Split
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.folds.deal import Union, unite_images
-from frozenprobe.probe.heads.head import Ints
-from frozenprobe.probe.heads.parts.scaling import Floats, normalise
+from frozenprobe.probe.heads.parts.scaling import normalise
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.views import read_finite
 

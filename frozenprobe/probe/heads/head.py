@@ -7,14 +7,10 @@ from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats
+from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints, softmax
 from frozenprobe.probe.options import AUTO, HEADS, Setting, find_head
-
-Ints = npt.NDArray[np.int64]
-Arrays = dict[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
@@ -155,10 +151,3 @@ def head_class(name: str) -> Any:
     """
     module, factory = find_head(name).factory.split(":")
     return getattr(import_module(module), factory)
-
-
-def softmax(scores: npt.NDArray[np.floating]) -> Doubles:
-    """exp(s) / sum exp(s) along the last axis, in float64."""
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True), dtype=np.float64)
-    result: Doubles = powers / powers.sum(axis=-1, keepdims=True)
-    return result

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from frozenprobe.errors import FrozenprobeError, unknown_name
-from frozenprobe.probe.heads.head import Arrays, Convergence, Ints, TrainingRows, softmax
+from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints, softmax
+from frozenprobe.probe.heads.head import Convergence, TrainingRows
 from frozenprobe.probe.heads.parts.inner_folds import Images, with_weight
 from frozenprobe.probe.heads.parts.leave_one_out import Smoother
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats
 from frozenprobe.probe.heads.parts.temperature import choose_by_loss
 from frozenprobe.probe.heads.ridge import NOTHING, require_positive
 

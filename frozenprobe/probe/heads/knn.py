@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads.head import Arrays, Convergence, Ints, TrainingRows
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats, normalise
+from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints
+from frozenprobe.probe.heads.head import Convergence, TrainingRows
+from frozenprobe.probe.heads.parts.scaling import normalise
 
 BLOCK = 1024  # rows answered at once: bounds the matrix of similarities
 COUNTS = (1, 3, 5, 10, 20)  # k to choose from

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads.head import Convergence, Ints, LinearModel, TrainingRows
+from frozenprobe.probe.arrays import Ints
+from frozenprobe.probe.heads.head import Convergence, LinearModel, TrainingRows
 
 
 @dataclass(frozen=True)

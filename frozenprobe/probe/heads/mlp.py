@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads.head import Arrays, Convergence, TrainingRows, softmax
+from frozenprobe.probe.arrays import Arrays, Doubles, Floats, softmax
+from frozenprobe.probe.heads.head import Convergence, TrainingRows
 from frozenprobe.probe.heads.linear import check_training, falling_schedule, new_layer, train
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads.head import Arrays, Convergence, Ints, TrainingRows, softmax
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats, normalise
+from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints, softmax
+from frozenprobe.probe.heads.head import Convergence, TrainingRows
+from frozenprobe.probe.heads.parts.scaling import normalise
 
 COLDEST, WARMEST = 1e-3, 1e2  # cosines differ by 2 at most: beyond these all probabilities are 0, 1 or 1 / C
 UNKNOWN = 0.1  # the temperature where no class has two images to fit it on

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads.head import Ints, LinearModel, TrainingRows
+from frozenprobe.probe.arrays import Doubles, Ints
+from frozenprobe.probe.heads.head import LinearModel, TrainingRows
 from frozenprobe.probe.heads.parts.inner_folds import Images, with_weight
 from frozenprobe.probe.heads.parts.leave_one_out import Matrix, Smoother
 from frozenprobe.probe.heads.parts.moments import Moments
-from frozenprobe.probe.heads.parts.scaling import Doubles, weighted_mean
+from frozenprobe.probe.heads.parts.scaling import weighted_mean
 from frozenprobe.probe.heads.parts.solving import solve_shifted
 from frozenprobe.probe.heads.parts.temperature import choose_by_loss, cooled
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.folds.deal import assign_folds
-from frozenprobe.probe.heads.head import Convergence, Ints, LinearModel, TrainingRows
-from frozenprobe.probe.heads.parts.scaling import Floats
+from frozenprobe.probe.heads.head import Convergence, LinearModel, TrainingRows
 from frozenprobe.probe.heads.parts.temperature import fit_temperature
 
 INNER_FOLDS = 3

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads.head import Ints
-from frozenprobe.probe.heads.parts.scaling import Doubles
+from frozenprobe.probe.arrays import Doubles, Ints
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from frozenprobe.errors import FrozenprobeError, SubmissionError, some
 from frozenprobe.images.table import composed
-from frozenprobe.probe.heads.parts.scaling import Doubles
+from frozenprobe.probe.arrays import Doubles
 from frozenprobe.probe.report.match_ids import find_id_column, match_ids
 from frozenprobe.probe.report.runs import Run
 from frozenprobe.system.csv_tables import Table, read_table, write_table

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.cache.store import Features
+from frozenprobe.probe.arrays import Ints
 from frozenprobe.probe.crossval import Answered, ProbeResult
-from frozenprobe.probe.heads.head import Convergence, Ints
+from frozenprobe.probe.heads.head import Convergence
 from frozenprobe.probe.heads.parts.temperature import expected_calibration_error
 from frozenprobe.probe.options import AUTO
 from frozenprobe.probe.stats import intervals, metrics

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.probe.heads.head import Ints, softmax
-from frozenprobe.probe.heads.parts.scaling import Doubles
+from frozenprobe.probe.arrays import Doubles, Ints, softmax
 from frozenprobe.probe.heads.parts.temperature import fit_temperature
 
 STEPS = 60

@@ -14,9 +14,9 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
+from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer
-from frozenprobe.probe.heads.head import Convergence, Ints, make_head
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats
+from frozenprobe.probe.heads.head import Convergence, make_head
 from frozenprobe.probe.heads.parts.temperature import apply_temperature, fit_temperature
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import ProbeOptions, Setting

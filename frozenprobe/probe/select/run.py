@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from frozenprobe.probe.arrays import Arrays, Floats, Ints
 from frozenprobe.probe.fit.trainer import FittedProbe
-from frozenprobe.probe.heads.head import Arrays, Ints
-from frozenprobe.probe.heads.parts.scaling import Floats
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import AUTO, ProbeOptions
 from frozenprobe.probe.select.candidates import make_portfolio
@@ -26,7 +25,8 @@ from frozenprobe.probe.select.nested import (
     trainer_of,
 )
 from frozenprobe.probe.stats import metrics
-from frozenprobe.probe.task import CandidateScore, FoldScore, Outcome, Progress, Task, answer_test, combined, score_fold
+from frozenprobe.probe.task import CandidateScore, FoldScore, Outcome, Task, answer_test, combined, score_fold
+from frozenprobe.system.progress import Progress
 
 
 def answer(task: Task, progress: Progress) -> Outcome:

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads.head import Ints
-from frozenprobe.probe.heads.parts.scaling import Doubles
+from frozenprobe.probe.arrays import Doubles, Ints
 
 RESAMPLES = 2000
 DRAWS = 20_000  # of the public score

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.probe.heads.head import Ints
-from frozenprobe.probe.heads.parts.scaling import Doubles
+from frozenprobe.probe.arrays import Doubles, Ints
 
 SMALLEST = 1e-15  # probabilities are raised to this before the logarithm
 

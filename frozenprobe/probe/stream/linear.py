@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from frozenprobe.cache.container.read import BLOCK_ROWS
+from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.fit.trainer import FittedProbe
-from frozenprobe.probe.heads.head import Ints
 from frozenprobe.probe.heads.linear import (
     LinearHead,
     Schedule,
@@ -22,8 +22,9 @@ from frozenprobe.probe.heads.linear import (
     new_layer,
     one_thread,
 )
-from frozenprobe.probe.heads.parts.scaling import Floats, Scaling
-from frozenprobe.probe.stream.moments import COPIES, FoldMoments, Progress, Stream, accumulate
+from frozenprobe.probe.heads.parts.scaling import Scaling
+from frozenprobe.probe.stream.moments import COPIES, FoldMoments, Stream, accumulate
+from frozenprobe.system.progress import Progress
 
 
 @one_thread()

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 
 from frozenprobe.cache.store import Features
+from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.probe.fit.trainer import FittedProbe, MomentFit
 from frozenprobe.probe.heads import lda, ridge
-from frozenprobe.probe.heads.head import Ints, LinearModel
+from frozenprobe.probe.heads.head import LinearModel
 from frozenprobe.probe.heads.lda import ShrinkageLdaHead
 from frozenprobe.probe.heads.parts.inner_folds import cut_into_runs
 from frozenprobe.probe.heads.parts.moments import Moments, starting_point
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats, Scaling, normalise
+from frozenprobe.probe.heads.parts.scaling import Scaling, normalise
 from frozenprobe.probe.heads.parts.temperature import choose_by_loss, cooled, scores_of
 from frozenprobe.probe.heads.ridge import RidgeHead
 from frozenprobe.probe.inputs import aggregate_views
 from frozenprobe.probe.views import Views, read_finite
+from frozenprobe.system.progress import Progress
 
 MEMORY = 256 << 20
 LEAST_INNER = 3  # folds that a choice is made on
 COPIES = 4  # of a block that are alive at once while it is summed up
 
-Progress = Callable[[str, int, int], None]  # (what is being done, done, total)
 MomentHead = ShrinkageLdaHead | RidgeHead
 
 

@@ -18,8 +18,9 @@ from frozenprobe.probe.heads.lda import ShrinkageLdaHead
 from frozenprobe.probe.heads.ridge import RidgeHead
 from frozenprobe.probe.options import AUTO, ProbeOptions
 from frozenprobe.probe.stream.moments import MEMORY, Stream, Streamed, answer_stream, stream_probe
-from frozenprobe.probe.task import Outcome, Progress, Task, answer_test, score_fold
+from frozenprobe.probe.task import Outcome, Task, answer_test, score_fold
 from frozenprobe.probe.views import Views
+from frozenprobe.system.progress import Progress
 
 HEADS_ON_MOMENTS = ("lda", "ridge")
 STREAMED = (*HEADS_ON_MOMENTS, "linear")

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.arrays import softmax
 from frozenprobe.probe.checks import transductive
 from frozenprobe.probe.checks.transductive import TransductiveSettings, balanced_assignment, link_neighbours, refine
-from frozenprobe.probe.heads.head import TrainingRows, softmax
+from frozenprobe.probe.heads.head import TrainingRows
 from frozenprobe.probe.heads.lda import ShrinkageLdaHead
 from frozenprobe.probe.stats.metrics import accuracy, log_loss
 

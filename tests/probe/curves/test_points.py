@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from frozenprobe.probe.arrays import Doubles
 from frozenprobe.probe.curves.points import Answers, judge, measure, resample
-from frozenprobe.probe.heads.parts.scaling import Doubles
 from frozenprobe.probe.stats import intervals
 
 ALONE = np.arange(200)

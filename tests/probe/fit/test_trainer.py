@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer, average_logs
-from frozenprobe.probe.heads.head import Head, Ints, LinearModel, TrainingRows, make_head
-from frozenprobe.probe.heads.parts.scaling import Floats
+from frozenprobe.probe.heads.head import Head, LinearModel, TrainingRows, make_head
 from frozenprobe.probe.heads.parts.temperature import fit_temperature
 from frozenprobe.probe.options import SCALES
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads.head import LinearModel, TrainingRows, make_head, softmax
+from frozenprobe.probe.arrays import softmax
+from frozenprobe.probe.heads.head import LinearModel, TrainingRows, make_head
 from frozenprobe.probe.options import HEADS, SCALES
 
 

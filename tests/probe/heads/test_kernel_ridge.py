@@ -9,8 +9,9 @@ from sklearn.kernel_ridge import KernelRidge as Reference
 from sklearn.metrics.pairwise import rbf_kernel
 
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.arrays import softmax
 from frozenprobe.probe.heads import kernel_ridge as module
-from frozenprobe.probe.heads.head import TrainingRows, softmax
+from frozenprobe.probe.heads.head import TrainingRows
 from frozenprobe.probe.heads.kernel_ridge import Kernel, KernelRidgeHead, image_means, median_distance
 from frozenprobe.probe.heads.parts.inner_folds import with_weight
 from frozenprobe.probe.heads.parts.temperature import apply_temperature, fit_temperature

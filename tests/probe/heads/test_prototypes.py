@@ -7,8 +7,9 @@ import numpy.typing as npt
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.arrays import softmax
 from frozenprobe.probe.heads import prototypes
-from frozenprobe.probe.heads.head import TrainingRows, softmax
+from frozenprobe.probe.heads.head import TrainingRows
 from frozenprobe.probe.heads.prototypes import COLDEST, UNKNOWN, PrototypeHead, fit_vmf_temperature
 
 Doubles = npt.NDArray[np.float64]

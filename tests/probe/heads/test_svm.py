@@ -8,8 +8,9 @@ import pytest
 from sklearn.svm import LinearSVC
 
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.arrays import softmax
 from frozenprobe.probe.heads import svm
-from frozenprobe.probe.heads.head import LinearModel, TrainingRows, softmax
+from frozenprobe.probe.heads.head import LinearModel, TrainingRows
 from frozenprobe.probe.heads.parts.temperature import fit_temperature
 from frozenprobe.probe.heads.svm import INNER_FOLDS, UNKNOWN, LinearSvmHead, easings, inner_folds, solve
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from frozenprobe.probe.heads.head import softmax
+from frozenprobe.probe.arrays import softmax
 from frozenprobe.probe.heads.parts.temperature import fit_temperature
 from frozenprobe.probe.select.blend import blend, evaluate, fit_stack
 

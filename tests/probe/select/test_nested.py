@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.fit.trainer import Trainer
-from frozenprobe.probe.heads.head import Convergence, Ints, make_head
-from frozenprobe.probe.heads.parts.scaling import Floats
+from frozenprobe.probe.heads.head import Convergence, make_head
 from frozenprobe.probe.heads.parts.temperature import apply_temperature, fit_temperature
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import ProbeOptions

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from frozenprobe.errors import FrozenprobeError, unknown_name
-from frozenprobe.probe.heads.head import Convergence, LinearModel, TrainingRows, softmax
+from frozenprobe.probe.arrays import Doubles, softmax
+from frozenprobe.probe.heads.head import Convergence, LinearModel, TrainingRows
 from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts
 from frozenprobe.probe.heads.logreg.problems import Products, Rows
 from frozenprobe.probe.heads.logreg.solver import Solution, solve_logistic
-from frozenprobe.probe.heads.parts.scaling import Doubles
 
 SOLVERS = ("own", "sklearn")
 OWN_TOL, SKLEARN_TOL = 1e-5, 1e-4

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from frozenprobe.probe.arrays import Floats
 from frozenprobe.probe.heads.logreg.problems import dot
-from frozenprobe.probe.heads.parts.scaling import Floats
 
 
 @dataclass(frozen=True)

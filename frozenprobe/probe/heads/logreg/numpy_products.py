@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from frozenprobe.probe.heads.logreg.problems import Asked, Ints, Products, Rows, ends, scale_intercepts
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats
+from frozenprobe.probe.arrays import Doubles, Floats, Ints
+from frozenprobe.probe.heads.logreg.problems import Asked, Products, Rows, ends, scale_intercepts
 from frozenprobe.system import threads
 
 BLOCK = 512  # rows that a thread works on at once

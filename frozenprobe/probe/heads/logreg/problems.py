@@ -8,11 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats
-
-Ints = npt.NDArray[np.int64]
+from frozenprobe.probe.arrays import Doubles, Floats, Ints
 
 BIAS_RIDGE = 1e-2  # of the intercepts' mean curvature: not penalised, their Hessian is singular along (1, ..., 1)
 LEAST_RIDGE = 1e-7  # of the rows' weight by class: where every image is certain nothing is left but rounding

@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from frozenprobe.probe.arrays import Doubles, Floats
 from frozenprobe.probe.heads.logreg.lbfgs import Memory
 from frozenprobe.probe.heads.logreg.problems import Asked, Products, dot, scale_intercepts
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats
 from frozenprobe.system.threads import in_threads, one_blas_thread
 
 PAIRS = 30  # steps that L-BFGS remembers; on mean views fewer, where vector operations cost as much as products

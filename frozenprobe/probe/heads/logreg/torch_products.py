@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts, Table, slices
-from frozenprobe.probe.heads.logreg.problems import Asked, Ints, Products, Rows
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats
+from frozenprobe.probe.heads.logreg.problems import Asked, Products, Rows
 from frozenprobe.system.devices import full_precision
 
 SCORES = 2**27  # that are in memory at once, if a row's are not more: 512 MB

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.probe.heads.head import Ints, TrainingRows
-from frozenprobe.probe.heads.parts.scaling import Doubles
+from frozenprobe.probe.arrays import Doubles, Ints
+from frozenprobe.probe.heads.head import TrainingRows
 
 FOLDS = 5
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from frozenprobe.errors import unknown_name
-from frozenprobe.probe.heads.head import Ints
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats, Scaling
+from frozenprobe.probe.arrays import Doubles, Floats, Ints
+from frozenprobe.probe.heads.parts.scaling import Scaling
 from frozenprobe.probe.options import SCALES
 
 BLOCK = 4096  # rows multiplied in float32 at once

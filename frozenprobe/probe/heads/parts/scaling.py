@@ -8,10 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.errors import unknown_name
+from frozenprobe.probe.arrays import Doubles, Floats
 from frozenprobe.probe.options import SCALES
-
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 
 BLOCK = 4096  # rows summed in float64 at once
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from frozenprobe.probe.heads.parts.scaling import Doubles
+from frozenprobe.probe.arrays import Doubles
 
 
 def solve_shifted(scatter: Doubles, right: Doubles, *, keep: float, shift: float, exact: bool) -> Doubles:

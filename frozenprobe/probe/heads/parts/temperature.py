@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.probe.heads.head import Ints, LinearModel, softmax
-from frozenprobe.probe.heads.parts.scaling import Doubles, Floats
+from frozenprobe.probe.arrays import Doubles, Floats, Ints, softmax
+from frozenprobe.probe.heads.head import LinearModel
 
 LOWEST, HIGHEST = 1e-3, 1e3  # temperatures
 EXACT = 1e-9  # the relative step in the temperature at which the search ends

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads.parts.scaling import Floats, Scaling, fit_scaling, normalise
+from frozenprobe.probe.arrays import Floats
+from frozenprobe.probe.heads.parts.scaling import Scaling, fit_scaling, normalise
 from frozenprobe.probe.options import SCALES
 
 

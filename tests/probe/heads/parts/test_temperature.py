@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from frozenprobe.probe.heads.head import softmax
+from frozenprobe.probe.arrays import softmax
 from frozenprobe.probe.heads.parts.temperature import apply_temperature, expected_calibration_error, fit_temperature
 
 Doubles = npt.NDArray[np.float64]
