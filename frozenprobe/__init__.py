@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from frozenprobe.images.sources import CsvColumns, ImageSources
     from frozenprobe.probe.compare.compare import compare_runs
     from frozenprobe.probe.compare.table import render_comparison
-    from frozenprobe.probe.crossval import ProbeResult, cross_validate
+    from frozenprobe.probe.crossval import cross_validate
     from frozenprobe.probe.curves.curve import Curve, label_curve, view_curve
     from frozenprobe.probe.curves.plot import save_plot
     from frozenprobe.probe.curves.table import render_curve
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from frozenprobe.probe.report.runs import Run, load_run, newest_run, save_run
     from frozenprobe.probe.report.submission import write_submission
     from frozenprobe.probe.report.summary import render, summarise
+    from frozenprobe.probe.result import ProbeResult
 
 HOMES = {
     "frozenprobe.cache.care.merge": ("merge_features",),

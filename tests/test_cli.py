@@ -162,7 +162,7 @@ def test_backbones_lists_names_sizes_and_licences(run):
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "description"),
     [
         ("probe", "frozenprobe extract"),
         ("probe nothing.h5", "no such file"),
@@ -185,9 +185,9 @@ def test_backbones_lists_names_sizes_and_licences(run):
         ("extract --train data/train --dry-run --recipe mlid", "did you mean mild?"),
     ],
 )
-def test_a_user_error_is_a_message_and_exit_code_1(run, photo_folder, line, says):
+def test_a_user_error_is_a_message_and_exit_code_1(run, photo_folder, line, description):
     out, err = run(line, code=1)
-    assert says in err
+    assert description in err
     assert "error: " in err
     assert "to do:" in err
     assert "Traceback" not in out + err

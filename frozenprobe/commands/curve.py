@@ -49,11 +49,11 @@ def labels(**given: Any) -> None:
 
 def curve_options(given: dict[str, Any]) -> ProbeOptions:
     """Those of a probe; `CURVE_HEAD` at its shrinkage unless a head or a hyper-parameter was typed."""
-    asked = probe_options(given)
+    options = probe_options(given)
     return (
-        asked
-        if asked.head or asked.settings
-        else replace(asked, head=CURVE_HEAD, settings={"shrinkage": CURVE_SHRINKAGE})
+        options
+        if options.head or options.settings
+        else replace(options, head=CURVE_HEAD, settings={"shrinkage": CURVE_SHRINKAGE})
     )
 
 

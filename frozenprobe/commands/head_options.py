@@ -39,7 +39,7 @@ SETTINGS: dict[str, tuple[Any, str]] = {
 
 def probe_command(default_head: str) -> Callable[[Command], Command]:
     """What every command that trains heads takes: the head and its hyper-parameters, the folds, the views."""
-    heads = "; ".join(f"{name}: {info.says}" for name, info in HEADS.items())
+    heads = "; ".join(f"{name}: {info.description}" for name, info in HEADS.items())
     return options(
         click.option(
             "--features-dir", type=FILE, default=Path("features"), show_default=True, help="Where to look for features."

@@ -50,14 +50,14 @@ def probe(features: tuple[Path, ...], features_dir: Path, runs: Path, as_json: b
     paths = features or (newest_features(features_dir),)
     more = {name: given[name] for name in ("calibrate", "budget", "transductive", "tripwire")}
     more["memory"] = None if given["memory"] is None else given["memory"] * 1e9
-    asked = probe_options(given, near_duplicates=read_near_duplicates(given["near_duplicates"]), **more)
+    options = probe_options(given, near_duplicates=read_near_duplicates(given["near_duplicates"]), **more)
     if not as_json:
         click.echo("\n".join(f"features {path}" for path in paths))
     opened = [open_features(path) for path in paths]
     if given["public_share"] is not None:
         public_images(len(opened[0].test or ()), given["public_share"])  # a typo should not cost the whole probe
     work = {name: given[name] for name in ("repeats", "jobs", "scheduler")}
-    result = repeat_probe(opened, asked, **work, progress=ProgressPrinter())
+    result = repeat_probe(opened, options, **work, progress=ProgressPrinter())
     summary = summarise(result, public_share=given["public_share"])
     run = save_run(result, summary, opened, runs)
     if as_json:

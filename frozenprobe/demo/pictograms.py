@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.system.atomic_files import publish_text
 
-MADE_BY = "frozenprobe.demo.pictograms"  # how a folder says that it is the demo's: written in folders that are there
+MADE_BY = "frozenprobe.pictograms"  # how a folder says that it is the demo's: written in folders that are there
 VERSION = 1  # of the pictures: raise it when the same settings no longer draw the same photos
 
 # Class name -> glyph; every word of a name is a word of the glyph's Unicode name. `PhotoSet.classes` takes the first

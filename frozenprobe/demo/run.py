@@ -24,13 +24,14 @@ from frozenprobe.images.places import Place
 from frozenprobe.images.read import read_images
 from frozenprobe.images.sources import ImageSources
 from frozenprobe.probe.arrays import Floats, Ints
-from frozenprobe.probe.crossval import ProbeResult, cross_validate
+from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.fit.trainer import Trainer
 from frozenprobe.probe.heads.head import make_head
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.report.runs import load_run, save_run
 from frozenprobe.probe.report.submission import render_submission, write_submission
 from frozenprobe.probe.report.summary import render, summarise, title
+from frozenprobe.probe.result import ProbeResult
 from frozenprobe.system.csv_tables import read_table
 from frozenprobe.system.devices import choose_device
 from frozenprobe.system.progress import Progress

@@ -3,97 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError, some, unknown_name
-from frozenprobe.probe.arrays import Arrays, Doubles, Ints
+from frozenprobe.probe.arrays import Ints
 from frozenprobe.probe.checks.notes import make_notes, note_duplicates
 from frozenprobe.probe.folds.deal import assign_folds, folds_from_column, split_clusters, unscored_classes
 from frozenprobe.probe.folds.duplicates import find_clusters
-from frozenprobe.probe.heads.head import Convergence, head_for, make_head
+from frozenprobe.probe.heads.head import head_for, make_head
 from frozenprobe.probe.inputs import read_inputs
 from frozenprobe.probe.options import AUTO, DEFAULT_FOLDS, HEADS, ProbeOptions, find_head
-from frozenprobe.probe.predict import run_task
+from frozenprobe.probe.predict import predict
+from frozenprobe.probe.result import ProbeResult
 from frozenprobe.probe.stream.outsized import find_outsized
-from frozenprobe.probe.task import CandidateScore, FoldScore, Task
+from frozenprobe.probe.task import Task
 from frozenprobe.probe.views import choose_views
 from frozenprobe.system.progress import Progress
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """What a probe found.
-
-    Attributes:
-        options: as asked for, with every question answered.
-        class_names: C names.
-        ids: of the N training images.
-        labels: `(N,)`.
-        folds: `(N,)`.
-        clusters: `(N,)` images that belong together.
-        scored: `(N,)` bool; False for images of classes that some fold would never have seen.
-        oof: `(N, C)` out-of-fold probabilities.
-        test_ids: of the M test images; empty without a test set.
-        test: `(M, C)` probabilities of the head refitted on all training images.
-        test_usable: `(M,)` bool; False: a bad image, answered with the class shares.
-        fold_scores: a row a fold.
-        refit: convergence of the final fit.
-        optimistic: the report's own score: the best epoch of each fold chosen on that fold; None for other heads.
-        model: final head and scaling as plain arrays.
-        notes: what the user should know.
-        chosen: the final blend in words; empty where nothing was chosen.
-        candidates: what was tried, best first; empty where nothing was chosen.
-        skipped: what did not fit into the budget.
-        uncalibrated: `(N, C)` out-of-fold probabilities before the temperature; None where none was fitted.
-        repeats: the cross-validations that were joined, this one first; empty if it stands alone.
-    """
-
-    options: ProbeOptions
-    class_names: tuple[str, ...]
-    ids: tuple[str, ...]
-    labels: Ints
-    folds: Ints
-    clusters: Ints
-    scored: npt.NDArray[np.bool_]
-    oof: Doubles
-    test_ids: tuple[str, ...]
-    test: Doubles
-    test_usable: npt.NDArray[np.bool_]
-    fold_scores: tuple[FoldScore, ...]
-    refit: Convergence
-    optimistic: float | None
-    model: Arrays
-    notes: tuple[str, ...]
-    chosen: str = ""
-    candidates: tuple[CandidateScore, ...] = ()
-    skipped: tuple[str, ...] = ()
-    uncalibrated: Doubles | None = None
-    repeats: tuple[ProbeResult, ...] = ()
-
-    def scored_answers(self) -> Answered:
-        """The scored images with their answers, those of all repeats below each other."""
-        every = self.repeats or (self,)
-        uncalibrated = [one.uncalibrated[one.scored] for one in every if one.uncalibrated is not None]
-        return Answered(
-            np.concatenate([one.oof[one.scored] for one in every]),
-            np.concatenate([one.labels[one.scored] for one in every]),
-            np.concatenate([one.clusters[one.scored] for one in every]),
-            np.concatenate(uncalibrated) if uncalibrated else None,
-        )
-
-
-@dataclass(frozen=True)
-class Answered:
-    """Answers that are scored: `(n, C)` probabilities, `(n,)` labels and clusters, probabilities before calibration."""
-
-    oof: Doubles
-    labels: Ints
-    clusters: Ints
-    uncalibrated: Doubles | None
 
 
 def cross_validate(
@@ -114,7 +42,7 @@ def cross_validate(
     features = files[0]
     if all(each.tap == features.tap for each in files):
         options = replace(options, tap=features.tap)
-    options = answer_questions(options)
+    options = settle_options(options)
     split = features.train
     if split.labels is None:
         raise FrozenprobeError(
@@ -139,7 +67,7 @@ def cross_validate(
         usable=features.test.usable if features.test else np.zeros(0, dtype=bool),
     )
     tell = progress or (lambda stage, done, total: None)
-    outcome = run_task(task, tell, outsized.answer if outsized else None)
+    outcome = predict(task, tell, outsized.answer) if outsized else predict(task, tell)
     torn = len(split_clusters(clusters, folds))
     notes = make_notes(features, options, unscored, views[0], torn=torn) + note_duplicates(features, found, torn=torn)
     return ProbeResult(
@@ -156,7 +84,7 @@ def cross_validate(
     )
 
 
-def answer_questions(options: ProbeOptions) -> ProbeOptions:
+def settle_options(options: ProbeOptions) -> ProbeOptions:
     """The head that the typed hyper-parameters belong to, its other ones, and its scaling.
 
     Raises:
@@ -171,7 +99,7 @@ def answer_questions(options: ProbeOptions) -> ProbeOptions:
         raise FrozenprobeError("Memory above 0", found=found, where="--memory", remedy="leave it out, or give GB")
     name = options.head or head_for(options.settings)
     if name == AUTO:
-        return answer_for_auto(options)
+        return settle_auto(options)
     info = find_head(name)
     head = make_head(name, options.settings)
     return replace(
@@ -183,7 +111,7 @@ def answer_questions(options: ProbeOptions) -> ProbeOptions:
     )
 
 
-def answer_for_auto(options: ProbeOptions) -> ProbeOptions:
+def settle_auto(options: ProbeOptions) -> ProbeOptions:
     """Nothing but the name: `auto` answers the rest inside the folds.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Feature files -> the arrays that heads are fitted, scored and asked on; ways to make one row of an image's views."""
+"""Feature files -> the arrays that heads are fitted, scored and tested on; ways to make one row of an image's views."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Inputs:
     Attributes:
         name: what it is called in tables; empty for the only one.
         train: `(N, v, D)` views that heads are fitted on.
-        shown: `(N, t, D)` views that a held-out image is scored on.
-        asked: `(M, t', D)` views that a test image is answered on; M = 0 without test images.
+        val: `(N, t, D)` views that a held-out image is scored on.
+        test: `(M, t', D)` views that a test image is answered on; M = 0 without test images.
     """
 
     name: str
     train: Floats
-    shown: Floats
-    asked: Floats
+    val: Floats
+    test: Floats
 
     def aggregated(self, how: str) -> Inputs:
         """The same with one way of treating views.
@@ -44,8 +44,8 @@ class Inputs:
             raise unknown_name("way to treat views", how, AGGREGATES, where="--aggregate")
         if how in ("rows", "logit"):
             return self
-        train, shown, asked = (aggregate_views(array, how) for array in (self.train, self.shown, self.asked))
-        return replace(self, train=train, shown=shown, asked=asked)
+        train, val, test = (aggregate_views(array, how) for array in (self.train, self.val, self.test))
+        return replace(self, train=train, val=val, test=test)
 
 
 def aggregate_views(vectors: Floats, how: str) -> Floats:
@@ -67,21 +67,19 @@ def read_inputs(files: Sequence[Features], views: Sequence[Views]) -> list[Input
     for number, features in enumerate(files[1:], start=1):
         train, test = (match_images(files[0], features, split) for split in ("train", "test"))
         source = sources[number]
-        sources[number] = replace(
-            source, train=source.train[train], shown=source.shown[train], asked=source.asked[test]
-        )
-    joined = [side_by_side([getattr(source, of) for source in sources]) for of in ("train", "shown", "asked")]
+        sources[number] = replace(source, train=source.train[train], val=source.val[train], test=source.test[test])
+    joined = [side_by_side([getattr(source, of) for source in sources]) for of in ("train", "val", "test")]
     return [*sources, Inputs("side by side", *joined)]
 
 
 def read_source(features: Features, views: Views) -> Inputs:
     """Read one file."""
-    asked = np.zeros((0, len(views.answer), features.dim), dtype=np.float32)
+    test = np.zeros((0, len(views.test), features.dim), dtype=np.float32)
     return Inputs(
         name=features.path.stem,
         train=read_finite(features, "train", views.train),
-        shown=read_finite(features, "train", views.score),
-        asked=asked if features.test is None else read_finite(features, "test", views.answer),
+        val=read_finite(features, "train", views.val),
+        test=test if features.test is None else read_finite(features, "test", views.test),
     )
 
 

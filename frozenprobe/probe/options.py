@@ -22,13 +22,13 @@ class HeadInfo:
     Attributes:
         factory: `module:class` of its Head.
         scale: the scaling it takes unless another is asked for.
-        says: one line for `--help`.
+        description: one line for `--help`.
         augmented_only: trains on augmented views only, is scored on the clean view and answers on `direct`, if stored.
     """
 
     factory: str
     scale: str
-    says: str
+    description: str
     augmented_only: bool = False
 
 
@@ -110,7 +110,7 @@ class ProbeOptions:
     tripwire: bool = False
     memory: float | None = None
 
-    def says(self, how: str = "") -> str:
+    def describe(self, how: str = "") -> str:
         """Head, hyper-parameters, scaling and folds in a line; `how` stands behind the head's name."""
         settings = "".join(f", {name} = {value}" for name, value in self.settings.items() if value is not None)
         scaling = "" if self.scale is None else f"; scaling {self.scale}"

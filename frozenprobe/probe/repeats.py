@@ -14,8 +14,9 @@ import numpy as np
 
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError, MissingExtra
-from frozenprobe.probe.crossval import ProbeResult, cross_validate
+from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.options import ProbeOptions
+from frozenprobe.probe.result import ProbeResult
 from frozenprobe.probe.task import combined
 from frozenprobe.system.progress import Progress
 
@@ -55,17 +56,19 @@ def repeat_probe(
             where=files[0].path,
             remedy="leave --repeats out, or give --folds K",
         )
-    asked = [replace(options, seed=options.seed + repeat) for repeat in range(repeats)]
+    repeated = [replace(options, seed=options.seed + repeat) for repeat in range(repeats)]
     if jobs == 1 and scheduler is None:
-        results = [cross_validate(files, each, staged(progress, repeat, repeats)) for repeat, each in enumerate(asked)]
+        results = [
+            cross_validate(files, each, staged(progress, repeat, repeats)) for repeat, each in enumerate(repeated)
+        ]
     else:
-        results = run_apart([(features.path, features.tap) for features in files], asked, jobs, scheduler, progress)
+        results = run_apart([(features.path, features.tap) for features in files], repeated, jobs, scheduler, progress)
     return join(results)
 
 
 def run_apart(
     sources: Sequence[tuple[Path, str]],
-    asked: Sequence[ProbeOptions],
+    repeated: Sequence[ProbeOptions],
     jobs: int,
     scheduler: str | None,
     progress: Progress | None,
@@ -76,10 +79,10 @@ def run_apart(
     results: list[ProbeResult] = []
     with backend(scheduler):
         parallel = Parallel(n_jobs=-1 if scheduler else jobs, return_as="generator")
-        for result in parallel(delayed(probe_files)([*sources], each) for each in asked):
+        for result in parallel(delayed(probe_files)([*sources], each) for each in repeated):
             results.append(result)
             if progress:
-                progress("repeats", len(results), len(asked))
+                progress("repeats", len(results), len(repeated))
     return results
 
 

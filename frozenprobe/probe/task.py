@@ -8,51 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.probe.arrays import Arrays, Doubles, Ints
+from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.fit.fitting import balance
 from frozenprobe.probe.folds.deal import assign_folds
 from frozenprobe.probe.heads.head import Convergence
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import ProbeOptions
+from frozenprobe.probe.result import FoldScore, Outcome
 from frozenprobe.probe.select.nested import (
-    Plan,
+    NestedFolds,
 )
 from frozenprobe.probe.stats import metrics
 from frozenprobe.system.progress import Progress
 
 INNER_FOLDS = 3  # of a training part that is dealt again
-
-
-@dataclass(frozen=True)
-class FoldScore:
-    """One fold's numbers on its scored images.
-
-    Attributes:
-        seconds: an equal share of what all folds took: they are fitted together.
-        says: what answered, where it was chosen inside the training folds.
-        repeat: of the whole cross-validation.
-    """
-
-    fold: int
-    images: int
-    accuracy: float
-    log_loss: float
-    macro_f1: float
-    seconds: float
-    convergence: Convergence
-    says: str = ""
-    repeat: int = 0
-
-
-@dataclass(frozen=True)
-class CandidateScore:
-    """What a candidate scored out of fold, at the temperature that suits it there, and its share of the final blend."""
-
-    says: str
-    family: str
-    accuracy: float
-    log_loss: float
-    share: float
 
 
 @dataclass(frozen=True)
@@ -86,9 +55,9 @@ class Task:
         """K."""
         return int(self.folds.max()) + 1
 
-    def plan(self) -> Plan:
+    def nested(self) -> NestedFolds:
         """The fits that a choice takes."""
-        return Plan.of(self.folds, self.labels, self.deal)
+        return NestedFolds.of(self.folds, self.labels, self.deal)
 
     def deal(self, images: Ints) -> Ints:
         """Inner folds of some of the images, clusters kept whole."""
@@ -101,27 +70,10 @@ class Task:
         return assign_folds(labels, clusters, hashes, folds=folds, seed=self.options.seed)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """The part of a `ProbeResult` that heads decide; see there."""
-
-    oof: Doubles
-    test: Doubles
-    fold_scores: tuple[FoldScore, ...]
-    refit: Convergence
-    optimistic: float | None
-    model: Arrays
-    chosen: str = ""
-    candidates: tuple[CandidateScore, ...] = ()
-    skipped: tuple[str, ...] = ()
-    uncalibrated: Doubles | None = None
-    notes: tuple[str, ...] = ()
+Predictor = Callable[[Task, Progress], Outcome]
 
 
-Answerer = Callable[[Task, Progress], Outcome]
-
-
-def answer_test(task: Task, probabilities: Doubles) -> Doubles:
+def fill_unusable(task: Task, probabilities: Doubles) -> Doubles:
     """`(M, C)` answers in which images that could not be decoded get the shares of the classes."""
     if not task.usable.all():
         weight = np.ones(len(task.labels))
@@ -131,13 +83,13 @@ def answer_test(task: Task, probabilities: Doubles) -> Doubles:
 
 
 def score_fold(
-    task: Task, fold: int, oof: Doubles, *, seconds: float, convergence: Convergence, says: str = ""
+    task: Task, fold: int, oof: Doubles, *, seconds: float, convergence: Convergence, description: str = ""
 ) -> FoldScore:
     """The numbers of one fold's scored images; NaN where there are none."""
     seen = (task.folds == fold) & task.scored
     answers, labels = oof[seen], task.labels[seen]
     if not len(labels):
-        return FoldScore(fold, 0, float("nan"), float("nan"), float("nan"), seconds, convergence, says)
+        return FoldScore(fold, 0, float("nan"), float("nan"), float("nan"), seconds, convergence, description)
     counts = metrics.confusion(answers.argmax(axis=1), labels, task.classes)
     return FoldScore(
         fold,
@@ -147,7 +99,7 @@ def score_fold(
         metrics.macro_f1(counts),
         seconds,
         convergence,
-        says,
+        description,
     )
 
 

@@ -19,13 +19,13 @@ class Views:
 
     Attributes:
         train: indices into all views of a training image.
-        score: indices of the views whose probabilities are averaged for a held-out image.
-        answer: likewise for a test image.
+        val: indices of the views whose probabilities are averaged for a held-out image.
+        test: likewise for a test image.
     """
 
     train: tuple[int, ...]
-    score: tuple[int, ...]
-    answer: tuple[int, ...]
+    val: tuple[int, ...]
+    test: tuple[int, ...]
 
 
 def choose_views(features: Features, options: ProbeOptions, *, augmented_only: bool) -> Views:

@@ -13,12 +13,13 @@ from sklearn.linear_model import LogisticRegression
 
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.crossval import ProbeResult, cross_validate
+from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.fit.trainer import FittedProbe, Trainer
 from frozenprobe.probe.folds.deal import cluster_images
 from frozenprobe.probe.heads.head import FittedHead, TrainingRows, make_head
 from frozenprobe.probe.heads.logreg.head import LogisticRegressionHead
 from frozenprobe.probe.options import HEADS, SCALES, ProbeOptions
+from frozenprobe.probe.result import ProbeResult
 from tests.conftest import MakeFeatures, rewrite
 
 pytestmark = pytest.mark.usefixtures("no_fsync")  # durability is test_publish's matter

@@ -26,8 +26,8 @@ def test_one_file_is_one_source_without_a_name(make_features: MakeFeatures) -> N
     (source,) = read(features)
     assert source.name == ""
     np.testing.assert_array_equal(source.train, features.read("train", range(4)))
-    np.testing.assert_array_equal(source.shown, features.read("train", (0, 1)))
-    np.testing.assert_array_equal(source.asked, features.read("test", (0, 1)))
+    np.testing.assert_array_equal(source.val, features.read("train", (0, 1)))
+    np.testing.assert_array_equal(source.test, features.read("test", (0, 1)))
 
 
 @pytest.mark.parametrize(("how", "views"), [("rows", 4), ("logit", 4), ("mean", 1), ("clean", 1)])
@@ -37,9 +37,9 @@ def test_views_are_treated_as_asked(how: str, views: int, make_features: MakeFea
     assert made.train.shape[1] == views
     if how == "mean":
         np.testing.assert_allclose(made.train[:, 0], source.train.mean(axis=1), atol=1e-6)
-        np.testing.assert_allclose(made.asked[:, 0], source.asked.mean(axis=1), atol=1e-6)
+        np.testing.assert_allclose(made.test[:, 0], source.test.mean(axis=1), atol=1e-6)
     if how == "clean":
-        np.testing.assert_array_equal(made.shown[:, 0], source.shown[:, 0])
+        np.testing.assert_array_equal(made.val[:, 0], source.val[:, 0])
 
 
 def test_an_unknown_way_names_the_nearest(make_features: MakeFeatures) -> None:
@@ -68,7 +68,7 @@ def test_files_of_other_order_views_and_width_are_matched_by_id(make_features: M
     assert [first.name, second.name, joined.name] == ["one", "shuffled", "side by side"]
     np.testing.assert_array_equal(second.train, other.read("train", range(3)))
     assert joined.train.shape == (24, 3, 12)
-    assert joined.shown.shape == (24, 2, 12)
+    assert joined.val.shape == (24, 2, 12)
     left, right = joined.train[..., :5], joined.train[..., 5:]
     np.testing.assert_allclose(np.linalg.norm(left, axis=2), 1, atol=1e-6)
     np.testing.assert_allclose(right * np.linalg.norm(second.train, axis=2, keepdims=True), second.train, atol=1e-5)

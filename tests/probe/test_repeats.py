@@ -14,12 +14,13 @@ from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.probe import repeats as module
 from frozenprobe.probe.compare.compare import compare_runs
-from frozenprobe.probe.crossval import ProbeResult, cross_validate
+from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.repeats import repeat_probe
 from frozenprobe.probe.report.predictions import load_predictions
 from frozenprobe.probe.report.runs import load_run, save_run
 from frozenprobe.probe.report.summary import render, summarise
+from frozenprobe.probe.result import ProbeResult
 from tests.conftest import MakeFeatures
 
 pytestmark = pytest.mark.usefixtures("no_fsync")  # durability is test_publish's matter
@@ -124,7 +125,7 @@ def test_a_run_holds_all_repeats_and_compare_reads_them(features: Features, tmp_
         np.testing.assert_array_equal(arrays["repeat_folds"][0], arrays["folds"])
         np.testing.assert_array_equal(arrays["repeat_oof"][0], arrays["oof"])
     comparison = compare_runs([load_predictions(path) for path in paths])
-    assert load_predictions(paths[0]).repeat_answers.shape == (3, 32)
+    assert load_predictions(paths[0]).repeat_predicted.shape == (3, 32)
     assert comparison.images == 32
     assert any(note.startswith("of A, B the first repeat is shown") for note in comparison.notes)
     assert load_run(paths[0]).test.shape == (7, 4)

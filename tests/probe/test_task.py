@@ -10,18 +10,19 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from frozenprobe.probe import predict as probing
 from frozenprobe.probe.arrays import Doubles, Ints, softmax
+from frozenprobe.probe.checks import transductive
 from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer
 from frozenprobe.probe.heads.head import Convergence
 from frozenprobe.probe.heads.parts.scaling import Scaling, fit_scaling
 from frozenprobe.probe.inputs import Inputs, side_by_side
 from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.predict import run_task
+from frozenprobe.probe.predict import predict
+from frozenprobe.probe.result import Outcome
 from frozenprobe.probe.select import run as answering
 from frozenprobe.probe.select.candidates import Portfolio
-from frozenprobe.probe.select.nested import Asking, Candidate, Member, Plan
-from frozenprobe.probe.task import Outcome, Task, combined
+from frozenprobe.probe.select.nested import Candidate, HeldOut, Member, NestedFolds
+from frozenprobe.probe.task import Task, combined
 
 CLASSES, DIM, TEST = 4, 8, 6
 AUTO = ProbeOptions("auto", budget=math.inf)
@@ -30,7 +31,7 @@ PLAIN = replace(CALIBRATED, calibrate=False)
 
 
 def make_source(
-    labels: Ints, asked: Ints, *, noise: float = 1.0, seed: int = 0, dim: int = DIM, name: str = ""
+    labels: Ints, tested: Ints, *, noise: float = 1.0, seed: int = 0, dim: int = DIM, name: str = ""
 ) -> Inputs:
     """Overlapping classes in 2 fixed and 1 augmented view."""
     rng = np.random.default_rng(seed)
@@ -41,16 +42,16 @@ def make_source(
         return (3 + images[:, None] + 0.2 * rng.normal(size=(len(truth), views, dim))).astype(np.float32)
 
     train = draw(labels, 3)
-    return Inputs(name, train, train[:, :2], draw(asked, 2))
+    return Inputs(name, train, train[:, :2], draw(tested, 2))
 
 
 def make_task(options: ProbeOptions, *, per_class: int = 10, folds: int = 5, noise: float = 1.0, seed: int = 0) -> Task:
     labels = np.repeat(np.arange(CLASSES), per_class)
-    asked = np.arange(TEST) % CLASSES
+    tested = np.arange(TEST) % CLASSES
     count = len(labels)
     return Task(
         options=replace(options, folds=folds),
-        sources=[make_source(labels, asked, noise=noise, seed=seed)],
+        sources=[make_source(labels, tested, noise=noise, seed=seed)],
         labels=labels,
         folds=np.arange(count) % folds,
         scored=np.ones(count, dtype=bool),
@@ -62,7 +63,7 @@ def make_task(options: ProbeOptions, *, per_class: int = 10, folds: int = 5, noi
 
 
 def run(task: Task) -> Outcome:
-    return run_task(task, lambda stage, done, total: None)
+    return predict(task, lambda stage, done, total: None)
 
 
 def accuracy(task: Task, outcome: Outcome) -> float:
@@ -99,7 +100,7 @@ def poisoned(task: Task, images: Ints) -> Task:
     for number, source in enumerate(task.sources):
         train = source.train.copy()
         train[images] = 1e3 * np.random.default_rng(number).normal(size=train[images].shape)
-        sources.append(replace(source, train=train, shown=train[:, : source.shown.shape[1]]))
+        sources.append(replace(source, train=train, val=train[:, : source.val.shape[1]]))
     return replace(task, sources=sources)
 
 
@@ -109,12 +110,12 @@ def find_leaks(task: Task, fold: int, *, atol: float = 1e-4) -> set[str]:
     outcome, chosen = run_and_watch(task)
     found = set()
     # the answer to a poisoned image is another one of course: only the second half is asked about
-    for kind, changed, asked in (
+    for kind, changed, kept in (
         ("labels", other_labels(task, held), held),
         ("features", poisoned(task, held[::2]), held[1::2]),
     ):
         other, chosen_then = run_and_watch(changed)
-        if not np.allclose(other.oof[asked], outcome.oof[asked], rtol=0, atol=atol):
+        if not np.allclose(other.oof[kept], outcome.oof[kept], rtol=0, atol=atol):
             found.add(f"{kind} change answers")
         if chosen and not same_choice(chosen[fold], chosen_then[fold], atol=atol):
             found.add(f"{kind} change the choice")
@@ -157,7 +158,7 @@ def test_balanced_classes_leak_no_more(class_weight: str) -> None:
     kept = np.setdiff1d(np.arange(40), [0, 1, 2, 10])
     task = replace(
         task,
-        sources=[replace(each, train=each.train[kept], shown=each.shown[kept]) for each in task.sources],
+        sources=[replace(each, train=each.train[kept], val=each.val[kept]) for each in task.sources],
         labels=task.labels[kept],
         folds=task.folds[kept],
         scored=task.scored[kept],
@@ -190,16 +191,16 @@ def scale_on_all(patch: pytest.MonkeyPatch) -> None:
 def choose_on_all(patch: pytest.MonkeyPatch) -> None:
     """Every fold chooses (a temperature, a C, a blend) on the out-of-fold answers of all images, its own among them."""
 
-    def of(folds: Ints, labels: Ints, deal: Callable[[Ints], Ints]) -> Plan:
+    def of(folds: Ints, labels: Ints, deal: Callable[[Ints], Ints]) -> NestedFolds:
         count = int(folds.max()) + 1
         parts = [np.flatnonzero(folds == k) for k in range(count)]
-        return Plan(
+        return NestedFolds(
             subsets=[np.flatnonzero(folds != k) for k in range(count)],
-            askings=[[Asking(part), *(Asking(part, k) for k in range(count))] for part in parts],
+            held_out=[[HeldOut(part), *(HeldOut(part, k) for k in range(count))] for part in parts],
             chosen_on=[np.arange(len(folds))] * count,
         )
 
-    patch.setattr(Plan, "of", staticmethod(of))
+    patch.setattr(NestedFolds, "of", staticmethod(of))
 
 
 def only_c(patch: pytest.MonkeyPatch) -> None:
@@ -254,7 +255,7 @@ def test_the_tripwire_names_leakage_when_folds_split_what_belongs_together() -> 
     task = make_task(replace(PLAIN, tripwire=True), per_class=20)
     (source,) = task.sources
     pairs = np.arange(80) // 2 * 2  # every image twice, in two folds
-    twice = replace(source, train=source.train[pairs], shown=source.shown[pairs])
+    twice = replace(source, train=source.train[pairs], val=source.val[pairs])
     options = ProbeOptions("knn", {"k": 1}, scale="global", aggregate="rows", tripwire=True)
     outcome = run(replace(task, options=options, sources=[twice], clusters=pairs // 2))
     assert any("LEAKAGE" in note for note in outcome.notes)
@@ -264,14 +265,14 @@ def test_the_tripwire_runs_what_is_asked_for_and_changes_nothing_else(monkeypatc
     ran: list[str] = []
     task = make_task(replace(PLAIN, transductive=True, tripwire=True))
     plain = run(replace(task, options=replace(task.options, tripwire=False)))
-    refine = probing.refine_answers
+    refine = transductive.refine_predictions
 
     def watch(*given: object) -> object:
         ran.append("refine")
         return refine(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(probing, "refine_answers", watch)
-    outcome = run_task(task, lambda stage, done, total: ran.append(stage))
+    monkeypatch.setattr(transductive, "refine_predictions", watch)
+    outcome = predict(task, lambda stage, done, total: ran.append(stage))
     np.testing.assert_array_equal(outcome.oof, plain.oof)
     np.testing.assert_array_equal(outcome.test, plain.test)
     assert ran.count("refine") == 2 * 6  # with the labels as they are, and shuffled
@@ -299,7 +300,7 @@ def test_transductive_answers_use_the_features_beside_them_and_say_so_loudly() -
     assert f"accuracy {accuracy(task, outcome):.1%} out of fold" in note
     assert f"{accuracy(task, plain):.1%} without it" in note
     assert f"of {TEST} unlabelled images" in note
-    assert task.options.says().endswith("; TRANSDUCTIVE")
+    assert task.options.describe().endswith("; TRANSDUCTIVE")
     for score in outcome.fold_scores:
         own = task.folds == score.fold
         assert score.accuracy == (outcome.oof[own].argmax(axis=1) == task.labels[own]).mean()
@@ -308,11 +309,11 @@ def test_transductive_answers_use_the_features_beside_them_and_say_so_loudly() -
 def test_transductive_without_test_images_and_of_several_files() -> None:
     task = make_task(replace(PLAIN, transductive=True))
     more = make_source(task.labels, np.arange(TEST) % CLASSES, seed=3, dim=5, name="other")
-    joined = [side_by_side([getattr(one, of) for one in (*task.sources, more)]) for of in ("train", "shown", "asked")]
+    joined = [side_by_side([getattr(one, of) for one in (*task.sources, more)]) for of in ("train", "val", "test")]
     sources = [replace(task.sources[0], name="one"), more, Inputs("side by side", *joined)]
     outcome = run(replace(task, sources=sources))
     np.testing.assert_allclose(outcome.oof.sum(axis=1), 1, atol=1e-9)
-    alone = replace(task.sources[0], asked=task.sources[0].asked[:0])
+    alone = replace(task.sources[0], test=task.sources[0].test[:0])
     nothing = run(replace(task, sources=[alone], usable=np.zeros(0, dtype=bool)))
     assert nothing.test.shape == (0, CLASSES)
     assert nothing.notes[0].endswith("test: no test images")
@@ -339,7 +340,7 @@ def answer_again(model: dict[str, npt.NDArray[np.generic]], sources: Sequence[In
         own = {name: model[f"member{number}_{name}"] for name in ("coefficients", "intercepts")}
         scaling = Scaling(*(model[f"member{number}_scale_{name}"] for name in ("unit", "shift", "factor")))  # type: ignore[arg-type]
         inputs = sources[int(model[f"member{number}_source"])].aggregated(str(model[f"member{number}_aggregate"]))  # type: ignore[call-overload]
-        rows = scaling.apply(inputs.asked).astype(np.float64)
+        rows = scaling.apply(inputs.test).astype(np.float64)
         answers = softmax(rows @ np.asarray(own["coefficients"], dtype=np.float64).T + own["intercepts"])
         logs.append(np.log(np.maximum(answers.mean(axis=1), LEAST)))
     return softmax(np.tensordot(weights, np.array(logs), axes=1))
@@ -376,10 +377,10 @@ def test_test_answers_of_a_blend_are_those_of_its_members_refitted_on_all_images
 
 
 def make_sources(task: Task, noise: float) -> list[Inputs]:
-    asked = np.arange(TEST) % CLASSES
+    tested = np.arange(TEST) % CLASSES
     one = replace(task.sources[0], name="one")
-    other = make_source(task.labels, asked, noise=noise, seed=5, dim=6, name="other")
-    joined = [side_by_side([getattr(each, of) for each in (one, other)]) for of in ("train", "shown", "asked")]
+    other = make_source(task.labels, tested, noise=noise, seed=5, dim=6, name="other")
+    joined = [side_by_side([getattr(each, of) for each in (one, other)]) for of in ("train", "val", "test")]
     return [one, other, Inputs("side by side", *joined)]
 
 
@@ -387,7 +388,7 @@ def test_one_head_on_several_files_is_blended_or_put_side_by_side_inside_the_fol
     task = make_task(PLAIN, noise=1.5)
     both = replace(task, sources=make_sources(task, 1.5))
     outcome = run(both)
-    assert [score.says.split(" (")[0] for score in outcome.candidates] == ["lda, shrinkage = 0.1"] * 3
+    assert [score.description.split(" (")[0] for score in outcome.candidates] == ["lda, shrinkage = 0.1"] * 3
     assert {score.family for score in outcome.candidates} == {
         f"lda (rows, {name})" for name in ("one", "other", "side by side")
     }
@@ -425,8 +426,8 @@ def test_auto_is_no_worse_than_the_best_candidate_by_far_and_says_what_it_chose(
     assert outcome.uncalibrated is None
     assert sum(score.share for score in outcome.candidates) == pytest.approx(1)
     for score in outcome.candidates:
-        assert (f" {score.says}" in outcome.chosen) == (score.share > 0)
-    assert all(fold.says for fold in outcome.fold_scores)
+        assert (f" {score.description}" in outcome.chosen) == (score.share > 0)
+    assert all(fold.description for fold in outcome.fold_scores)
 
 
 def test_a_temperature_from_inner_folds_makes_a_head_honest_and_changes_no_answer() -> None:
@@ -468,5 +469,5 @@ def test_seconds_are_equal_shares() -> None:
 
 def test_progress_is_told_of_heads_that_are_tried() -> None:
     told: list[tuple[str, int, int]] = []
-    run_task(make_task(replace(AUTO, budget=0.0)), lambda *news: told.append(news))
+    predict(make_task(replace(AUTO, budget=0.0)), lambda *news: told.append(news))
     assert told == [("trying heads", 4, 4)]

@@ -33,18 +33,18 @@ def test_all_views_are_trained_on_and_the_fixed_ones_scored_and_answered_on(feat
 def test_views_k_means_the_first_k_augmented_ones(features: Features, count: int) -> None:
     views = choose(features, views=count)
     assert views.train == (0, 1, 2, *range(3, 3 + count))
-    assert views.score == views.answer == (0, 1, 2)
+    assert views.val == views.test == (0, 1, 2)
 
 
 def test_random_views_are_never_scored_on(features: Features) -> None:
     for augmented_only in (False, True):
         views = choose(features, augmented_only=augmented_only)
-        assert max(views.score + views.answer) < len(features.test_views)
+        assert max(views.val + views.test) < len(features.test_views)
 
 
 def test_test_views_are_used_in_the_order_of_the_file(features: Features) -> None:
     views = choose(features, test_views=("direct", "clean"))
-    assert views.score == views.answer == (0, 2)
+    assert views.val == views.test == (0, 2)
     assert views.train == (0, 2, 3, 4, 5, 6)
 
 
@@ -54,7 +54,7 @@ def test_the_report_trains_on_augmented_views_scores_the_clean_and_answers_on_di
 
 
 def test_the_report_answers_on_the_clean_view_where_direct_is_not_stored(make_features: MakeFeatures) -> None:
-    assert choose(make_features(), augmented_only=True).answer == (0,)
+    assert choose(make_features(), augmented_only=True).test == (0,)
 
 
 def test_the_report_can_be_told_its_test_views(features: Features) -> None:

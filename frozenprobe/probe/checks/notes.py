@@ -40,8 +40,8 @@ def make_notes(features: Features, options: ProbeOptions, unscored: Ints, views:
         notes.append(f"{len(labelled) - len(contents)} of these copies lie in another class: their labels contradict")
     if features.test is not None:
         owner = dict(zip(reversed(split.hashes), reversed(split.ids), strict=True))
-        asked = zip(features.test.ids, features.test.hashes, strict=True)
-        seen = [f"{name} ({owner[code]})" for name, code in asked if code in contents]
+        tested = zip(features.test.ids, features.test.hashes, strict=True)
+        seen = [f"{name} ({owner[code]})" for name, code in tested if code in contents]
         if seen:
             notes.append(f"{len(seen)} test images are training images, byte for byte: {some(seen)}")
         bad = [name for name, good in zip(features.test.ids, features.test.usable, strict=True) if not good]
@@ -57,7 +57,7 @@ def make_notes(features: Features, options: ProbeOptions, unscored: Ints, views:
             "images were in part trained on, and the scores are too high"
         )
     if options.head in HEADS and HEADS[options.head].augmented_only:
-        answer = ", ".join(features.test_views[index] for index in views.answer)
+        answer = ", ".join(features.test_views[index] for index in views.test)
         notes.append(f"trained on augmented views only; test images answered on {answer}")
     return notes
 

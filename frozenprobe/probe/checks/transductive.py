@@ -9,10 +9,14 @@ import numpy.typing as npt
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Doubles, Floats, Ints, softmax
-from frozenprobe.probe.heads.head import TrainingRows
+from frozenprobe.probe.fit.trainer import Trainer
+from frozenprobe.probe.heads.head import TrainingRows, make_head
 from frozenprobe.probe.heads.lda import moments_of
-from frozenprobe.probe.heads.parts.scaling import normalise
+from frozenprobe.probe.heads.parts.scaling import fit_scaling, normalise
+from frozenprobe.probe.result import Outcome
+from frozenprobe.probe.stats import metrics
 from frozenprobe.probe.stats.metrics import SMALLEST
+from frozenprobe.probe.task import Task, score_fold
 
 BLOCK = 1024  # images compared, or averaged over their neighbours, at once: bounds the memory
 HALVINGS = 40  # of an interval of length 1
@@ -72,7 +76,7 @@ class TransductiveSettings:
 
 
 @dataclass(frozen=True)
-class TransductiveAnswer:
+class Refined:
     """Answers that saw the other images to be answered.
 
     Attributes:
@@ -80,14 +84,14 @@ class TransductiveAnswer:
         converged: whether every stage reached its tolerance.
         iterations: of the mixture, or of the assignment.
         objective: after each iteration of the mixture; it never falls. Empty where none ran.
-        says: what was done, in one line for the user.
+        description: what was done, in one line for the user.
     """
 
     probabilities: Doubles
     converged: bool
     iterations: int
     objective: tuple[float, ...]
-    says: str
+    description: str
 
 
 def refine(
@@ -95,7 +99,7 @@ def refine(
     features: Floats,
     rows: TrainingRows,
     settings: TransductiveSettings = TransductiveSettings(),
-) -> TransductiveAnswer:
+) -> Refined:
     """Answer images together. No label of theirs is used; everything they are compared with comes from `rows`.
 
     Args:
@@ -105,7 +109,7 @@ def refine(
         settings: see there.
     """
     if not len(probabilities):
-        return TransductiveAnswer(probabilities, True, 0, (), "no unlabelled image")
+        return Refined(probabilities, True, 0, (), "no unlabelled image")
     problem = make_problem(probabilities, features, rows, settings)
     answer = gaussian_em(problem, settings)
     moved = ""
@@ -113,14 +117,60 @@ def refine(
         balanced = balanced_assignment(answer.probabilities, problem.shares, strength=settings.balance)
         converged = answer.converged and balanced.converged
         answer = replace(answer, probabilities=balanced.probabilities, converged=converged)
-        moved = f"; {balanced.says}"
+        moved = f"; {balanced.description}"
     changed = int((answer.probabilities.argmax(axis=1) != probabilities.argmax(axis=1)).sum())
     end = "" if answer.converged else ", NOT converged"
     says = (
         f"of {len(probabilities)} unlabelled images "
         f"{changed} answers changed ({answer.iterations} iterations{end}){moved}"
     )
-    return replace(answer, says=says)
+    return replace(answer, description=says)
+
+
+def transduce(task: Task, outcome: Outcome) -> Outcome:
+    """The answers refined together with the unlabelled features of the other images that are answered with them.
+
+    For every fold its held-out images are the unlabelled set, for the test images they themselves are.
+    """
+    inputs = task.sources[-1]  # of several, all side by side
+    oof, test = outcome.oof.copy(), outcome.test.copy()
+    unfinished = 0
+    for fold in range(task.count):
+        held, training = np.flatnonzero(task.folds == fold), np.flatnonzero(task.folds != fold)
+        refined = refine_predictions(task, training, inputs.val[held], outcome.oof[held])
+        oof[held] = refined.probabilities
+        unfinished += not refined.converged
+    says = "no test images"
+    if task.usable.any():
+        everything, test_vectors = np.arange(len(task.labels)), inputs.test[task.usable]
+        refined = refine_predictions(task, everything, test_vectors, outcome.test[task.usable])
+        test[task.usable], says = refined.probabilities, refined.description
+    labels = task.labels[task.scored]
+    without, with_it = (metrics.accuracy(each[task.scored], labels) for each in (outcome.oof, oof))
+    rows = [
+        score_fold(task, row.fold, oof, seconds=row.seconds, convergence=row.convergence, description=row.description)
+        for row in outcome.fold_scores
+    ]
+    note = (
+        "TRANSDUCTIVE: images were answered with the help of the unlabelled features of the others answered with them; "
+        f"accuracy {with_it:.1%} out of fold, each fold taken as the unlabelled set, and {without:.1%} without it"
+        + (f" (NOT converged in {unfinished} folds)" if unfinished else "")
+        + f"; test: {says}"
+    )
+    return replace(outcome, oof=oof, test=test, fold_scores=tuple(rows), notes=(*outcome.notes, note))
+
+
+def refine_predictions(task: Task, training: Ints, vectors: Floats, probabilities: Doubles) -> Refined:
+    """Refine the `(n, C)` answers to images with `(n, t, D)` features."""
+    trainer = Trainer(make_head("lda", {}), task.sources[-1].train, task.labels, seed=task.options.seed)
+    rows = trainer.rows_of(training)
+    scaling = fit_scaling(trainer.scale, rows.features, rows.weight)
+    classes = np.unique(task.labels[training])
+    scaled = replace(rows, features=scaling.apply(rows.features))
+    refined = refine(probabilities[:, classes], scaling.apply(vectors).mean(axis=1), scaled)
+    result = np.zeros_like(probabilities)
+    result[:, classes] = refined.probabilities
+    return replace(refined, probabilities=result)
 
 
 @dataclass(frozen=True)
@@ -182,7 +232,7 @@ def make_problem(
     )
 
 
-def gaussian_em(problem: Problem, settings: TransductiveSettings) -> TransductiveAnswer:
+def gaussian_em(problem: Problem, settings: TransductiveSettings) -> Refined:
     """Maximise the penalised likelihood of a mixture over answers r, means m and shares p (Zanella 2024, TransCLIP).
 
     With h the head's log-probabilities and t the trust in them, z the whitened images and s the mixture's sharpness,
@@ -218,7 +268,7 @@ def gaussian_em(problem: Problem, settings: TransductiveSettings) -> Transductiv
         neighbours = problem.graph.average(answers)
         history.append(objective(answers, scores + smoothing * neighbours / 2, means, estimated, problem, settings))
         change = float(np.abs(answers - previous).max())
-    return TransductiveAnswer(answers, change < settings.tolerance, len(history), tuple(history), "Gaussian mixture")
+    return Refined(answers, change < settings.tolerance, len(history), tuple(history), "Gaussian mixture")
 
 
 def objective(
@@ -327,7 +377,7 @@ def find_nearest(directions: Floats, count: int) -> tuple[npt.NDArray[np.int64],
 
 def balanced_assignment(
     probabilities: Doubles, prior: Doubles, *, strength: float, tolerance: float = 1e-6, max_iter: int = 1000
-) -> TransductiveAnswer:
+) -> Refined:
     """Move the classes' shares of the answers towards a prior: Sinkhorn iterations in logarithms (Cuturi 2013).
 
     Of all r whose rows sum to 1, with P the answers and q the prior, it finds the least
@@ -352,7 +402,7 @@ def balanced_assignment(
         change = float(np.abs(update - bias).max())
         bias, iterations = update, iterations + 1
     says = f"the shares of the classes were moved towards the prior (strength {strength:g}, {iterations} iterations)"
-    return TransductiveAnswer(softmax(logs + bias), change < tolerance, iterations, (), says)
+    return Refined(softmax(logs + bias), change < tolerance, iterations, (), says)
 
 
 def sum_logs(logs: Doubles, *, axis: int) -> Doubles:

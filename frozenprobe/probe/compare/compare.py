@@ -29,14 +29,14 @@ class RunScore:
     Attributes:
         name: a letter.
         path: its folder.
-        says: the head, and the options in which the runs differ.
+        description: the head, and the options in which the runs differ.
         accuracy: with its 95 % interval `accuracy_low` to `accuracy_high`.
         log_loss: mean over the images.
     """
 
     name: str
     path: Path
-    says: str
+    description: str
     accuracy: float
     accuracy_low: float
     accuracy_high: float
@@ -154,12 +154,12 @@ def joint_p(p_images: float, difference: float, repeats: CorrectedT | None) -> f
 
 def compare_repeats(a: OutOfFold, b: OutOfFold, rows_a: Ints, rows_b: Ints) -> CorrectedT | None:
     """The corrected resampled t-test over the repeats that both have; None if fewer than two, or on other folds."""
-    repeats = min(len(a.repeat_answers), len(b.repeat_answers))
+    repeats = min(len(a.repeat_predicted), len(b.repeat_predicted))
     folds = a.repeat_folds[:repeats, rows_a]
     if repeats < 2 or not np.array_equal(folds, b.repeat_folds[:repeats, rows_b]):
         return None
-    right_a = a.repeat_answers[:repeats, rows_a] == a.labels[rows_a]
-    right_b = b.repeat_answers[:repeats, rows_b] == b.labels[rows_b]
+    right_a = a.repeat_predicted[:repeats, rows_a] == a.labels[rows_a]
+    right_b = b.repeat_predicted[:repeats, rows_b] == b.labels[rows_b]
     held = (folds + (folds.max() + 1) * np.arange(repeats)[:, None]).ravel()  # number of each repeat's fold
     sizes = np.bincount(held)
     differences = np.bincount(held, weights=right_a.ravel().astype(np.float64) - right_b.ravel())

@@ -127,7 +127,7 @@ def make_notes(runs: Sequence[OutOfFold], shared: SharedImages, names: Sequence[
         notes.append(
             f"{names[0]} and {some(other_folds)} have different folds: part of the difference is the luck of the folds"
         )
-    several = [name for name, run in zip(names, runs, strict=True) if len(run.repeat_answers) > 1]
+    several = [name for name, run in zip(names, runs, strict=True) if len(run.repeat_predicted) > 1]
     if several:
         notes.append(
             f"of {some(several)} the first repeat is shown; the others count in the p-value, where both runs of a pair "

@@ -12,7 +12,8 @@ def render_comparison(comparison: Comparison) -> str:
     for run in comparison.runs:
         interval = f"{run.accuracy_low:.1%} to {run.accuracy_high:.1%}"
         lines.append(
-            f"{run.name:<3}  {run.accuracy:>8.1%}  {interval:<15}  {run.log_loss:>8.3f}  {run.path.name}: {run.says}"
+            f"{run.name:<3}  {run.accuracy:>8.1%}  {interval:<15}  {run.log_loss:>8.3f}  "
+            f"{run.path.name}: {run.description}"
         )
     width = max(len(pair_name(pair)) for pair in comparison.pairs)
     lines += ["", f"{'':<{width}}    points  95 % interval         p  log-loss  95 % interval"]

@@ -11,8 +11,8 @@ import numpy as np
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Floats, Ints
-from frozenprobe.probe.crossval import ProbeResult, cross_validate
-from frozenprobe.probe.curves.points import Answers, Point, Resampled, judge, measure
+from frozenprobe.probe.crossval import cross_validate
+from frozenprobe.probe.curves.points import Point, Resampled, Trial, judge, measure
 from frozenprobe.probe.curves.subsets import (
     draw_order,
     draws_of,
@@ -24,6 +24,7 @@ from frozenprobe.probe.curves.subsets import (
 from frozenprobe.probe.fit.trainer import Trainer
 from frozenprobe.probe.inputs import read_inputs
 from frozenprobe.probe.options import AUTO, CURVE_HEAD, CURVE_SHRINKAGE, HEADS, ProbeOptions
+from frozenprobe.probe.result import ProbeResult
 from frozenprobe.probe.select.nested import trainer_of
 from frozenprobe.probe.select.run import candidate_of
 from frozenprobe.probe.views import choose_views
@@ -82,15 +83,15 @@ def view_curve(
             remedy="the same extract command with --views 8 computes more",
         )
     step = steps(progress, repeats * len(counts))
-    trials: list[list[Answers]] = [[] for _ in counts]
+    trials: list[list[Trial]] = [[] for _ in counts]
     for repeat in range(repeats):
         for row, views in zip(trials, counts, strict=True):
             result = cross_validate(features, replace(options, views=views, seed=options.seed + repeat))
-            row.append(answers_of(result))
+            row.append(trial_of(result))
             step()
     points, resampled = measure(counts, trials, result.clusters)
-    asked = replace(result.options, seed=options.seed)
-    return Curve("views", "augmented views", asked, points, resampled, result.notes)
+    options = replace(result.options, seed=options.seed)
+    return Curve("views", "augmented views", options, points, resampled, result.notes)
 
 
 def label_curve(
@@ -137,18 +138,18 @@ def label_curve(
     draws = [draws_of(size, counts) for size in sizes]
     step = steps(progress, repeats * (1 + sum(draws)))
     at = np.zeros(len(sizes) + 1)
-    trials: list[list[Answers]] = [[] for _ in at]
+    trials: list[list[Trial]] = [[] for _ in at]
     for repeat in range(repeats):
         result = cross_validate(features, replace(options, seed=options.seed + repeat)) if repeat else full
-        trials[-1].append(answers_of(result))
+        trials[-1].append(trial_of(result))
         step()
         outside = training_counts(result.labels, result.clusters, result.folds)
         at += np.array([typical(outside, size) for size in (*sizes, None)]) / repeats
-        trainer, shown = open_trainer(features, result.options)
+        trainer, val = open_trainer(features, result.options)
         for row, size, often in zip(trials, sizes, draws, strict=False):
             for draw in range(often):
                 order = draw_order(result.clusters, features.train.hashes, seed=options.seed + repeat, draw=draw)
-                row.append(train_on_some(trainer, shown, result, order=order, size=size))
+                row.append(train_on_some(trainer, val, result, order=order, size=size))
                 step()
     points, resampled = measure(at.tolist(), trials, full.clusters)
     unit = "images a class" if features.train.groups is None else "groups a class"
@@ -171,21 +172,21 @@ def open_trainer(features: Features, options: ProbeOptions) -> tuple[Trainer, Fl
     (source,) = read_inputs([features], [choose_views(features, options, augmented_only=only)])
     inputs = source.aggregated(candidate.aggregate)
     total = len(features.class_names)
-    return trainer_of(candidate, inputs, features.train.labels, options=options, total=total), inputs.shown
+    return trainer_of(candidate, inputs, features.train.labels, options=options, total=total), inputs.val
 
 
-def train_on_some(trainer: Trainer, shown: Floats, result: ProbeResult, *, order: Ints, size: int) -> Answers:
+def train_on_some(trainer: Trainer, val: Floats, result: ProbeResult, *, order: Ints, size: int) -> Trial:
     """Cross-validate on the folds of `result` with at most `size` clusters of each class to train on."""
     oof, converged = np.zeros_like(result.oof), True
     for fold in range(int(result.folds.max()) + 1):
         held = result.folds == fold
         fitted = trainer.fit(first_of_each_class(np.flatnonzero(~held), result.labels, order, size))
-        oof[held] = fitted.predict(shown[held])
+        oof[held] = fitted.predict(val[held])
         converged = converged and fitted.head.convergence.converged is not False
     return judge(oof, result.labels, result.scored, converged=converged)
 
 
-def answers_of(result: ProbeResult) -> Answers:
+def trial_of(result: ProbeResult) -> Trial:
     """The out-of-fold answers of a probe."""
     converged = all(fold.convergence.converged is not False for fold in result.fold_scores)
     return judge(result.oof, result.labels, result.scored, converged=converged)

@@ -15,7 +15,7 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Answers:
+class Trial:
     """Out-of-fold answers of one cross-validation.
 
     Attributes:
@@ -71,15 +71,15 @@ class Resampled:
     clusters: int
 
 
-def judge(oof: Doubles, labels: Ints, scored: npt.NDArray[np.bool_], *, converged: bool) -> Answers:
+def judge(oof: Doubles, labels: Ints, scored: npt.NDArray[np.bool_], *, converged: bool) -> Trial:
     """Compare `(N, C)` out-of-fold probabilities with the truth."""
     loss = metrics.losses(oof, labels)
     right = (oof.argmax(axis=1) == labels).astype(np.float64)
-    return Answers(np.where(scored, right, np.nan), np.where(scored, loss, np.nan), converged)
+    return Trial(np.where(scored, right, np.nan), np.where(scored, loss, np.nan), converged)
 
 
 def measure(
-    at: Sequence[float], trials: Sequence[Sequence[Answers]], clusters: Ints
+    at: Sequence[float], trials: Sequence[Sequence[Trial]], clusters: Ints
 ) -> tuple[tuple[Point, ...], Resampled]:
     """The points of a curve, and their bootstrap.
 
@@ -108,7 +108,7 @@ def measure(
     return tuple(points), drawn
 
 
-def resample(trials: Sequence[Sequence[Answers]], clusters: Ints) -> Resampled:
+def resample(trials: Sequence[Sequence[Trial]], clusters: Ints) -> Resampled:
     """Bootstrap P lists of cross-validations.
 
     Clusters of images and the cross-validations of a list are drawn with replacement, each independently of the other
@@ -117,10 +117,10 @@ def resample(trials: Sequence[Sequence[Answers]], clusters: Ints) -> Resampled:
     together = [answers for row in trials for answers in row]
     right, loss = (np.array([getattr(each, name) for each in together]) for name in ("right", "loss"))
     scored = ~np.isnan(right)
-    asked = scored.any(axis=0)
-    _, cluster = np.unique(clusters[asked], return_inverse=True)
+    seen = scored.any(axis=0)
+    _, cluster = np.unique(clusters[seen], return_inverse=True)
     sums = [
-        [np.bincount(cluster, weights=row[asked]) for row in np.nan_to_num(values)] for values in (right, loss, scored)
+        [np.bincount(cluster, weights=row[seen]) for row in np.nan_to_num(values)] for values in (right, loss, scored)
     ]
     cells = np.array(sums)  # (right, loss, images) x cross-validations x clusters
     many = cells.shape[2]
@@ -135,7 +135,7 @@ def resample(trials: Sequence[Sequence[Answers]], clusters: Ints) -> Resampled:
         totals = np.take_along_axis(drawn, pick, axis=2).sum(axis=2)
         ratios[:, :, column] = (totals[:, :2] / np.maximum(totals[:, 2:], 1)).T  # a tiny resample may score no image
         start += length
-    return Resampled(ratios[0], ratios[1], images=int(asked.sum()), clusters=many)
+    return Resampled(ratios[0], ratios[1], images=int(seen.sum()), clusters=many)
 
 
 def accuracy_interval(accuracy: float, drawn: Doubles, clusters: int) -> Interval:

@@ -41,7 +41,7 @@ def curve_title(curve: Curve, features: Features) -> str:
     used = "the augmented views" if curve.kind == "views" else f"{views_used(curve, features)} augmented views"
     tap = f", tap {options.tap}" if len(features.taps) > 1 else ""
     return (
-        f"{options.says()}\n"
+        f"{options.describe()}\n"
         f"backbone {features.spec.backbone}{tap}, recipe {features.spec.recipe}: {used}{beside}; "
         f"{curve.resampled.images} images, {len(features.class_names)} classes"
     )

@@ -253,11 +253,11 @@ def find_overlap(features: Features, found: Pairs) -> tuple[Ints, Floats]:
     if test is None or not len(test):
         return no_pairs(), no_cosine()
     known = set(features.train.hashes)
-    asked = np.flatnonzero(test.usable & [code not in known for code in test.hashes])
-    unit = normalise(read_finite(features, "test", (0,))[asked, 0])
-    nearest, cosine = np.zeros(len(asked), dtype=np.int64), np.zeros(len(asked), dtype=np.float32)
+    unseen = np.flatnonzero(test.usable & [code not in known for code in test.hashes])
+    unit = normalise(read_finite(features, "test", (0,))[unseen, 0])
+    nearest, cosine = np.zeros(len(unseen), dtype=np.int64), np.zeros(len(unseen), dtype=np.float32)
     for start, block in blocks(unit, found.unit):
         rows = slice(start, start + len(block))
         nearest[rows], cosine[rows] = block.argmax(axis=1), np.minimum(block.max(axis=1), 1)
     close = cosine >= found.threshold - ROUNDING
-    return np.stack([asked, found.images[nearest]], axis=1)[close], cosine[close]
+    return np.stack([unseen, found.images[nearest]], axis=1)[close], cosine[close]

@@ -14,7 +14,7 @@ from frozenprobe.probe.heads.head import LinearModel, TrainingRows
 from frozenprobe.probe.heads.parts.inner_folds import FOLDS, Images, deal_inner
 from frozenprobe.probe.heads.parts.moments import Moments, starting_point
 from frozenprobe.probe.heads.parts.solving import solve_shifted
-from frozenprobe.probe.heads.parts.temperature import choose_by_loss, cooled, scores_of
+from frozenprobe.probe.heads.parts.temperature import choose_by_loss, scores_of, with_temperature
 
 SHRINKAGES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.75, 0.95)
 
@@ -84,7 +84,7 @@ def fit_chosen(rows: TrainingRows) -> LinearModel:
             scores[index, held[:, None], present] = answers
     choice = choose_by_loss(scores, images.labels, images.weight * known)
     shrinkage = SHRINKAGES[choice.index]
-    return cooled(fit_moments(everything, [shrinkage])[0], choice.temperature, shrinkage=shrinkage)
+    return with_temperature(fit_moments(everything, [shrinkage])[0], choice.temperature, shrinkage=shrinkage)
 
 
 def moments_of(rows: TrainingRows, chosen: npt.NDArray[np.bool_]) -> Moments:

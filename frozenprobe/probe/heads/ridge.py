@@ -15,7 +15,7 @@ from frozenprobe.probe.heads.parts.leave_one_out import Matrix, Smoother
 from frozenprobe.probe.heads.parts.moments import Moments
 from frozenprobe.probe.heads.parts.scaling import weighted_mean
 from frozenprobe.probe.heads.parts.solving import solve_shifted
-from frozenprobe.probe.heads.parts.temperature import choose_by_loss, cooled
+from frozenprobe.probe.heads.parts.temperature import choose_by_loss, with_temperature
 
 ALPHAS = tuple(10 ** (step / 2) for step in range(-8, 5))  # 0.0001 to 100
 NOTHING = 1e-10  # eigenvalues so much smaller than the largest are rounding
@@ -51,7 +51,7 @@ class RidgeHead:
         left_out = spectrum.smoother.leave_out(rows.labels, images.index, classes, penalties)
         choice = choose_by_loss(left_out, images.labels, images.weight * ~images.alone())
         model = spectrum.solve(rows.labels, classes, penalties[choice.index])
-        return cooled(model, choice.temperature, alpha=alphas[choice.index])
+        return with_temperature(model, choice.temperature, alpha=alphas[choice.index])
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,8 @@ class LinearSvmHead:
         weights = machines.weights.reshape(count + 1, rows.classes, -1)
         scores = np.empty((len(fold), rows.classes), dtype=np.float32)
         for held in range(count):
-            shown = fold == held
-            scores[shown] = rows.features[shown] @ weights[held + 1, :, :-1].T + weights[held + 1, :, -1]
+            val = fold == held
+            scores[val] = rows.features[val] @ weights[held + 1, :, :-1].T + weights[held + 1, :, -1]
         first = np.unique(rows.images, return_index=True)[1]
         seen = np.bincount(rows.labels[first])[rows.labels] > 1  # the rest are their class's only image
         unknown = UNKNOWN * len(fold) / len(first)  # counted in rows

@@ -35,11 +35,11 @@ def match_ids(sample: Table, ids: Sequence[str], test_ids: Sequence[str]) -> tup
             where=sample.path,
             remedy="remove the repeated rows, or name another sample with --sample FILE",
         )
-    for key, says in KEYS.items():
+    for key, description in KEYS.items():
         images = {key(name): index for index, name in enumerate(test_ids)}
         wanted = [key(name) for name in ids]
         if len(images) == len(test_ids) and len(set(wanted)) == len(wanted) and set(images) == set(wanted):
-            return [images[name] for name in wanted], says
+            return [images[name] for name in wanted], description
     raise mismatch(sample, ids, test_ids)
 
 

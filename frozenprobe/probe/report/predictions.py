@@ -31,7 +31,7 @@ class OutOfFold:
         clusters: `(N,)` images that belong together.
         scored: `(N,)` bool.
         oof: `(N, C)` out-of-fold probabilities; of the first repeat where there are several.
-        repeat_answers: `(R, N)` most probable class in each repeat; R is 1 where the run has no repeats.
+        repeat_predicted: `(R, N)` most probable class in each repeat; R is 1 where the run has no repeats.
         repeat_folds: `(R, N)` folds of each repeat.
     """
 
@@ -44,7 +44,7 @@ class OutOfFold:
     clusters: Ints
     scored: npt.NDArray[np.bool_]
     oof: Doubles
-    repeat_answers: Ints
+    repeat_predicted: Ints
     repeat_folds: Ints
 
 
@@ -67,7 +67,7 @@ def load_predictions(path: Path) -> OutOfFold:
             clusters=arrays["clusters"].astype(np.int64),
             scored=arrays["scored"].astype(bool),
             oof=oof,
-            repeat_answers=(arrays["repeat_oof"] if repeated else oof[None]).argmax(axis=2),
+            repeat_predicted=(arrays["repeat_oof"] if repeated else oof[None]).argmax(axis=2),
             repeat_folds=arrays["repeat_folds"].astype(np.int64) if repeated else folds[None],
         )
         check_shapes(read)
@@ -96,11 +96,11 @@ def opened_run(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
 
 def check_shapes(read: OutOfFold) -> None:
     """Raise ValueError where the arrays do not fit each other."""
-    images, classes, repeats = len(read.ids), len(read.class_names), len(read.repeat_answers)
+    images, classes, repeats = len(read.ids), len(read.class_names), len(read.repeat_predicted)
     wanted = {
         **dict.fromkeys(("labels", "folds", "clusters", "scored"), (images,)),
         "oof": (images, classes),
-        "repeat_answers": (repeats, images),
+        "repeat_predicted": (repeats, images),
         "repeat_folds": (repeats, images),
     }
     for name, shape in wanted.items():

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from frozenprobe._version import __version__
 from frozenprobe.cache.store import Features
 from frozenprobe.probe.arrays import Doubles
-from frozenprobe.probe.crossval import ProbeResult
 from frozenprobe.probe.report.predictions import newest_runs, opened_run
+from frozenprobe.probe.result import ProbeResult
 from frozenprobe.system.atomic_files import sync_folder
 from frozenprobe.system.csv_tables import Table, write_table
 from frozenprobe.system.json_text import to_json

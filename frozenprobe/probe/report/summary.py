@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from frozenprobe.cache.store import Features
 from frozenprobe.probe.arrays import Ints
-from frozenprobe.probe.crossval import Answered, ProbeResult
 from frozenprobe.probe.heads.head import Convergence
 from frozenprobe.probe.heads.parts.temperature import expected_calibration_error
 from frozenprobe.probe.options import AUTO
+from frozenprobe.probe.result import ProbeResult, ScoredPredictions
 from frozenprobe.probe.stats import intervals, metrics
 
 WIDTH = 118  # of a line
@@ -31,7 +31,7 @@ def summarise(result: ProbeResult, *, public_share: float | None = None) -> dict
     Raises:
         FrozenprobeError: no such share of the test images.
     """
-    answered, names = result.scored_answers(), result.class_names
+    answered, names = result.scored_predictions(), result.class_names
     oof, labels = answered.oof, answered.labels
     right = oof.argmax(axis=1) == labels
     counts = metrics.confusion(oof.argmax(axis=1), labels, len(names))
@@ -71,7 +71,7 @@ def summarise(result: ProbeResult, *, public_share: float | None = None) -> dict
     }
 
 
-def summarise_uncalibrated(answered: Answered) -> dict[str, float] | None:
+def summarise_uncalibrated(answered: ScoredPredictions) -> dict[str, float] | None:
     """What the temperature changed; None where none was fitted."""
     if answered.uncalibrated is None:
         return None
@@ -116,7 +116,7 @@ def title(result: ProbeResult, files: Sequence[Features], *, chosen: bool) -> st
     """
     options = result.options
     how = "" if chosen else " (the default)" if options.head == AUTO else " (from the options)"
-    lines = [options.says(how)]
+    lines = [options.describe(how)]
     for features in files:
         used = len(features.augmented_views) if options.views is None else options.views
         fixed = ", ".join(options.test_views or features.test_views)
@@ -164,7 +164,8 @@ def render_choice(summary: dict[str, Any]) -> list[str]:
     lines += ["log-loss  accuracy  share  candidate"]
     for candidate in best.values():
         share = f"{candidate['share']:.0%}" if candidate["share"] else "-"
-        lines.append(f"{candidate['log_loss']:>8.3f}  {candidate['accuracy']:>8.1%}  {share:>5}  {candidate['says']}")
+        scores = f"{candidate['log_loss']:>8.3f}  {candidate['accuracy']:>8.1%}  {share:>5}"
+        lines.append(f"{scores}  {candidate['description']}")
     if summary["skipped"]:
         lines += wrapped(f"skipped, beyond --budget: {'; '.join(summary['skipped'])}")
     return [*lines, ""]
@@ -172,12 +173,12 @@ def render_choice(summary: dict[str, Any]) -> list[str]:
 
 def render_folds(folds: list[dict[str, Any]]) -> list[str]:
     """A row a fold and the time that all took; of several repeats a row a repeat."""
-    last = "chosen inside its training part" if folds[0]["says"] else "convergence"
+    last = "chosen inside its training part" if folds[0]["description"] else "convergence"
     if folds[-1]["repeat"]:
         return render_repeats(folds)
     lines = [f"fold  images  accuracy  log-loss  macro-F1  {last}"]
     for fold in folds:
-        how = fold["says"] or render_convergence(Convergence(**fold["convergence"]))
+        how = fold["description"] or render_convergence(Convergence(**fold["convergence"]))
         numbers = (f"{fold['accuracy']:.1%}", f"{fold['log_loss']:.3f}", f"{fold['macro_f1']:.3f}")
         cells = "".join(f"  {number if fold['images'] else '-':>8}" for number in numbers)
         lines.append(f"{fold['fold'] + 1:>4}  {fold['images']:>6}{cells}  {how}")

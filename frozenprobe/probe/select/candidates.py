@@ -96,8 +96,8 @@ def make_portfolio(
         for number, source in enumerate(sources):
             images, views, dim = source.train.shape
             how = aggregate or ("rows" if views == 1 else group.aggregate)  # with one view all ways are the same
-            asked = replace(group, scale=scale or group.scale, aggregate=how)
-            candidates = candidates_of(asked, number)
+            wanted = replace(group, scale=scale or group.scale, aggregate=how)
+            candidates = candidates_of(wanted, number)
             known = families.get(candidates[0].family, [])
             new = [candidate for candidate in candidates if candidate not in known]
             if not new:
@@ -105,7 +105,7 @@ def make_portfolio(
             rows = (images, 1 if how in ("mean", "clean") else views, dim)
             cost = work(group.head, len(new), rows, classes=classes, fits=fits) / RATE
             if spent + cost > seconds and families:
-                skipped[("more of " if known else "") + candidates[0].family_says(sources)] = cost
+                skipped[("more of " if known else "") + candidates[0].describe_family(sources)] = cost
                 continue
             spent += cost
             families[candidates[0].family] = known + new

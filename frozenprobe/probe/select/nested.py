@@ -52,13 +52,13 @@ class Candidate:
         """Candidates of a family differ in hyper-parameters only."""
         return self.source, self.aggregate, self.scale, self.head
 
-    def says(self, sources: Sequence[Inputs]) -> str:
+    def describe(self, sources: Sequence[Inputs]) -> str:
         """What it is, for tables."""
         settings = "".join(f", {name} = {value}" for name, value in self.settings.items() if value is not None)
-        family = self.family_says(sources)
+        family = self.describe_family(sources)
         return family.replace(" (", f"{settings} (", 1)
 
-    def family_says(self, sources: Sequence[Inputs]) -> str:
+    def describe_family(self, sources: Sequence[Inputs]) -> str:
         """What it is but for its hyper-parameters."""
         source = sources[self.source].name
         more = [self.aggregate, *([self.scale] if self.scale != "global" else []), *([source] if source else [])]
@@ -70,12 +70,12 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """Logarithms of a candidate's probabilities.
 
     Attributes:
         oof: `(N, C)` by fits without the image's fold.
-        inner: for each fold k `(n, C)` answers to the images `Plan.chosen_on[k]` by fits without them and without k.
+        inner: for each fold k `(n, C)` for the images `NestedFolds.chosen_on[k]` by fits without them and without k.
         convergence: of the fits behind `oof`, by fold.
     """
 
@@ -85,7 +85,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Asking:
+class HeldOut:
     """Images that a fit did not see, and whom its answers to them serve.
 
     Attributes:
@@ -98,21 +98,21 @@ class Asking:
 
 
 @dataclass(frozen=True)
-class Plan:
+class NestedFolds:
     """The fits that choosing takes.
 
     Attributes:
         subsets: for each fit the images it is made on; the first K go without one fold each.
-        askings: for each fit.
+        held_out: for each fit.
         chosen_on: for each fold the images that its choice is made on.
     """
 
     subsets: list[Ints]
-    askings: list[list[Asking]]
+    held_out: list[list[HeldOut]]
     chosen_on: list[Ints]
 
     @staticmethod
-    def of(folds: Ints, labels: Ints, deal: Callable[[Ints], Ints]) -> Plan:
+    def of(folds: Ints, labels: Ints, deal: Callable[[Ints], Ints]) -> NestedFolds:
         """From 4 folds on each is paired with its two neighbours (all pairs would be twice the fits at 5 folds, for the
         same final choice); of fewer folds, whose pairs leave too little, the training part is dealt again.
 
@@ -123,18 +123,20 @@ class Plan:
         """
         count = int(folds.max()) + 1
         subsets = [np.flatnonzero(folds != k) for k in range(count)]
-        askings = [[Asking(np.flatnonzero(folds == k))] for k in range(count)]
-        for held, asked in inner_parts(folds, count, deal):
+        held_out = [[HeldOut(np.flatnonzero(folds == k))] for k in range(count)]
+        for held, parts in inner_parts(folds, count, deal):
             training = np.flatnonzero(~held)
             seen = np.unique(labels[training])
             if len(seen) > 1:  # images of a class that a fit has not seen choose nothing
                 subsets.append(training)
-                askings.append([Asking(images[np.isin(labels[images], seen)], fold) for images, fold in asked])
+                held_out.append([HeldOut(images[np.isin(labels[images], seen)], fold) for images, fold in parts])
         chosen_on = [
-            np.sort(np.concatenate([np.zeros(0, np.int64), *(each.images for each in flat(askings) if each.fold == k)]))
+            np.sort(
+                np.concatenate([np.zeros(0, np.int64), *(each.images for each in flat(held_out) if each.fold == k)])
+            )
             for k in range(count)
         ]
-        return Plan(subsets, askings, chosen_on)
+        return NestedFolds(subsets, held_out, chosen_on)
 
 
 def inner_parts(
@@ -154,9 +156,9 @@ def inner_parts(
             yield held, [(training[inner == part], k)]
 
 
-def flat(askings: Sequence[Sequence[Asking]]) -> Iterator[Asking]:
+def flat(held_out: Sequence[Sequence[HeldOut]]) -> Iterator[HeldOut]:
     """All of them."""
-    return (each for row in askings for each in row)
+    return (each for row in held_out for each in row)
 
 
 @dataclass(frozen=True)
@@ -174,36 +176,36 @@ class Member:
     share: float
 
 
-def answer_all(
+def predict_all(
     candidates: Sequence[Candidate],
     sources: Sequence[Inputs],
     labels: Ints,
-    plan: Plan,
+    nested: NestedFolds,
     *,
     options: ProbeOptions,
     total: int,
     progress: Callable[[int, int], None] = lambda done, all_: None,
-) -> list[Answers]:
-    """Fit every candidate without each fold and each pair, and ask it about what it did not see.
+) -> list[Predictions]:
+    """Fit every candidate without each fold and each pair, and predict_held_out it about what it did not see.
 
     Args:
         candidates: those of a family next to each other.
         sources: of their features.
         labels: `(N,)`.
-        plan: the fits.
+        nested: the fits.
         options: class weight and seed.
         total: C.
         progress: called with (candidates done, all).
     """
-    answers: list[Answers] = []
+    answers: list[Predictions] = []
     for family, members in groupby(candidates, key=lambda candidate: candidate.family):
         group = list(members)
         source, aggregate, _, _ = family
         inputs = sources[source].aggregated(aggregate)
         trainer = trainer_of(group[0], inputs, labels, options=options, total=total)
         heads = [make_head(candidate.head, candidate.settings | candidate.trial) for candidate in group]
-        for fitted in trainer.fit_grid(heads, plan.subsets):
-            answers.append(ask(fitted, inputs.shown, plan, total))
+        for fitted in trainer.fit_grid(heads, nested.subsets):
+            answers.append(predict_held_out(fitted, inputs.val, nested, total))
         progress(len(answers), len(candidates))
     return answers
 
@@ -222,18 +224,18 @@ def trainer_of(candidate: Candidate, inputs: Inputs, labels: Ints, *, options: P
     )
 
 
-def ask(fitted: Sequence[FittedProbe], shown: Floats, plan: Plan, total: int) -> Answers:
+def predict_held_out(fitted: Sequence[FittedProbe], val: Floats, nested: NestedFolds, total: int) -> Predictions:
     """The answers of one candidate's fits to the images they did not see."""
-    oof = np.zeros((len(shown), total), dtype=np.float32)
-    inner = [np.zeros((len(images), total), dtype=np.float32) for images in plan.chosen_on]
-    for probe, askings in zip(fitted, plan.askings, strict=True):
-        for asking in askings:
-            logits = logits_of(probe.predict(shown[asking.images]))
-            if asking.fold is None:
-                oof[asking.images] = logits
+    oof = np.zeros((len(val), total), dtype=np.float32)
+    inner = [np.zeros((len(images), total), dtype=np.float32) for images in nested.chosen_on]
+    for probe, held_out in zip(fitted, nested.held_out, strict=True):
+        for held in held_out:
+            logits = logits_of(probe.predict(val[held.images]))
+            if held.fold is None:
+                oof[held.images] = logits
             else:
-                inner[asking.fold][np.searchsorted(plan.chosen_on[asking.fold], asking.images)] = logits
-    return Answers(oof, inner, [probe.head.convergence for probe in fitted[: len(plan.chosen_on)]])
+                inner[held.fold][np.searchsorted(nested.chosen_on[held.fold], held.images)] = logits
+    return Predictions(oof, inner, [probe.head.convergence for probe in fitted[: len(nested.chosen_on)]])
 
 
 def logits_of(probabilities: Doubles) -> Floats:
@@ -282,6 +284,6 @@ def calibrated(logits: Floats, labels: Ints) -> Doubles:
     return apply_temperature(logits, fit_temperature(logits, labels, unknown=1.0))
 
 
-def answer_blend(members: Sequence[Member], logits: Sequence[npt.NDArray[np.floating]]) -> Doubles:
+def predict_blend(members: Sequence[Member], logits: Sequence[npt.NDArray[np.floating]]) -> Doubles:
     """`(n, C)` probabilities of a blend of `(n, C)` logarithms of its members, in their order."""
     return blend(np.stack([*logits]), np.array([member.weight for member in members]))

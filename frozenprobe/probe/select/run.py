@@ -11,21 +11,22 @@ from frozenprobe.probe.arrays import Arrays, Floats, Ints
 from frozenprobe.probe.fit.trainer import FittedProbe
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import AUTO, ProbeOptions
+from frozenprobe.probe.result import CandidateScore, FoldScore, Outcome
 from frozenprobe.probe.select.candidates import make_portfolio
 from frozenprobe.probe.select.nested import (
-    Answers,
     Candidate,
     Member,
-    Plan,
-    answer_all,
-    answer_blend,
+    NestedFolds,
+    Predictions,
     calibrated,
     choose,
     logits_of,
+    predict_all,
+    predict_blend,
     trainer_of,
 )
 from frozenprobe.probe.stats import metrics
-from frozenprobe.probe.task import CandidateScore, FoldScore, Outcome, Task, answer_test, combined, score_fold
+from frozenprobe.probe.task import Task, combined, fill_unusable, score_fold
 from frozenprobe.system.progress import Progress
 
 
@@ -33,20 +34,20 @@ def answer(task: Task, progress: Progress) -> Outcome:
     """One head as it is, if nothing is left to choose; else the choice."""
     options = task.options
     if options.head == AUTO:
-        plan = task.plan()
+        nested = task.nested()
         portfolio = make_portfolio(
             task.sources,
             classes=task.classes,
-            fits=len(plan.subsets) + 1,
+            fits=len(nested.subsets) + 1,
             seconds=options.budget,
             scale=options.scale,
             aggregate=options.aggregate,
         )
-        return run_choice(task, portfolio.candidates, plan, portfolio.skipped, progress)
+        return run_choice(task, portfolio.candidates, nested, portfolio.skipped, progress)
     candidates = [candidate_of(options, number) for number in range(len(task.sources))]
     if len(candidates) == 1 and not options.calibrate:
         return run_head(task, candidates[0], progress)
-    return run_choice(task, candidates, task.plan(), [], progress)
+    return run_choice(task, candidates, task.nested(), [], progress)
 
 
 def candidate_of(options: ProbeOptions, source: int = 0) -> Candidate:
@@ -67,15 +68,15 @@ def run_head(task: Task, candidate: Candidate, progress: Progress) -> Outcome:
     rows: list[FoldScore] = []
     for fold, fitted in enumerate(fits[:-1]):
         held = task.folds == fold
-        oof[held] = fitted.predict(inputs.shown[held])
+        oof[held] = fitted.predict(inputs.val[held])
         if getattr(fitted.head, "snapshots", ()):
             seen = held & task.scored
-            best_right += best_epoch(fitted, inputs.shown[seen], task.labels[seen])
+            best_right += best_epoch(fitted, inputs.val[seen], task.labels[seen])
         rows.append(score_fold(task, fold, oof, seconds=seconds, convergence=fitted.head.convergence))
     final = fits[-1]
     return Outcome(
         oof=oof,
-        test=answer_test(task, final.predict(inputs.asked)),
+        test=fill_unusable(task, final.predict(inputs.test)),
         fold_scores=tuple(rows),
         refit=final.head.convergence,
         optimistic=best_right / int(task.scored.sum()) if getattr(final.head, "snapshots", ()) else None,
@@ -84,15 +85,15 @@ def run_head(task: Task, candidate: Candidate, progress: Progress) -> Outcome:
 
 
 def run_choice(
-    task: Task, candidates: Sequence[Candidate], plan: Plan, skipped: Sequence[str], progress: Progress
+    task: Task, candidates: Sequence[Candidate], nested: NestedFolds, skipped: Sequence[str], progress: Progress
 ) -> Outcome:
     """Let every fold's training part choose a blend of the candidates, and all images the final one."""
     start = time.perf_counter()
-    answers = answer_all(
+    answers = predict_all(
         candidates,
         task.sources,
         task.labels,
-        plan,
+        nested,
         options=task.options,
         total=task.classes,
         progress=lambda done, total: progress("trying heads", done, total),
@@ -102,15 +103,15 @@ def run_choice(
     for fold in range(task.count):
         held = np.flatnonzero(task.folds == fold)
         inner = [answer.inner[fold] for answer in answers]
-        members = choose(candidates, inner, task.labels[plan.chosen_on[fold]])
-        oof[held] = answer_blend(members, [answers[member.number].oof[held] for member in members])
+        members = choose(candidates, inner, task.labels[nested.chosen_on[fold]])
+        oof[held] = predict_blend(members, [answers[member.number].oof[held] for member in members])
         blends.append(members)
     final = choose(candidates, [answer.oof[task.scored] for answer in answers], task.labels[task.scored])
     seconds = (time.perf_counter() - start) / task.count
     fits, logits = zip(*(refit(task, candidates[member.number]) for member in final), strict=True)
     return Outcome(
         oof=oof,
-        test=answer_test(task, answer_blend(final, logits)),
+        test=fill_unusable(task, predict_blend(final, logits)),
         fold_scores=tuple(
             score_fold(
                 task,
@@ -118,14 +119,14 @@ def run_choice(
                 oof,
                 seconds=seconds,
                 convergence=combined([answers[member.number].convergence[fold] for member in members]),
-                says=say_heads(members, candidates),
+                description=describe_heads(members, candidates),
             )
             for fold, members in enumerate(blends)
         ),
         refit=combined([fitted.head.convergence for fitted in fits]),
         optimistic=None,
         model=blend_arrays(final, candidates, fits),
-        chosen=say_blend(final, candidates, task.sources),
+        chosen=describe_blend(final, candidates, task.sources),
         candidates=tuple(score_candidates(task, candidates, answers, final)),
         skipped=tuple(skipped),
         uncalibrated=np.exp(answers[0].oof.astype(np.float64)) if len(candidates) == 1 else None,
@@ -137,7 +138,7 @@ def refit(task: Task, candidate: Candidate) -> tuple[FittedProbe, Floats]:
     inputs = task.sources[candidate.source].aggregated(candidate.aggregate)
     trainer = trainer_of(candidate.final(), inputs, task.labels, options=task.options, total=task.classes)
     ((fitted,),) = trainer.fit_grid([trainer.head], [np.arange(len(task.labels))])  # as the fits that chose
-    return fitted, logits_of(fitted.predict(inputs.asked))
+    return fitted, logits_of(fitted.predict(inputs.test))
 
 
 def best_epoch(fitted: FittedProbe, vectors: Floats, labels: Ints) -> int:
@@ -147,13 +148,13 @@ def best_epoch(fitted: FittedProbe, vectors: Floats, labels: Ints) -> int:
     return max(right, default=0)
 
 
-def say_blend(members: Sequence[Member], candidates: Sequence[Candidate], sources: Sequence[Inputs]) -> str:
+def describe_blend(members: Sequence[Member], candidates: Sequence[Candidate], sources: Sequence[Inputs]) -> str:
     """The members with their shares, largest first."""
     ranked = sorted(members, key=lambda member: -member.share)
-    return " + ".join(f"{member.share:.0%} {candidates[member.number].says(sources)}" for member in ranked)
+    return " + ".join(f"{member.share:.0%} {candidates[member.number].describe(sources)}" for member in ranked)
 
 
-def say_heads(members: Sequence[Member], candidates: Sequence[Candidate]) -> str:
+def describe_heads(members: Sequence[Member], candidates: Sequence[Candidate]) -> str:
     """The heads with their shares, largest first, however their views are treated."""
     shares: dict[str, float] = {}
     for member in members:
@@ -175,7 +176,7 @@ def blend_arrays(members: Sequence[Member], candidates: Sequence[Candidate], fit
 
 
 def score_candidates(
-    task: Task, candidates: Sequence[Candidate], answers: Sequence[Answers], final: Sequence[Member]
+    task: Task, candidates: Sequence[Candidate], answers: Sequence[Predictions], final: Sequence[Member]
 ) -> list[CandidateScore]:
     """What each candidate scored, lowest log-loss first."""
     share = {member.number: member.share for member in final}
@@ -184,8 +185,8 @@ def score_candidates(
         probabilities = calibrated(answer.oof[task.scored], labels)
         scores.append(
             CandidateScore(
-                candidate.says(task.sources),
-                candidate.family_says(task.sources),
+                candidate.describe(task.sources),
+                candidate.describe_family(task.sources),
                 metrics.accuracy(probabilities, labels),
                 metrics.log_loss(probabilities, labels),
                 share.get(number, 0.0),

@@ -63,9 +63,9 @@ def shuffled(stream: Stream, rng: np.random.Generator) -> Iterator[tuple[Ints, F
     size = max(1, stream.memory // (4 * COPIES * BLOCK_ROWS * stream.features.dim))
     for chosen in np.array_split(starts, math.ceil(len(starts) / size)):
         places = [slice(start, min(start + BLOCK_ROWS, count)) for start in chosen.tolist()]
-        shown = [views.tolist() if mean else [int(rng.choice(views))] for _ in places]
+        drawn_views = [views.tolist() if mean else [int(rng.choice(views))] for _ in places]
         rows = np.concatenate(
-            [stream.read("train", drawn, place)[:, 0] for place, drawn in zip(places, shown, strict=True)]
+            [stream.read("train", drawn, place)[:, 0] for place, drawn in zip(places, drawn_views, strict=True)]
         )
         images = np.concatenate([np.arange(place.start, place.stop) for place in places])
         order = rng.permutation(len(images))

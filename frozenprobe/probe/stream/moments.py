@@ -18,7 +18,7 @@ from frozenprobe.probe.heads.lda import ShrinkageLdaHead
 from frozenprobe.probe.heads.parts.inner_folds import cut_into_runs
 from frozenprobe.probe.heads.parts.moments import Moments, starting_point
 from frozenprobe.probe.heads.parts.scaling import Scaling, normalise
-from frozenprobe.probe.heads.parts.temperature import choose_by_loss, cooled, scores_of
+from frozenprobe.probe.heads.parts.temperature import choose_by_loss, scores_of, with_temperature
 from frozenprobe.probe.heads.ridge import RidgeHead
 from frozenprobe.probe.inputs import aggregate_views
 from frozenprobe.probe.views import Views, read_finite
@@ -140,18 +140,18 @@ def stream_probe(
     for done, fold in enumerate([*range(count), None], start=1):
         fitted.append(sums.fit(solvers, fold))
         tell("fitting", done, count + 1)
-    return answer_stream(stream, fitted, tell)
+    return predict_stream(stream, fitted, tell)
 
 
-def answer_stream(stream: Stream, fitted: Sequence[FittedProbe], tell: Progress) -> Streamed:
+def predict_stream(stream: Stream, fitted: Sequence[FittedProbe], tell: Progress) -> Streamed:
     """The answers of the models without each fold to its images, and of the last, of all, to the test images."""
     oof = np.zeros((len(stream.folds), stream.classes))
-    for images, vectors in stream.blocks("train", stream.views.score):
+    for images, vectors in stream.blocks("train", stream.views.val):
         for fold in np.unique(stream.folds[images]).tolist():
             held = np.flatnonzero(stream.folds[images] == fold)
             oof[images][held] = fitted[fold].predict(vectors[held])
         tell("predicting", images.stop, len(oof))
-    answers = [fitted[-1].predict(vectors) for _, vectors in stream.blocks("test", stream.views.answer)]
+    answers = [fitted[-1].predict(vectors) for _, vectors in stream.blocks("test", stream.views.test)]
     test = np.concatenate([np.zeros((0, stream.classes)), *answers])
     return Streamed(oof, test, tuple(fitted[:-1]), fitted[-1])
 
@@ -214,7 +214,7 @@ class FoldMoments:
         choice, solver = min(zip(choices, solvers, strict=True), key=lambda each: each[0].loss)
         value = solver.values[choice.index]
         (model,) = solver.fit(training, [value])
-        return self.fitted(cooled(model, choice.temperature, **{solver.name: value}), scaling, classes)
+        return self.fitted(with_temperature(model, choice.temperature, **{solver.name: value}), scaling, classes)
 
     def fitted(self, model: LinearModel, scaling: Scaling, classes: Ints) -> FittedProbe:
         """A model with what it needs to answer."""

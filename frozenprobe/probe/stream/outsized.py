@@ -17,8 +17,9 @@ from frozenprobe.probe.heads.head import FittedHead, make_head
 from frozenprobe.probe.heads.lda import ShrinkageLdaHead
 from frozenprobe.probe.heads.ridge import RidgeHead
 from frozenprobe.probe.options import AUTO, ProbeOptions
-from frozenprobe.probe.stream.moments import MEMORY, Stream, Streamed, answer_stream, stream_probe
-from frozenprobe.probe.task import Outcome, Task, answer_test, score_fold
+from frozenprobe.probe.result import Outcome
+from frozenprobe.probe.stream.moments import MEMORY, Stream, Streamed, predict_stream, stream_probe
+from frozenprobe.probe.task import Task, fill_unusable, score_fold
 from frozenprobe.probe.views import Views
 from frozenprobe.system.progress import Progress
 
@@ -76,7 +77,7 @@ class Outsized:
             from frozenprobe.probe.stream.linear import fit_linear
 
             fitted = fit_linear(stream, LinearHead(**options.settings), seed=options.seed, tell=progress)  # type: ignore[arg-type]
-            streamed = answer_stream(stream, fitted, progress)
+            streamed = predict_stream(stream, fitted, progress)
         else:
             heads = moment_heads(options)
             streamed = stream_probe(stream, *heads, seed=options.seed, calibrate=options.calibrate, progress=progress)
@@ -134,7 +135,7 @@ def find_outsized(files: Sequence[Features], views: Sequence[Views], options: Pr
 def bytes_needed(features: Features, views: Views) -> int:
     """What features take at the most while a head is trained on all of them in memory."""
     test = len(features.test) if features.test else 0
-    rows = len(features.train) * (len(views.train) + len(views.score)) + test * len(views.answer)
+    rows = len(features.train) * (len(views.train) + len(views.val)) + test * len(views.test)
     return 4 * COPIES * rows * features.dim
 
 
@@ -169,22 +170,22 @@ def outcome_of(task: Task, streamed: Streamed, *, seconds: float) -> Outcome:
             streamed.oof,
             seconds=seconds / (task.count + 1),
             convergence=fitted.head.convergence,
-            says=say_head(fitted.head) if chosen else "",
+            description=describe_head(fitted.head) if chosen else "",
         )
         for fold, fitted in enumerate(streamed.fold_models)
     ]
     return Outcome(
         oof=streamed.oof,
-        test=answer_test(task, streamed.test),
+        test=fill_unusable(task, streamed.test),
         fold_scores=tuple(rows),
         refit=final.convergence,
         optimistic=None,
         model=final.arrays() | streamed.final.scaling.arrays(),
-        chosen=say_head(final) if chosen else "",
+        chosen=describe_head(final) if chosen else "",
     )
 
 
-def say_head(head: FittedHead) -> str:
+def describe_head(head: FittedHead) -> str:
     """Which of lda and ridge it is, and its hyper-parameter."""
     chosen: dict[str, float] = getattr(head, "chosen", {})
     name, setting = ("lda", "shrinkage") if "shrinkage" in chosen else ("ridge", "alpha")

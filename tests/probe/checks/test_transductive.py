@@ -208,10 +208,10 @@ def test_it_says_what_it_used_and_when_it_gave_up() -> None:
     rows, features, _ = make_set(6)
     answer = refine(lda(rows, features), features, rows)
     assert answer.converged
-    assert f"{len(features)} unlabelled images" in answer.says
+    assert f"{len(features)} unlabelled images" in answer.description
     hasty = refine(lda(rows, features), features, rows, TransductiveSettings(max_iter=1))
     assert not hasty.converged
-    assert "NOT converged" in hasty.says
+    assert "NOT converged" in hasty.description
 
 
 def test_full_strength_gives_exactly_the_priors_shares() -> None:
@@ -266,8 +266,8 @@ def test_balance_helps_a_balanced_set_and_is_off_unless_asked_for() -> None:
     np.testing.assert_allclose(balanced.probabilities.mean(axis=0), 1 / CLASSES, atol=1e-4)
     assert np.ptp(plain.probabilities.mean(axis=0)) > 0.01
     assert accuracy(balanced.probabilities, truth) > accuracy(plain.probabilities, truth)
-    assert "moved towards the prior" in balanced.says
-    assert "prior" not in plain.says
+    assert "moved towards the prior" in balanced.description
+    assert "prior" not in plain.description
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.checks.tripwire import FitPredict, binomial_tail, shuffle_labels, shuffled_accuracy
+from frozenprobe.probe.checks.tripwire import Tripwire, judge_shuffled, shuffle_labels
 from frozenprobe.probe.fit.trainer import Trainer
 from frozenprobe.probe.heads.head import make_head
 
@@ -20,6 +21,7 @@ Floats = npt.NDArray[np.float32]
 
 IMAGES, VIEWS, CLASSES = 60, 4, 5
 LABELS = np.arange(IMAGES) % CLASSES
+FitPredict = Callable[[Ints, Ints, Ints], Ints]  # (labels, images to train on, held out) -> classes of the last
 FOLDS = np.random.default_rng(1).permutation(IMAGES) % 5
 
 
@@ -28,6 +30,16 @@ def make_views(seed: int = 0) -> Floats:
     rng = np.random.default_rng(seed)
     images = 2 * rng.normal(size=(CLASSES, 20))[LABELS] + rng.normal(size=(IMAGES, 20))
     return (images[:, None] + 0.05 * rng.normal(size=(IMAGES, VIEWS, 20))).astype(np.float32)
+
+
+def shuffled_accuracy(fit_predict: FitPredict, labels: Ints, clusters: Ints, folds: Ints, *, seed: int) -> Tripwire:
+    """A protocol, fold by fold, on shuffled labels."""
+    shuffled = shuffle_labels(labels, clusters, seed=seed)
+    predicted = np.empty(len(labels), dtype=np.int64)
+    for fold in np.unique(folds):
+        held = folds == fold
+        predicted[held] = fit_predict(shuffled, np.flatnonzero(~held), np.flatnonzero(held))
+    return judge_shuffled(predicted, shuffled, clusters)
 
 
 def protocol(head: str, vectors: Floats) -> FitPredict:
@@ -74,9 +86,8 @@ def test_always_answering_the_largest_class_is_no_leak() -> None:
         lambda labels, train, held: np.full(len(held), np.bincount(labels[train]).argmax()),
         labels, np.arange(60), FOLDS, seed=3,
     )  # fmt: skip
-    assert found.accuracy == found.majority == 50 / 60
+    assert found.accuracy == 50 / 60
     assert found.chance == pytest.approx(50 / 60)
-    assert found.by_shares == pytest.approx((50 / 60) ** 2 + (10 / 60) ** 2)
     assert not found.leaks
 
 
@@ -102,14 +113,23 @@ def test_labels_are_dealt_out_among_clusters_and_do_not_tell_the_images_of_one_a
         np.testing.assert_array_equal(each, first[clusters])
 
 
-def test_the_tail_is_the_binomial_sum() -> None:
+def test_the_p_value_is_the_binomial_sum() -> None:
+    """12 images alone in their clusters, all predicted as the class that one in four of them has."""
+    shuffled = np.repeat(np.arange(4), 3)
+    found = judge_shuffled(np.zeros(12, dtype=np.int64), shuffled, np.arange(12))
     exact = [
-        float(sum(math.comb(12, i) * Fraction(1, 8) ** i * Fraction(7, 8) ** (12 - i) for i in range(k, 13)))
-        for k in range(13)
+        sum(math.comb(12, i) * Fraction(1, 4) ** i * Fraction(3, 4) ** (12 - i) for i in range(k, 13)) for k in (3, 9)
     ]
-    np.testing.assert_allclose(binomial_tail(12, 1 / 8), exact, rtol=1e-10)
-    np.testing.assert_array_equal(binomial_tail(3, 0.0), [1, 0, 0, 0])
-    np.testing.assert_array_equal(binomial_tail(3, 1.0), [1, 1, 1, 1])
+    assert found.chance == found.accuracy == 0.25
+    assert found.p_value == pytest.approx(float(exact[0]), rel=1e-10)
+    assert found.limit == 9 / 12
+    assert exact[1] < 1e-3
+
+
+def test_where_nothing_can_be_right_nothing_leaks_and_where_all_is_chance_neither() -> None:
+    labels = np.array([0, 0, 0, 1])
+    assert judge_shuffled(np.full(4, 2), labels, np.arange(4)).p_value == 1
+    assert not judge_shuffled(np.zeros(4, dtype=np.int64), labels, np.arange(4)).leaks
 
 
 def test_one_class_cannot_be_shuffled() -> None:

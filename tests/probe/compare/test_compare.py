@@ -42,7 +42,7 @@ def make_run(right: npt.ArrayLike, *, name: str = "a", repeats: int = 1, **chang
         clusters=np.arange(images),
         scored=np.ones(images, dtype=bool),
         oof=oof,
-        repeat_answers=np.tile(oof.argmax(axis=1), (repeats, 1)),
+        repeat_predicted=np.tile(oof.argmax(axis=1), (repeats, 1)),
         repeat_folds=np.array([np.random.default_rng(repeat).permutation(folds) for repeat in range(repeats)]),
     )
     return replace(run, **changes)  # type: ignore[arg-type]
@@ -179,7 +179,7 @@ def test_runs_are_matched_by_image_and_class_name_whatever_their_order() -> None
 def part_of(run: OutOfFold, images: slice) -> OutOfFold:
     """The run as if it had been made on some of its images."""
     parts = {name: getattr(run, name)[images] for name in ("ids", "labels", "folds", "clusters", "scored", "oof")}
-    repeats = {name: getattr(run, name)[:, images] for name in ("repeat_answers", "repeat_folds")}
+    repeats = {name: getattr(run, name)[:, images] for name in ("repeat_predicted", "repeat_folds")}
     return replace(run, **parts, **repeats)
 
 
@@ -308,14 +308,14 @@ def test_runs_are_told_apart_by_what_differs() -> None:
         {"options": {**options, "settings": {"shrinkage": 0.4}, "views": 2}, "features": "/x/b.h5", "fingerprint": "2"},
     ]
     first, second = compare_runs([make_run(right, config=config) for config in configs]).runs
-    assert first.says == "lda, shrinkage = 0.3, views = None, features = a.h5"
-    assert second.says == "lda, shrinkage = 0.4, views = 2, features = b.h5"
+    assert first.description == "lda, shrinkage = 0.3, views = None, features = a.h5"
+    assert second.description == "lda, shrinkage = 0.4, views = 2, features = b.h5"
     moved = [configs[0], {**configs[0], "features": "/y/a.h5"}, {}]
-    assert [run.says for run in compare_runs([make_run(right, config=config) for config in moved[:2]]).runs] == [
+    assert [run.description for run in compare_runs([make_run(right, config=config) for config in moved[:2]]).runs] == [
         "lda",
         "lda",
     ]
-    assert compare_runs([make_run(right, config=config) for config in moved]).runs[2].says == "unknown head"
+    assert compare_runs([make_run(right, config=config) for config in moved]).runs[2].description == "unknown head"
 
 
 def test_more_runs_than_letters_keep_different_names() -> None:
@@ -340,7 +340,7 @@ def test_the_command_compares_the_named_runs_or_the_two_newest(tmp_path: Path, m
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "description"),
     [
         (["--runs", "nowhere"], "2 runs"),
         (["runs/a"], "Two or more runs"),
@@ -348,13 +348,13 @@ def test_the_command_compares_the_named_runs_or_the_two_newest(tmp_path: Path, m
     ],
 )
 def test_what_cannot_be_compared_is_a_message_and_exit_code_1(
-    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], description: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     save(make_run([True] * 6), tmp_path)
     result = CliRunner().invoke(main, ["compare", *arguments])
     assert result.exit_code == 1
-    assert says in result.stderr
+    assert description in result.stderr
     assert "to do:" in result.stderr
 
 

@@ -10,12 +10,13 @@ import pytest
 
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.crossval import ProbeResult, cross_validate
+from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.curves import curve as curves
 from frozenprobe.probe.curves.curve import Curve, label_curve, view_counts, view_curve
 from frozenprobe.probe.fit.trainer import Trainer
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.report.summary import summarise
+from frozenprobe.probe.result import ProbeResult
 from tests.conftest import MakeFeatures, rewrite
 
 pytestmark = pytest.mark.usefixtures("no_fsync")

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from frozenprobe.probe.arrays import Doubles
-from frozenprobe.probe.curves.points import Answers, judge, measure, resample
+from frozenprobe.probe.curves.points import Trial, judge, measure, resample
 from frozenprobe.probe.stats import intervals
 
 ALONE = np.arange(200)
 
 
-def answers(right: Doubles, *, converged: bool = True) -> Answers:
-    return Answers(right, 1 - right, converged)
+def answers(right: Doubles, *, converged: bool = True) -> Trial:
+    return Trial(right, 1 - right, converged)
 
 
-def coin(seed: int, share: float = 0.7, images: int = 200) -> Answers:
+def coin(seed: int, share: float = 0.7, images: int = 200) -> Trial:
     return answers((np.random.default_rng(seed).random(images) < share) * 1.0)
 
 

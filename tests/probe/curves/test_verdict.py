@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from frozenprobe.probe.curves.curve import Curve
-from frozenprobe.probe.curves.points import Answers, measure
+from frozenprobe.probe.curves.points import Trial, measure
 from frozenprobe.probe.curves.verdict import Forecast, NoForecast, enough_views, forecast
 from frozenprobe.probe.options import ProbeOptions
 
@@ -22,7 +22,7 @@ def nested_curve(
     hard = np.random.default_rng(0).permutation(IMAGES)
     noise = np.random.default_rng(1).normal(0, 0.2, IMAGES)
     trials = [
-        [Answers((hard < round(share * IMAGES)) * 1.0, loss + noise, True)]
+        [Trial((hard < round(share * IMAGES)) * 1.0, loss + noise, True)]
         for share, loss in zip(shares, losses or [1.0] * len(shares), strict=True)
     ]
     points, resampled = measure(at, trials, np.arange(IMAGES))
@@ -44,7 +44,7 @@ def test_the_best_is_enough_where_all_smaller_numbers_are_worse() -> None:
 def test_a_number_below_one_that_is_shown_to_be_worse_is_not_enough() -> None:
     hard = np.random.default_rng(0).permutation(IMAGES)
     unsure = (hard < 690) | ((hard >= 800) & (hard < 900))  # 110 images of the best are wrong, 100 others right
-    trials = [[Answers(right * 1.0, hard * 1.0, True)] for right in (unsure, hard < 770, hard < 798, hard < 800)]
+    trials = [[Trial(right * 1.0, hard * 1.0, True)] for right in (unsure, hard < 770, hard < 798, hard < 800)]
     points, resampled = measure([0, 1, 2, 4], trials, np.arange(IMAGES))
     found = enough_views(Curve("views", "augmented views", ProbeOptions(), points, resampled, ()))
     assert points[0].difference_interval[1] > 0 > points[1].difference_interval[1]
@@ -82,7 +82,7 @@ def test_intervals_of_forecasts_hold_the_truth_mostly() -> None:
         floor, exponent = rng.uniform(0, 0.2), rng.uniform(0.3, 0.9)
         share = 1 - floor - 0.6 * at**-exponent
         hard = rng.random(400)
-        trials = [[Answers((hard + rng.normal(0, 0.05, 400) < each) * 1.0, hard, True)] for each in share]
+        trials = [[Trial((hard + rng.normal(0, 0.05, 400) < each) * 1.0, hard, True)] for each in share]
         points, resampled = measure(at.tolist(), trials, np.arange(400))
         found = forecast(Curve("labels", "images a class", ProbeOptions(), points, resampled, ()))
         truth = 0.6 * (8**-exponent - 16**-exponent)

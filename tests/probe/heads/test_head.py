@@ -53,7 +53,7 @@ def test_no_row_is_answered_too(name: str) -> None:
 def test_every_head_has_a_scaling_and_a_line_for_help() -> None:
     for info in HEADS.values():
         assert info.scale in SCALES
-        assert 10 < len(info.says) < 80
+        assert 10 < len(info.description) < 80
 
 
 def test_hyper_parameters_reach_the_head() -> None:

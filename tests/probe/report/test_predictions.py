@@ -47,7 +47,7 @@ def test_the_predictions_that_a_probe_saved_come_back(make_features: MakeFeature
 
 def test_a_run_without_repeats_is_a_run_of_one(save: Callable[[], Path]) -> None:
     read = load_predictions(save())
-    np.testing.assert_array_equal(read.repeat_answers, read.oof.argmax(axis=1)[None])
+    np.testing.assert_array_equal(read.repeat_predicted, read.oof.argmax(axis=1)[None])
     np.testing.assert_array_equal(read.repeat_folds, read.folds[None])
 
 
@@ -57,7 +57,7 @@ def test_repeats_are_read(save: Callable[[], Path]) -> None:
     folds = np.tile(np.arange(24) % 5, (3, 1))
     change(path, repeat_oof=repeats, repeat_folds=folds)
     read = load_predictions(path)
-    np.testing.assert_array_equal(read.repeat_answers, repeats.argmax(axis=2))
+    np.testing.assert_array_equal(read.repeat_predicted, repeats.argmax(axis=2))
     np.testing.assert_array_equal(read.repeat_folds, folds)
 
 

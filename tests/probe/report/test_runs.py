@@ -14,11 +14,12 @@ import pytest
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.crossval import ProbeResult, cross_validate
+from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.report import runs
 from frozenprobe.probe.report.runs import load_run, newest_run, save_run
 from frozenprobe.probe.report.summary import summarise
+from frozenprobe.probe.result import ProbeResult
 from frozenprobe.system.csv_tables import Table, read_table
 from tests.conftest import MakeFeatures
 

@@ -10,10 +10,11 @@ import pytest
 import sklearn.metrics
 
 from frozenprobe.cache.store import Features
-from frozenprobe.probe.crossval import ProbeResult, cross_validate
+from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.heads.head import Convergence
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.report.summary import converged, render, render_convergence, summarise, title
+from frozenprobe.probe.result import ProbeResult
 from frozenprobe.system.json_text import to_json
 from tests.conftest import MakeFeatures
 

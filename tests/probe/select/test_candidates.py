@@ -55,7 +55,9 @@ def test_it_stays_within_the_budget_and_names_the_rest(seconds: float) -> None:
     left = {candidate.family: candidate for candidate in everything.candidates if candidate.family not in kept}
     assert len(found.skipped) == len(left)
     for candidate in left.values():
-        (said,) = [text for text in found.skipped if text.startswith(candidate.family_says([source()]) + " (about ")]
+        (said,) = [
+            text for text in found.skipped if text.startswith(candidate.describe_family([source()]) + " (about ")
+        ]
         assert float(said.rsplit(" ", 2)[1]) > 0
 
 
@@ -109,7 +111,7 @@ def test_every_source_is_tried_and_named() -> None:
     sources = [source(name="one"), source(dim=640, name="other"), source(dim=1920, name="side by side")]
     found = portfolio(*sources, seconds=20.0)
     assert {candidate.source for candidate in found.candidates} == {0, 1, 2}
-    assert any("other" in text for text in [*found.skipped, *(each.says(sources) for each in found.candidates)])
+    assert any("other" in text for text in [*found.skipped, *(each.describe(sources) for each in found.candidates)])
     assert len(found.skipped) == len(set(found.skipped))
 
 

@@ -20,13 +20,13 @@ from frozenprobe.probe.select.nested import (
     SMALL,
     Candidate,
     Member,
-    Plan,
-    answer_all,
-    answer_blend,
-    ask,
+    NestedFolds,
     choose,
     flat,
     logits_of,
+    predict_all,
+    predict_blend,
+    predict_held_out,
 )
 from frozenprobe.probe.stats.metrics import log_loss
 
@@ -42,31 +42,31 @@ def deal_in_three(images: Ints) -> Ints:
     return np.arange(len(images)) // 2 % 3
 
 
-def make_plan(folds: int, deal: Callable[[Ints], Ints] = deal_in_three) -> tuple[Plan, Ints, Ints]:
+def make_plan(folds: int, deal: Callable[[Ints], Ints] = deal_in_three) -> tuple[NestedFolds, Ints, Ints]:
     labels, fold = labels_and_folds(folds)
-    return Plan.of(fold, labels, deal), labels, fold
+    return NestedFolds.of(fold, labels, deal), labels, fold
 
 
-# The plan
+# The nested
 
 
 @pytest.mark.parametrize("folds", [2, 3, 4, 5, 7])
 def test_the_first_fits_go_without_one_fold_and_answer_it(folds: int) -> None:
-    plan, _, fold = make_plan(folds)
+    nested, _, fold = make_plan(folds)
     for k in range(folds):
-        np.testing.assert_array_equal(plan.subsets[k], np.flatnonzero(fold != k))
-        (asking,) = plan.askings[k]
-        assert asking.fold is None
-        np.testing.assert_array_equal(asking.images, np.flatnonzero(fold == k))
+        np.testing.assert_array_equal(nested.subsets[k], np.flatnonzero(fold != k))
+        (held,) = nested.held_out[k]
+        assert held.fold is None
+        np.testing.assert_array_equal(held.images, np.flatnonzero(fold == k))
 
 
 @pytest.mark.parametrize("folds", [4, 5, 7])
 def test_from_four_folds_on_each_is_chosen_for_on_its_two_neighbours(folds: int) -> None:
-    plan, _, fold = make_plan(folds)
-    assert len(plan.subsets) == 2 * folds  # a fit without a pair serves both of it
+    nested, _, fold = make_plan(folds)
+    assert len(nested.subsets) == 2 * folds  # a fit without a pair serves both of it
     for k in range(folds):
         neighbours = np.isin(fold, ((k - 1) % folds, (k + 1) % folds))
-        np.testing.assert_array_equal(plan.chosen_on[k], np.flatnonzero(neighbours))
+        np.testing.assert_array_equal(nested.chosen_on[k], np.flatnonzero(neighbours))
 
 
 @pytest.mark.parametrize("folds", [2, 3])
@@ -77,11 +77,11 @@ def test_of_fewer_folds_the_whole_training_part_is_dealt_again(folds: int) -> No
         dealt.append(images.tolist())
         return deal_in_three(images)
 
-    plan, _, fold = make_plan(folds, deal)
+    nested, _, fold = make_plan(folds, deal)
     assert dealt == [np.flatnonzero(fold != k).tolist() for k in range(folds)]
-    assert len(plan.subsets) == folds + 3 * folds
+    assert len(nested.subsets) == folds + 3 * folds
     for k in range(folds):
-        np.testing.assert_array_equal(plan.chosen_on[k], np.flatnonzero(fold != k))
+        np.testing.assert_array_equal(nested.chosen_on[k], np.flatnonzero(fold != k))
 
 
 @dataclass(frozen=True)
@@ -98,20 +98,20 @@ class FitOf:
 
 @pytest.mark.parametrize("folds", [2, 3, 4, 5, 7])
 def test_every_answer_comes_from_a_fit_that_saw_neither_the_image_nor_the_fold_it_chooses_for(folds: int) -> None:
-    plan, labels, fold = make_plan(folds)
-    total = len(plan.subsets)
+    nested, labels, fold = make_plan(folds)
+    total = len(nested.subsets)
     fits: list[Any] = [FitOf(number, total) for number in range(total)]
-    answers = ask(fits, np.zeros((COUNT, 1, 1), dtype=np.float32), plan, total)
+    answers = predict_held_out(fits, np.zeros((COUNT, 1, 1), dtype=np.float32), nested, total)
     by = answers.oof.argmax(axis=1)
     for image in range(COUNT):
-        assert image not in plan.subsets[by[image]]
-        assert (fold[plan.subsets[by[image]]] != fold[image]).all()
+        assert image not in nested.subsets[by[image]]
+        assert (fold[nested.subsets[by[image]]] != fold[image]).all()
     for k in range(folds):
-        assert len(plan.chosen_on[k]) > 0
-        assert (fold[plan.chosen_on[k]] != k).all()
-        assert (np.diff(plan.chosen_on[k]) > 0).all()  # sorted, and each once
-        for image, own in zip(plan.chosen_on[k], answers.inner[k].argmax(axis=1), strict=True):
-            seen = plan.subsets[own]
+        assert len(nested.chosen_on[k]) > 0
+        assert (fold[nested.chosen_on[k]] != k).all()
+        assert (np.diff(nested.chosen_on[k]) > 0).all()  # sorted, and each once
+        for image, own in zip(nested.chosen_on[k], answers.inner[k].argmax(axis=1), strict=True):
+            seen = nested.subsets[own]
             assert image not in seen
             assert not np.isin(np.flatnonzero(fold == k), seen).any()
             assert labels[image] in labels[seen]
@@ -122,33 +122,33 @@ def test_images_of_a_class_that_a_fit_has_not_seen_choose_nothing() -> None:
     folds = np.arange(24) % 4
     labels = np.arange(24) // 4 % 2
     labels[(folds < 2) & (np.arange(24) >= 16)] = 2
-    plan = Plan.of(folds, labels, deal_in_three)
+    nested = NestedFolds.of(folds, labels, deal_in_three)
     for k, number in ((0, 1), (1, 0)):
         neighbours = np.isin(folds, ((k - 1) % 4, (k + 1) % 4))
         unknown = np.flatnonzero((folds == number) & (labels == 2))
         assert len(unknown) > 0
-        assert not np.isin(unknown, plan.chosen_on[k]).any()
-        np.testing.assert_array_equal(plan.chosen_on[k], np.setdiff1d(np.flatnonzero(neighbours), unknown))
+        assert not np.isin(unknown, nested.chosen_on[k]).any()
+        np.testing.assert_array_equal(nested.chosen_on[k], np.setdiff1d(np.flatnonzero(neighbours), unknown))
 
 
 def test_a_fit_that_would_see_one_class_is_not_made() -> None:
     # without folds 0 and 1 only class 0 is left
     folds = np.arange(20) % 4
     labels = np.where(folds < 2, np.arange(20) // 4 % 2, 0)
-    plan = Plan.of(folds, labels, deal_in_three)
-    assert len(plan.subsets) == 4 + 3
-    for subset in plan.subsets:
+    nested = NestedFolds.of(folds, labels, deal_in_three)
+    assert len(nested.subsets) == 4 + 3
+    for subset in nested.subsets:
         assert len(np.unique(labels[subset])) == 2
-    np.testing.assert_array_equal(plan.chosen_on[0], np.flatnonzero(folds == 3))
+    np.testing.assert_array_equal(nested.chosen_on[0], np.flatnonzero(folds == 3))
 
 
 def test_a_plan_without_inner_parts_has_nothing_to_choose_on() -> None:
-    plan, _, _ = make_plan(2, lambda images: np.zeros(len(images), dtype=np.int64))
-    assert len(plan.subsets) == 2
-    assert [len(images) for images in plan.chosen_on] == [0, 0]
+    nested, _, _ = make_plan(2, lambda images: np.zeros(len(images), dtype=np.int64))
+    assert len(nested.subsets) == 2
+    assert [len(images) for images in nested.chosen_on] == [0, 0]
 
 
-# Answers
+# Predictions
 
 
 def make_inputs(seed: int = 0) -> tuple[Inputs, Ints]:
@@ -163,18 +163,18 @@ def make_inputs(seed: int = 0) -> tuple[Inputs, Ints]:
 @pytest.mark.parametrize("aggregate", ["rows", "logit", "mean", "clean"])
 def test_answers_are_those_of_fits_made_one_by_one(folds: int, aggregate: str) -> None:
     inputs, labels = make_inputs()
-    plan = Plan.of(labels_and_folds(folds)[1], labels, deal_in_three)
+    nested = NestedFolds.of(labels_and_folds(folds)[1], labels, deal_in_three)
     candidates = [
         Candidate("lda", "global", aggregate, {"shrinkage": 0.3}),
         Candidate("lda", "global", aggregate, {"shrinkage": 0.7}),
         Candidate("cosine", "global", aggregate),
     ]
     told: list[tuple[int, int]] = []
-    found = answer_all(
+    found = predict_all(
         candidates,
         [inputs],
         labels,
-        plan,
+        nested,
         options=ProbeOptions(),
         total=CLASSES,
         progress=lambda *news: told.append(news),
@@ -185,22 +185,22 @@ def test_answers_are_those_of_fits_made_one_by_one(folds: int, aggregate: str) -
         trainer = Trainer(
             make_head(candidate.head, candidate.settings), seen.train, labels, geometric=aggregate == "logit"
         )
-        for subset, askings in zip(plan.subsets, plan.askings, strict=True):
+        for subset, held_out in zip(nested.subsets, nested.held_out, strict=True):
             fitted = trainer.fit(subset)
-            for asking in askings:
-                alone = logits_of(fitted.predict(seen.shown[asking.images]))
-                if asking.fold is None:
-                    kept = answers.oof[asking.images]
+            for held in held_out:
+                alone = logits_of(fitted.predict(seen.val[held.images]))
+                if held.fold is None:
+                    kept = answers.oof[held.images]
                 else:
-                    kept = answers.inner[asking.fold][np.isin(plan.chosen_on[asking.fold], asking.images)]
+                    kept = answers.inner[held.fold][np.isin(nested.chosen_on[held.fold], held.images)]
                 np.testing.assert_allclose(kept, alone, rtol=1e-4, atol=2e-3)
 
 
 def test_trial_settings_are_those_of_the_fits_that_choose_but_not_of_the_last() -> None:
     inputs, labels = make_inputs()
-    plan = Plan.of(labels_and_folds(4)[1], labels, deal_in_three)
+    nested = NestedFolds.of(labels_and_folds(4)[1], labels, deal_in_three)
     candidate = Candidate("logreg", "global", "mean", {"c": 1.0}, 0, {"max_iter": 1})
-    (answers,) = answer_all([candidate], [inputs], labels, plan, options=ProbeOptions(), total=CLASSES)
+    (answers,) = predict_all([candidate], [inputs], labels, nested, options=ProbeOptions(), total=CLASSES)
     assert all(state.iterations == 1 for state in answers.convergence)
     assert candidate.final().trial == {}
     assert candidate.final().settings == {"c": 1.0}
@@ -208,11 +208,11 @@ def test_trial_settings_are_those_of_the_fits_that_choose_but_not_of_the_last() 
 
 def test_a_candidate_says_what_it_is() -> None:
     inputs, _ = make_inputs()
-    sources = [inputs, Inputs("small.h5", inputs.train, inputs.shown, inputs.asked)]
-    assert Candidate("lda", "global", "rows", {"shrinkage": 0.3}).says(sources) == "lda, shrinkage = 0.3 (rows)"
+    sources = [inputs, Inputs("small.h5", inputs.train, inputs.val, inputs.test)]
+    assert Candidate("lda", "global", "rows", {"shrinkage": 0.3}).describe(sources) == "lda, shrinkage = 0.3 (rows)"
     other = Candidate("logreg", "standard", "mean", {"c": 1.0, "tol": None}, 1)
-    assert other.says(sources) == "logreg, c = 1.0 (mean, standard, small.h5)"
-    assert other.family_says(sources) == "logreg (mean, standard, small.h5)"
+    assert other.describe(sources) == "logreg, c = 1.0 (mean, standard, small.h5)"
+    assert other.describe_family(sources) == "logreg (mean, standard, small.h5)"
 
 
 # Choosing
@@ -252,7 +252,7 @@ def test_a_blend_is_better_than_its_members_on_the_answers_it_is_chosen_on() -> 
     candidates = family("lda", 1) + family("ridge", 1)
     logits = [answered(LABELS, 1.5, seed=1), answered(LABELS, 1.5, seed=2)]
     members = choose(candidates, logits, LABELS)
-    blended = log_loss(answer_blend(members, [logits[member.number] for member in members]), LABELS)
+    blended = log_loss(predict_blend(members, [logits[member.number] for member in members]), LABELS)
     alone = [log_loss(apply_temperature(each, fit_temperature(each, LABELS)), LABELS) for each in logits]
     assert blended < min(alone) - 0.05
 
@@ -282,7 +282,7 @@ def test_heads_that_are_surely_wrong_leave_the_least_harmful_one() -> None:
     wrong = [answered((LABELS + 1) % CLASSES, strength, noise=0.1) for strength in (8.0, 6.0)]
     members = choose(candidates, wrong, LABELS)
     assert members
-    blended = answer_blend(members, [wrong[member.number] for member in members])
+    blended = predict_blend(members, [wrong[member.number] for member in members])
     assert log_loss(blended, LABELS) == pytest.approx(np.log(CLASSES), rel=0.02)
 
 
@@ -300,5 +300,5 @@ def test_without_an_image_to_choose_on_the_middle_of_the_first_family_is_taken()
 
 
 def test_flat_lists_every_asking() -> None:
-    plan, _, _ = make_plan(5)
-    assert len(list(flat(plan.askings))) == 5 + 2 * 5
+    nested, _, _ = make_plan(5)
+    assert len(list(flat(nested.held_out))) == 5 + 2 * 5

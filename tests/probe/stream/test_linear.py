@@ -20,7 +20,7 @@ from tests.conftest import MakeFeatures, rewrite
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
 
-VIEWS = Views(train=(0, 1, 2, 3, 4), score=(0, 1), answer=(0, 1))
+VIEWS = Views(train=(0, 1, 2, 3, 4), val=(0, 1), test=(0, 1))
 BUFFER = 4 * COPIES * 64 * 12 * 2  # bytes: two blocks of the file in a buffer
 
 
@@ -113,7 +113,7 @@ def test_a_class_that_a_fold_never_saw_has_no_output_there(make_features: MakeFe
     fitted = fit(stream, epochs=1)
     assert fitted[0].classes.tolist() == [0, 1]  # image 16, the only one of its class, is in fold 0
     assert fitted[1].classes.tolist() == [0, 1, 2]
-    assert (fitted[0].predict(stream.features.read("train", VIEWS.score))[:, 2] == 0).all()
+    assert (fitted[0].predict(stream.features.read("train", VIEWS.val))[:, 2] == 0).all()
 
 
 def test_without_epochs_named_there_are_as_many_as_in_memory(make_features: MakeFeatures) -> None:

@@ -26,7 +26,7 @@ from tests.conftest import SPEC, MakeFeatures, rewrite
 pytestmark = pytest.mark.usefixtures("no_fsync")
 
 Doubles = npt.NDArray[np.float64]
-VIEWS = Views(train=(0, 1, 2, 3, 4), score=(0, 1), answer=(0, 1))
+VIEWS = Views(train=(0, 1, 2, 3, 4), val=(0, 1), test=(0, 1))
 SMALL = 8000  # bytes: blocks of a few images
 
 
@@ -44,7 +44,7 @@ def in_memory(stream: Stream, head: ShrinkageLdaHead | RidgeHead, fold: int | No
     scaling = fit_scaling(stream.scale, rows, weight)
     training = TrainingRows(scaling.apply(rows), np.repeat(labels[kept], 5), weight, np.repeat(np.arange(len(kept)), 5))
     model = head.fit(training, seed=0)
-    shown = scaling.apply(vectors[:, VIEWS.score])
+    shown = scaling.apply(vectors[:, VIEWS.val])
     return model, np.mean([model.probabilities(shown[:, view]) for view in (0, 1)], axis=0)
 
 
@@ -58,7 +58,7 @@ def test_pinned_lda_is_that_of_rows_in_memory(scale: str, make_features: MakeFea
         np.testing.assert_allclose(streamed.oof[held], answers[held], atol=2e-4)
     model, _ = in_memory(stream, ShrinkageLdaHead(0.3), None)
     np.testing.assert_allclose(streamed.final.head.coefficients, model.coefficients, rtol=1e-3, atol=1e-3)
-    shown = streamed.final.scaling.apply(stream.features.read("test", VIEWS.answer))
+    shown = streamed.final.scaling.apply(stream.features.read("test", VIEWS.test))
     expected = np.mean([model.probabilities(shown[:, view]) for view in (0, 1)], axis=0)
     np.testing.assert_allclose(streamed.test, expected, atol=2e-4)
 

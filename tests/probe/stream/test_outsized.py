@@ -118,7 +118,8 @@ def test_every_fold_of_auto_takes_the_head_of_the_lower_inner_loss(
     auto = cross_validate(features, ProbeOptions(memory=200_000))
     lower = np.array(losses).reshape(6, 2).argmin(axis=1)  # of lda and ridge, in 5 folds and the final fit
     took = [
-        ("lda", "ridge").index(says.split(",")[0]) for says in (*(row.says for row in auto.fold_scores), auto.chosen)
+        ("lda", "ridge").index(says.split(",")[0])
+        for says in (*(row.description for row in auto.fold_scores), auto.chosen)
     ]
     assert took == lower.tolist()
     for fold in range(5):

@@ -74,7 +74,7 @@ def scores_of(model: LinearModel, rows: Floats) -> Floats:
     return scores
 
 
-def cooled(model: LinearModel, temperature: float, **chosen: float) -> LinearModel:
+def with_temperature(model: LinearModel, temperature: float, **chosen: float) -> LinearModel:
     """The model whose scores are divided by a temperature; it says what else was chosen beside it."""
     return replace(
         model,
