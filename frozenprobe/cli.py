@@ -1,24 +1,45 @@
-"""The command line: parse, one library call, print. Results go to stdout, progress and remarks to stderr."""
+"""The command line: a group whose commands are loaded when they are called; results to stdout, all else to stderr."""
 
 from __future__ import annotations
 
 import logging
+from importlib import import_module
 from typing import Any
 
 import click
 
 from frozenprobe._version import __version__
-from frozenprobe.commands.care import info, merge, repair, verify
-from frozenprobe.commands.curve import curve
-from frozenprobe.commands.extract import backbones, demo, extract, plan
-from frozenprobe.commands.probe import compare, probe, submit
 from frozenprobe.commands.progress import EchoHandler
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.system.atomic_files import FULL
 
+COMMANDS = {  # in the order of the data-flow, which is that of `--help`
+    "extract": "frozenprobe.commands.extract",
+    "plan": "frozenprobe.commands.extract",
+    "probe": "frozenprobe.commands.probe",
+    "curve": "frozenprobe.commands.curve",
+    "submit": "frozenprobe.commands.probe",
+    "compare": "frozenprobe.commands.probe",
+    "info": "frozenprobe.commands.care",
+    "verify": "frozenprobe.commands.care",
+    "repair": "frozenprobe.commands.care",
+    "merge": "frozenprobe.commands.care",
+    "backbones": "frozenprobe.commands.extract",
+    "demo": "frozenprobe.commands.extract",
+}
+
 
 class Commands(click.Group):
     """A group whose commands end user errors with the message and exit code 1, and ctrl-C with 130."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command called so, from the module that the table names."""
+        command: click.Command | None = getattr(import_module(COMMANDS[name]), name) if name in COMMANDS else None
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; anything that is neither a user error nor the system's refusal keeps its traceback."""
@@ -52,7 +73,3 @@ def main() -> None:
     log = logging.getLogger("frozenprobe")
     log.setLevel(logging.INFO)
     log.handlers = [EchoHandler()]
-
-
-for command in (extract, plan, probe, curve, submit, compare, info, verify, repair, merge, backbones, demo):
-    main.add_command(command)

@@ -13,6 +13,7 @@ from frozenprobe.cli import main
 from frozenprobe.extract.options import RECIPES
 from frozenprobe.probe.options import HEADS
 
+COMMANDS = {name: main.get_command(click.Context(main), name) for name in main.list_commands(click.Context(main))}
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -64,7 +65,7 @@ def commands_in(text: str) -> list[list[str]]:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_in_the_documents_exists_with_its_options(path):
     for words in commands_in(path.read_text(encoding="utf-8")):
-        command = main.commands[words[0]]
+        command = COMMANDS[words[0]]
         command = command.commands[words[1]] if isinstance(command, click.Group) else command
         known = {name for parameter in command.params for name in parameter.opts}
         options = [word.split("=")[0] for word in words if word.startswith("--")]
@@ -76,7 +77,7 @@ def test_there_are_commands_in_the_readme_to_check():
 
 
 def test_every_option_has_help():
-    for command in [*main.commands.values(), *main.commands["curve"].commands.values()]:
+    for command in [*COMMANDS.values(), *COMMANDS["curve"].commands.values()]:
         assert command.help
         for parameter in command.params:
             assert not isinstance(parameter, click.Option) or parameter.help, (command.name, parameter.name)
@@ -115,8 +116,10 @@ def test_the_metadata_names_every_import_of_the_package():
             "click",
             "h5py",
             "joblib",
+            "lazy-loader",
             "matplotlib",
             "numpy",
+            "pandas",
             "pillow",
             "safetensors",
             "scikit-learn",
