@@ -10,7 +10,17 @@ import pytest
 import frozenprobe
 
 ROOT = Path(frozenprobe.__file__).parent
+TESTS = Path(__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
+ROOMS = sorted({path.parent for path in MODULES} - {ROOT})
+MOST_MODULES = 13  # in a folder: what one glance takes in
+BESIDE = {
+    "history",
+    "invariants",
+    "extract_ranks",
+    "platforms",
+    "task",
+}  # tests of several modules at once
 
 
 def imports(path: Path) -> set[str]:
@@ -20,7 +30,7 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
 
 
@@ -33,7 +43,77 @@ def importers(package: str) -> set[str]:
     return found
 
 
-COMPOSERS = {"demo/run.py", "__init__.py"}  # they may see both sides
+def name_of(path: Path) -> str:
+    """`frozenprobe.room.module`, or `frozenprobe.room` of its `__init__`."""
+    return ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+def circle_in(arrows: dict[str, set[str]]) -> list[str]:
+    """Names that lead from one of them back to it; none if there is no circle."""
+    done: set[str] = set()
+
+    def follow(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name in done:
+            return []
+        for other in sorted(arrows[name]):
+            found = follow(other, [*way, name])
+            if found:
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(arrows) if (found := follow(name, []))), [])
+
+
+def arrows_between(names: dict[str, str]) -> dict[str, set[str]]:
+    """Who imports whom, each module taken for what `names` says; arrows from one to itself are left out."""
+    arrows: dict[str, set[str]] = {name: set() for name in names.values()}
+    for path in MODULES:
+        own = names[name_of(path)]
+        arrows[own] |= {names[name] for name in imports(path) if name in names} - {own}
+    return arrows
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    assert circle_in(arrows_between({name_of(path): name_of(path) for path in MODULES})) == []
+
+
+def test_a_circle_would_be_found():
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["b", "c", "b"]
+
+
+def test_the_top_of_the_tree_is_the_design_card():
+    shown = {path.name for path in ROOT.iterdir() if not path.name.startswith(("_", "."))}
+    card = {"extract", "cache", "probe", "cli.py"}
+    assert shown == card | {"commands", "images", "system", "demo", "errors.py", "py.typed"}
+
+
+def test_a_folder_can_be_taken_in_at_a_glance():
+    shown = {room: len([path for path in MODULES if path.parent == room and path.stem != "__init__"]) for room in ROOMS}
+    assert {name_of(room): count for room, count in shown.items() if not 0 < count <= MOST_MODULES} == {}
+
+
+def test_a_room_says_at_its_door_what_comes_in_and_what_goes_out():
+    for room in ROOMS:
+        tree = ast.parse((room / "__init__.py").read_text(encoding="utf-8"))
+        assert len(tree.body) == 1, room
+        said = ast.get_docstring(tree) or ""
+        assert "come" in said, room
+        assert "go" in said, room
+
+
+def test_tests_lie_in_the_rooms_of_what_they_test():
+    for path in [*TESTS.rglob("test_*.py")]:
+        room = path.parent.relative_to(TESTS)
+        if room.parts and room.parts[0] != "faults":
+            assert (ROOT / room).is_dir(), path
+            concept = path.stem.removeprefix("test_")
+            assert concept in BESIDE or (ROOT / room / f"{concept}.py").exists(), path
+
+
+COMPOSERS = {"demo/run.py", "commands/extract.py"}  # they may see both sides
 
 
 @pytest.mark.parametrize(
@@ -145,14 +225,13 @@ def test_a_probe_loads_only_what_its_head_needs(options, allowed, make_features,
 def test_every_public_name_is_there_and_none_is_loaded_early():
     code = (
         "import sys, frozenprobe\n"
-        "assert not {'torch', 'sklearn', 'numpy'} & set(sys.modules)\n"
+        "assert not {'torch', 'sklearn', 'numpy', 'click'} & set(sys.modules)\n"
+        "assert len(frozenprobe.__all__) > 40\n"
         "for name in frozenprobe.__all__: getattr(frozenprobe, name)\n"
-        "homes = {name for names in frozenprobe.HOMES.values() for name in names}\n"
-        "assert homes | {'__version__'} == set(frozenprobe.__all__), homes ^ set(frozenprobe.__all__)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_an_unknown_public_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="attribute nothing"):
         _ = frozenprobe.nothing

@@ -1,1 +1,1 @@
-"""The commands: what was typed comes in, one library call is made, and what it found is printed."""
+"""The commands: what was typed comes in, one library call is made, and text or JSON goes out."""
