@@ -13,19 +13,19 @@ from frozenprobe.commands.progress import EchoHandler
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.system.atomic_files import FULL
 
-COMMANDS = {  # in the order of the data-flow, which is that of `--help`
-    "extract": "frozenprobe.commands.extract",
-    "plan": "frozenprobe.commands.extract",
-    "probe": "frozenprobe.commands.probe",
-    "curve": "frozenprobe.commands.curve",
-    "submit": "frozenprobe.commands.probe",
-    "compare": "frozenprobe.commands.probe",
-    "info": "frozenprobe.commands.care",
-    "verify": "frozenprobe.commands.care",
-    "repair": "frozenprobe.commands.care",
-    "merge": "frozenprobe.commands.care",
-    "backbones": "frozenprobe.commands.extract",
-    "demo": "frozenprobe.commands.extract",
+COMMANDS = {  # name -> its module, and what `--help` says of it; in the order of the data-flow
+    "extract": ("extract", "Once: every photo through the backbone, into one feature file."),
+    "plan": ("extract", "What extract will take: forwards, disk, memory, time, money."),
+    "probe": ("probe", "Heads over folds on the cached features, and an honest number."),
+    "curve": ("curve", "What more views, or more photos, would give."),
+    "submit": ("probe", "The newest run's predictions, as a CSV that fits the sample."),
+    "compare": ("probe", "Is one run better than another, or is no difference shown?"),
+    "info": ("care", "What a feature file holds, or how far one is that is being made."),
+    "verify": ("care", "Is every byte and every number what was written?"),
+    "repair": ("care", "Keep the whole rows of a damaged feature file."),
+    "merge": ("care", "Join feature files of one specification."),
+    "backbones": ("extract", "The list of them: input, features, licence, pre-training."),
+    "demo": ("extract", "All of it on photos made on the spot; nothing is downloaded."),
 }
 
 
@@ -38,8 +38,15 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command called so, from the module that the table names."""
-        command: click.Command | None = getattr(import_module(COMMANDS[name]), name) if name in COMMANDS else None
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"frozenprobe.commands.{COMMANDS[name][0]}"), name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List them without loading one."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; anything that is neither a user error nor the system's refusal keeps its traceback."""
