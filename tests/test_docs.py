@@ -11,7 +11,7 @@ import pytest
 from frozenprobe import _version
 from frozenprobe.cli import main
 from frozenprobe.extract.options import RECIPES
-from frozenprobe.probe.options import HEADS
+from frozenprobe.probe.heads.registry import HEADS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -138,7 +138,7 @@ def staged(progress: Progress | None, repeat: int, repeats: int) -> Progress | N
 
 
 def join(results: Sequence[ProbeResult]) -> ProbeResult:
-    """The first result, with the scores of all, and their test answers averaged."""
+    """The first result, with the scores of all, and their test predictions averaged."""
     first = results[0]
     if len(results) == 1:
         return first

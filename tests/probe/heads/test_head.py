@@ -7,8 +7,9 @@ import pytest
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import softmax
-from frozenprobe.probe.heads.head import LinearModel, TrainingRows, make_head
-from frozenprobe.probe.options import HEADS, SCALES
+from frozenprobe.probe.heads.head import LinearModel, TrainingRows
+from frozenprobe.probe.heads.registry import HEADS, make_head
+from frozenprobe.probe.options import SCALES
 
 
 def make_rows(classes: int = 3, images: int = 8, views: int = 2, dim: int = 5) -> TrainingRows:
