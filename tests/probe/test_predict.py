@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from frozenprobe.probe.arrays import Doubles, Ints, softmax
 from frozenprobe.probe.checks import transductive
 from frozenprobe.probe.fit.candidate import Candidate
 from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer
+from frozenprobe.probe.heads.head import FittedHead
 from frozenprobe.probe.heads.parts.scaling import Scaling, fit_scaling
 from frozenprobe.probe.inputs import Inputs, side_by_side
 from frozenprobe.probe.options import ProbeOptions
@@ -440,11 +442,23 @@ def test_a_temperature_from_inner_folds_makes_a_head_honest_and_changes_no_answe
     np.testing.assert_allclose(outcome.uncalibrated, plain.oof, atol=1e-4)
 
 
-def test_seconds_are_equal_shares() -> None:
-    for options in (PLAIN, CALIBRATED):
-        seconds = {score.seconds for score in run(make_task(options)).fold_scores}
-        assert len(seconds) == 1
-        assert seconds.pop() > 0
+@pytest.mark.parametrize("options", [PLAIN, CALIBRATED], ids=["plain", "calibrate"])
+def test_seconds_are_equal_shares_of_all_fits_the_final_one_among_them(
+    options: ProbeOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, now = make_task(options), [0.0]
+    fitted = Trainer.fitted
+
+    def fit_slowly(self: Trainer, head: FittedHead, scaling: Scaling, classes: Ints) -> FittedProbe:
+        now[0] += 7.0
+        return fitted(self, head, scaling, classes)
+
+    monkeypatch.setattr(Trainer, "fitted", fit_slowly)
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    seconds = [score.seconds for score in run(task).fold_scores]
+    fits = 6 if options is PLAIN else 1 + len(NestedFolds.of(task.folds, task.labels, task.deal).subsets)
+    assert len(set(seconds)) == 1
+    assert sum(seconds) == pytest.approx(7.0 * fits)
 
 
 def test_progress_is_told_of_heads_that_are_tried() -> None:
