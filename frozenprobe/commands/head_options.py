@@ -19,7 +19,8 @@ repeated = click.option(
 
 def probe_command(default_head: str) -> Callable[[Command], Command]:
     """The options, the hyper-parameters of all heads among them; one that a head does not have is refused later."""
-    heads = "; ".join(f"{name}: {info.description}" for name, info in HEADS.items())
+    heads = "; ".join(f"{name}: {entry.description}" for name, entry in HEADS.items())
+    scales = "".join(f"; {entry.scale} for {name}" for name, entry in HEADS.items() if entry.scale != "global")
     return options(
         click.option(
             "--features-dir", type=FILE, default=Path("features"), show_default=True, help="Where to look for features."
@@ -31,7 +32,7 @@ def probe_command(default_head: str) -> Callable[[Command], Command]:
         click.option("--views", type=int, help="Use only the first so many augmented views.  [default: all stored]"),
         click.option("--test-views", help="Use only these of the stored test-time views, comma-separated."),
         click.option("--tap", help="Use only this of the stored taps, or several joined by +.  [default: all of them]"),
-        click.option("--scale", help=f"Feature scaling: {', '.join(SCALES)}.  [default: global; none for report]"),
+        click.option("--scale", help=f"Feature scaling: {', '.join(SCALES)}.  [default: global{scales}]"),
         click.option(
             "--aggregate",
             help="Treat views as rows (probabilities averaged), logit (rows, logarithms averaged), mean (of an image's "
