@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner
 
 from frozenprobe.cli import main
-from frozenprobe.commands.progress import ProgressPrinter
 from tests.conftest import write_image
 from tests.images.shard_files import write_tar
 
@@ -290,26 +289,6 @@ def test_a_smoke_run_is_reused_by_the_full_run(run, extract_tiny):
     run("submit")
     out, _ = extract_tiny("--views 1")
     assert "28 reused" in out
-
-
-def test_progress_is_plain_lines_where_stderr_is_no_terminal(capsys, monkeypatch):
-    monkeypatch.setattr("frozenprobe.commands.progress.plain_seconds", 0.0)
-    printer = ProgressPrinter()
-    for done in range(0, 41, 10):
-        printer("embedding views", done, 40)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[-1].startswith("embedding views 40/40 (100%), ")
-    assert all("left" in line and "\r" not in line for line in lines)
-
-
-def test_the_mean_of_several_stages_is_not_mixed(capsys, monkeypatch):
-    monkeypatch.setattr("frozenprobe.commands.progress.plain_seconds", 0.0)
-    printer = ProgressPrinter()
-    printer("checking images", 1, 2)
-    printer("checking images", 2, 2)
-    printer("fitting", 1, 6)
-    printer("fitting", 2, 6)
-    assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == ["checking", "fitting"]
 
 
 def test_probe_takes_the_newest_file_by_the_time_inside(run, make_features):

@@ -11,7 +11,7 @@ import pytest
 from frozenprobe import _version
 from frozenprobe.cli import main
 from frozenprobe.extract.options import RECIPES
-from frozenprobe.probe.options import HEADS
+from frozenprobe.probe.heads.registry import HEADS
 
 COMMANDS = {name: main.get_command(click.Context(main), name) for name in main.list_commands(click.Context(main))}
 ROOT = Path(__file__).parent.parent

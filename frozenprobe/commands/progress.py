@@ -41,25 +41,33 @@ class ProgressPrinter:
         self.stage = ""
         self.bar: Any = None
         self.start = self.last = 0.0
-        self.first = 0
+        self.first = self.done = 0
+        self.ended = False
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show that `done` of `total` steps of a stage are done."""
+        """Show that `done` of `total` steps of a stage are done; a stage may come again after it ended, or anew."""
         now = time.monotonic()
-        if stage != self.stage:
-            self.stage, self.start, self.last, self.first = stage, now, now, done
-            if sys.stderr.isatty():
-                from tqdm import tqdm
-
-                unit = stage.rsplit(" ", 1)[-1]
-                self.bar = tqdm(total=total, desc=self.prefix + stage, unit=unit, dynamic_ncols=True)
+        if stage != self.stage or self.ended or done < self.done:
+            self.begin(stage, done, total, now)
+        self.done, self.ended = done, done == total
         if self.bar is not None:
             self.bar.update(done - self.bar.n)
-            if done == total:
+            if self.ended:
                 self.bar.close()
                 self.bar = None
-        elif done > self.first and (now - self.last >= plain_seconds or (done == total and self.last > self.start)):
+        elif done > self.first and (now - self.last >= plain_seconds or (self.ended and self.last > self.start)):
             rate = (done - self.first) / (now - self.start)
             left = time.strftime("%H:%M:%S", time.gmtime((total - done) / rate))
             click.echo(f"{self.prefix}{stage} {done}/{total} ({done / total:.0%}), {rate:.1f}/s, {left} left", err=True)
             self.last = now
+
+    def begin(self, stage: str, done: int, total: int, now: float) -> None:
+        """A bar, and a rate, of its own for what starts now."""
+        self.stage, self.start, self.last, self.first = stage, now, now, done
+        if self.bar is not None:
+            self.bar.close()
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            unit = stage.rsplit(" ", 1)[-1]
+            self.bar = tqdm(total=total, desc=self.prefix + stage, unit=unit, dynamic_ncols=True)

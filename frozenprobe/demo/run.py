@@ -26,7 +26,7 @@ from frozenprobe.images.sources import ImageSources
 from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.fit.trainer import Trainer
-from frozenprobe.probe.heads.head import make_head
+from frozenprobe.probe.heads.registry import make_head
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.report.runs import load_run, save_run
 from frozenprobe.probe.report.submission import render_submission, write_submission

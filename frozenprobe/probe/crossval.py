@@ -13,14 +13,13 @@ from frozenprobe.probe.arrays import Ints
 from frozenprobe.probe.checks.notes import make_notes, note_duplicates
 from frozenprobe.probe.folds.deal import assign_folds, folds_from_column, split_clusters, unscored_classes
 from frozenprobe.probe.folds.duplicates import find_clusters
-from frozenprobe.probe.heads.head import head_for, make_head
-from frozenprobe.probe.inputs import read_inputs
-from frozenprobe.probe.options import AUTO, DEFAULT_FOLDS, HEADS, ProbeOptions, find_head
+from frozenprobe.probe.heads.registry import HEADS, find_head, head_for, make_head
+from frozenprobe.probe.inputs import choose_views, read_inputs
+from frozenprobe.probe.options import AUTO, DEFAULT_FOLDS, ProbeOptions
 from frozenprobe.probe.predict import predict
 from frozenprobe.probe.result import ProbeResult
 from frozenprobe.probe.stream.outsized import find_outsized
 from frozenprobe.probe.task import Task
-from frozenprobe.probe.views import choose_views
 from frozenprobe.system.progress import Progress
 
 
@@ -67,7 +66,7 @@ def cross_validate(
         usable=features.test.usable if features.test else np.zeros(0, dtype=bool),
     )
     tell = progress or (lambda stage, done, total: None)
-    outcome = predict(task, tell, outsized.answer) if outsized else predict(task, tell)
+    outcome = predict(task, tell, outsized.predict if outsized else None)
     torn = len(split_clusters(clusters, folds))
     notes = make_notes(features, options, unscored, views[0], torn=torn) + note_duplicates(features, found, torn=torn)
     return ProbeResult(
@@ -112,7 +111,7 @@ def settle_options(options: ProbeOptions) -> ProbeOptions:
 
 
 def settle_auto(options: ProbeOptions) -> ProbeOptions:
-    """Nothing but the name: `auto` answers the rest inside the folds.
+    """Nothing but the name: `auto` chooses the rest inside the folds.
 
     Raises:
         FrozenprobeError: hyper-parameters of one head, or a budget below 0.

@@ -18,9 +18,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
-from frozenprobe.probe.fit.fitting import balance, fit_scaled
-from frozenprobe.probe.heads.head import TrainingRows, head_class, make_head
-from frozenprobe.probe.options import HEADS
+from frozenprobe.probe.fit.trainer import balance, fit_scaled
+from frozenprobe.probe.heads.head import TrainingRows
+from frozenprobe.probe.heads.registry import HEADS, head_class, make_head
 
 SUFFIX = "ProbeClassifier"
 LEAST = 1e-300  # below any probability that matters: its logarithm is finite
@@ -92,7 +92,8 @@ class ProbeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: Any) -> Doubles:
         """`(n, D)` -> `(n, C)`, in the order of `classes_`."""
         check_is_fitted(self)
-        return self.probe_.probabilities(validate_data(self, X, reset=False, dtype=np.float32))
+        rows: Floats = validate_data(self, X, reset=False, dtype=np.float32)
+        return self.probe_.predict(rows[:, None])
 
     def decision_function(self, X: Any) -> Doubles:
         """Log-probabilities, `(n, C)`; of two classes the log-odds of the second, `(n,)`."""
@@ -102,8 +103,8 @@ class ProbeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """The most probable label of each row, `(n,)`."""
         probabilities = self.predict_proba(X)
-        answers: npt.NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
-        return answers
+        labels: npt.NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
+        return labels
 
     def weigh(self, X: Floats, y: npt.NDArray[Any], sample_weight: Any) -> Doubles:
         """`(n,)` weights: the given ones times those of a `class_weight` that names them."""

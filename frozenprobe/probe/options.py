@@ -1,11 +1,11 @@
-"""The heads by name and what a probe can be asked for: light enough to import for `--help`."""
+"""What a probe can be asked for: light enough to import for `--help`."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 
-from frozenprobe.errors import FrozenprobeError, unknown_name
+from frozenprobe.errors import FrozenprobeError
 
 SCALES = ("global", "standard", "l2", "none")
 AGGREGATES = ("rows", "logit", "mean", "clean")
@@ -13,60 +13,6 @@ AUTO = "auto"
 Setting = float | int | str | None
 CURVE_HEAD = "lda"  # in closed form, at one shrinkage: dozens of fits take seconds, and nothing is tuned at each size
 CURVE_SHRINKAGE = 0.3
-
-
-@dataclass(frozen=True)
-class HeadInfo:
-    """A name of `--head`.
-
-    Attributes:
-        factory: `module:class` of its Head.
-        scale: the scaling it takes unless another is asked for.
-        description: one line for `--help`.
-        augmented_only: trains on augmented views only, is scored on the clean view and answers on `direct`, if stored.
-    """
-
-    factory: str
-    scale: str
-    description: str
-    augmented_only: bool = False
-
-
-HEADS = {
-    "logreg": HeadInfo(
-        "frozenprobe.probe.heads.logreg.head:LogisticRegressionHead", "global", "L2 logistic regression (--c)"
-    ),
-    "lda": HeadInfo(
-        "frozenprobe.probe.heads.lda:ShrinkageLdaHead", "global", "shrinkage LDA, closed form (--shrinkage)"
-    ),
-    "cosine": HeadInfo("frozenprobe.probe.heads.prototypes:PrototypeHead", "global", "nearest class mean in cosine"),
-    "svm": HeadInfo("frozenprobe.probe.heads.svm:LinearSvmHead", "global", "linear SVM, one against the rest (--c)"),
-    "ridge": HeadInfo(
-        "frozenprobe.probe.heads.ridge:RidgeHead", "global", "ridge on one-hot targets, calibrated (--alpha)"
-    ),
-    "kernel": HeadInfo(
-        "frozenprobe.probe.heads.kernel_ridge:KernelRidgeHead", "global", "ridge with a kernel (--kernel, --alpha)"
-    ),
-    "linear": HeadInfo(
-        "frozenprobe.probe.heads.linear:LinearHead", "global", "linear layer, AdamW, a random view an epoch"
-    ),
-    "mlp": HeadInfo("frozenprobe.probe.heads.mlp:MlpHead", "global", "one hidden layer with dropout, AdamW (--hidden)"),
-    "knn": HeadInfo("frozenprobe.probe.heads.knn:NearestNeighboursHead", "global", "weighted nearest neighbours (--k)"),
-    "report": HeadInfo(
-        "frozenprobe.probe.heads.linear:ReportHead", "none", "the project report's head and schedule", True
-    ),
-}
-
-
-def find_head(name: str) -> HeadInfo:
-    """The entry for a name.
-
-    Raises:
-        FrozenprobeError: no such head.
-    """
-    if name not in HEADS:
-        raise unknown_name("head", name, HEADS, where="--head")
-    return HEADS[name]
 
 
 @dataclass(frozen=True)
@@ -88,7 +34,7 @@ class ProbeOptions:
         class_weight: `balanced` gives every class the same total weight; None: every image.
         near_duplicates: cosine of clean features from which two images are near duplicates, and stay in one fold; None:
             found from the features; 0: only equal content counts.
-        transductive: let the unlabelled features of the images to be answered take part in answering them.
+        transductive: let the unlabelled features of the images to be predicted take part in predicting them.
         tripwire: also run everything on shuffled labels, which must score at chance.
         memory: bytes that features may take; what needs more is streamed from the file. None: half of the machine's.
     """

@@ -138,10 +138,11 @@ def staged(progress: Progress | None, repeat: int, repeats: int) -> Progress | N
 
 
 def join(results: Sequence[ProbeResult]) -> ProbeResult:
-    """The first result, with the scores of all, and their test answers averaged."""
+    """The first result, with the scores of all, their test predictions averaged, and the models that made them."""
     first = results[0]
     if len(results) == 1:
         return first
+    models = [{f"repeat{number}_{name}": own for name, own in one.model.items()} for number, one in enumerate(results)]
     scores = [replace(fold, repeat=number) for number, one in enumerate(results) for fold in one.fold_scores]
     return replace(
         first,
@@ -149,6 +150,7 @@ def join(results: Sequence[ProbeResult]) -> ProbeResult:
         fold_scores=tuple(scores),
         refit=combined([result.refit for result in results]),
         optimistic=None if first.optimistic is None else float(np.mean([result.optimistic for result in results])),
+        model={name: own for model in models for name, own in model.items()} | {"repeats": np.array(len(results))},
         notes=tuple(dict.fromkeys(note for result in results for note in result.notes)),
         repeats=tuple(results),
     )

@@ -17,7 +17,7 @@ class FoldScore:
     """One fold's numbers on its scored images.
 
     Attributes:
-        seconds: an equal share of what all folds took: they are fitted together.
+        seconds: an equal share of what all fits took, the final one among them: they are fitted together.
         description: what answered, where it was chosen inside the training folds.
         repeat: of the whole cross-validation.
     """
@@ -80,7 +80,8 @@ class ProbeResult:
         fold_scores: a row a fold.
         refit: convergence of the final fit.
         optimistic: the report's own score: the best epoch of each fold chosen on that fold; None for other heads.
-        model: final head and scaling as plain arrays.
+        model: final head and scaling as plain arrays, which make `test`; of R repeats those of each, whose mean
+            prediction it is, by names that begin with `repeat0_`, `repeat1_` ..., and R as `repeats`.
         notes: what the user should know.
         chosen: the final blend in words; empty where nothing was chosen.
         candidates: what was tried, best first; empty where nothing was chosen.

@@ -1,4 +1,4 @@
-"""What is to be fitted, scored and answered, and what came of it."""
+"""What is to be fitted, scored and predicted, and the numbers of what came of it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.probe.arrays import Doubles, Ints
-from frozenprobe.probe.fit.fitting import balance
+from frozenprobe.probe.fit.trainer import balance
 from frozenprobe.probe.folds.deal import assign_folds
 from frozenprobe.probe.heads.head import Convergence
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.result import FoldScore, Outcome
-from frozenprobe.probe.select.nested import (
-    NestedFolds,
-)
 from frozenprobe.probe.stats import metrics
 from frozenprobe.system.progress import Progress
 
@@ -26,10 +23,10 @@ INNER_FOLDS = 3  # of a training part that is dealt again
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be fitted, scored and answered.
+    """What is to be fitted, scored and predicted.
 
     Attributes:
-        options: with every question answered.
+        options: settled, see `settle_options`.
         sources: of features.
         labels: `(N,)`.
         folds: `(N,)`.
@@ -55,10 +52,6 @@ class Task:
         """K."""
         return int(self.folds.max()) + 1
 
-    def nested(self) -> NestedFolds:
-        """The fits that a choice takes."""
-        return NestedFolds.of(self.folds, self.labels, self.deal)
-
     def deal(self, images: Ints) -> Ints:
         """Inner folds of some of the images, clusters kept whole."""
         clusters = np.unique(self.clusters[images], return_inverse=True)[1]
@@ -74,7 +67,7 @@ Predictor = Callable[[Task, Progress], Outcome]
 
 
 def fill_unusable(task: Task, probabilities: Doubles) -> Doubles:
-    """`(M, C)` answers in which images that could not be decoded get the shares of the classes."""
+    """`(M, C)` predictions in which images that could not be decoded get the shares of the classes."""
     if not task.usable.all():
         weight = np.ones(len(task.labels))
         weight = weight if task.options.class_weight is None else balance(task.labels, weight)
@@ -87,15 +80,15 @@ def score_fold(
 ) -> FoldScore:
     """The numbers of one fold's scored images; NaN where there are none."""
     seen = (task.folds == fold) & task.scored
-    answers, labels = oof[seen], task.labels[seen]
+    predicted, labels = oof[seen], task.labels[seen]
     if not len(labels):
         return FoldScore(fold, 0, float("nan"), float("nan"), float("nan"), seconds, convergence, description)
-    counts = metrics.confusion(answers.argmax(axis=1), labels, task.classes)
+    counts = metrics.confusion(predicted.argmax(axis=1), labels, task.classes)
     return FoldScore(
         fold,
         len(labels),
-        metrics.accuracy(answers, labels),
-        metrics.log_loss(answers, labels),
+        metrics.accuracy(predicted, labels),
+        metrics.log_loss(predicted, labels),
         metrics.macro_f1(counts),
         seconds,
         convergence,

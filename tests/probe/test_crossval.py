@@ -16,9 +16,10 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.fit.trainer import FittedProbe, Trainer
 from frozenprobe.probe.folds.deal import cluster_images
-from frozenprobe.probe.heads.head import FittedHead, TrainingRows, make_head
+from frozenprobe.probe.heads.head import FittedHead, TrainingRows
 from frozenprobe.probe.heads.logreg.head import LogisticRegressionHead
-from frozenprobe.probe.options import HEADS, SCALES, ProbeOptions
+from frozenprobe.probe.heads.registry import HEADS, make_head
+from frozenprobe.probe.options import SCALES, ProbeOptions
 from frozenprobe.probe.result import ProbeResult
 from tests.conftest import MakeFeatures, rewrite
 
@@ -96,10 +97,10 @@ def test_every_image_is_predicted_once_by_a_fit_without_it(
     fit, side_by_side, predict = Trainer.fit, Trainer.fit_side_by_side, FittedProbe.predict
 
     def spy_side_by_side(
-        self: Trainer, heads: list[LogisticRegressionHead], subsets: list[npt.NDArray[np.int64]]
+        self: Trainer, head: LogisticRegressionHead, values: list[float], subsets: list[npt.NDArray[np.int64]]
     ) -> list[list[FittedProbe]]:
         trained.extend(images.tolist() for images in subsets)
-        return side_by_side(self, heads, subsets)
+        return side_by_side(self, head, values, subsets)
 
     def spy_fit(self: Trainer, images: npt.NDArray[np.int64]) -> FittedProbe:
         trained.append(images.tolist())

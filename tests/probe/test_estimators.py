@@ -18,7 +18,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import frozenprobe
 from frozenprobe.probe import crossval, estimators
 from frozenprobe.probe.estimators import NAMES, ProbeClassifier, estimator_class, hyper_parameters, make_rows
-from frozenprobe.probe.options import HEADS, ProbeOptions
+from frozenprobe.probe.heads.registry import HEADS
+from frozenprobe.probe.options import ProbeOptions
 from tests.conftest import MakeFeatures
 
 Doubles = npt.NDArray[np.float64]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.probe import repeats as module
+from frozenprobe.probe.arrays import softmax
 from frozenprobe.probe.compare.compare import compare_runs
 from frozenprobe.probe.crossval import cross_validate
+from frozenprobe.probe.heads.parts.scaling import Scaling
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.repeats import repeat_probe
 from frozenprobe.probe.report.predictions import load_predictions
@@ -59,6 +63,26 @@ def test_repeats_are_cross_validations_with_the_next_seeds(features: Features) -
     np.testing.assert_allclose(joined.test, np.mean([each.test for each in alone], axis=0))
     np.testing.assert_array_equal(joined.oof, alone[0].oof)
     assert [(score.repeat, score.fold) for score in joined.fold_scores] == [(r, k) for r in range(3) for k in range(5)]
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_what_is_saved_is_what_predicted_the_test_images(repeats: int, features: Features, tmp_path: Path) -> None:
+    options = ProbeOptions("linear", {"epochs": 3, "lr": 0.05})  # the seed decides its order: every repeat's is another
+    joined = repeat_probe([features], options, repeats=repeats)
+    run = save_run(joined, summarise(joined), features, tmp_path)
+    with np.load(run / "head.npz") as arrays:
+        assert int(arrays.get("repeats", 1)) == repeats
+        predictions = [predict_again(arrays, f"repeat{n}_" if repeats > 1 else "", features) for n in range(repeats)]
+    saved = load_run(run).test
+    np.testing.assert_allclose(np.mean(predictions, axis=0), saved, atol=1e-6)
+    assert repeats == 1 or np.abs(predictions[0] - saved).max() > 1e-3
+
+
+def predict_again(arrays: Mapping[str, npt.NDArray[Any]], prefix: str, features: Features) -> npt.NDArray[np.float64]:
+    """The test predictions of a linear head: the mean over the views of the softmax of scaled rows."""
+    scaling = Scaling(*(arrays[f"{prefix}scale_{name}"] for name in ("unit", "shift", "factor")))  # type: ignore[arg-type]
+    rows = scaling.apply(features.read("test", (0, 1))).astype(np.float64)
+    return softmax(rows @ arrays[f"{prefix}coefficients"].T + arrays[f"{prefix}intercepts"]).mean(axis=1)
 
 
 def test_one_repeat_is_the_cross_validation_itself(features: Features) -> None:

@@ -8,8 +8,9 @@ from frozenprobe.cache.store import Features
 from frozenprobe.errors import some
 from frozenprobe.probe.arrays import Ints
 from frozenprobe.probe.folds.duplicates import Clusters
-from frozenprobe.probe.options import HEADS, ProbeOptions
-from frozenprobe.probe.views import Views
+from frozenprobe.probe.heads.registry import HEADS
+from frozenprobe.probe.inputs import Views
+from frozenprobe.probe.options import ProbeOptions
 
 
 def make_notes(features: Features, options: ProbeOptions, unscored: Ints, views: Views, *, torn: int) -> list[str]:

@@ -10,9 +10,10 @@ import numpy.typing as npt
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Doubles, Floats, Ints, softmax
 from frozenprobe.probe.fit.trainer import Trainer
-from frozenprobe.probe.heads.head import TrainingRows, make_head
+from frozenprobe.probe.heads.head import TrainingRows
 from frozenprobe.probe.heads.lda import moments_of
 from frozenprobe.probe.heads.parts.scaling import fit_scaling, normalise
+from frozenprobe.probe.heads.registry import make_head
 from frozenprobe.probe.result import Outcome
 from frozenprobe.probe.stats import metrics
 from frozenprobe.probe.stats.metrics import SMALLEST

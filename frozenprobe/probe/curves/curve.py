@@ -21,13 +21,12 @@ from frozenprobe.probe.curves.subsets import (
     training_counts,
     typical,
 )
+from frozenprobe.probe.fit.candidate import candidate_of, trainer_of
 from frozenprobe.probe.fit.trainer import Trainer
-from frozenprobe.probe.inputs import read_inputs
-from frozenprobe.probe.options import AUTO, CURVE_HEAD, CURVE_SHRINKAGE, HEADS, ProbeOptions
+from frozenprobe.probe.heads.registry import HEADS
+from frozenprobe.probe.inputs import choose_views, read_inputs
+from frozenprobe.probe.options import AUTO, CURVE_HEAD, CURVE_SHRINKAGE, ProbeOptions
 from frozenprobe.probe.result import ProbeResult
-from frozenprobe.probe.select.nested import trainer_of
-from frozenprobe.probe.select.run import candidate_of
-from frozenprobe.probe.views import choose_views
 from frozenprobe.system.progress import Progress
 
 CURVE_OPTIONS = ProbeOptions(head=CURVE_HEAD, settings={"shrinkage": CURVE_SHRINKAGE})

@@ -9,7 +9,7 @@ from frozenprobe.cache.store import Features
 from frozenprobe.probe.curves.curve import Curve, size_text
 from frozenprobe.probe.curves.points import Interval, Point
 from frozenprobe.probe.curves.verdict import Enough, Forecast, NoForecast, enough_views, forecast
-from frozenprobe.probe.options import HEADS
+from frozenprobe.probe.heads.registry import HEADS
 
 BAR = 39  # characters
 

@@ -1,4 +1,4 @@
-"""Views of images -> heads fitted on some of the images, one by one or all side by side, and their answers by image."""
+"""Views of images -> scaling and head fitted on some of the images, one by one or all side by side: fitted probes."""
 
 from __future__ import annotations
 
@@ -10,26 +10,14 @@ from threading import Lock
 
 import numpy as np
 
-from frozenprobe.probe.arrays import Doubles, Floats, Ints
-from frozenprobe.probe.fit.fitting import balance, fit_scaled
-from frozenprobe.probe.heads import lda, ridge
-from frozenprobe.probe.heads.head import FittedHead, Head, LinearModel, TrainingRows
-from frozenprobe.probe.heads.kernel_ridge import KernelRidgeHead
-from frozenprobe.probe.heads.knn import NearestNeighboursHead
-from frozenprobe.probe.heads.lda import ShrinkageLdaHead
-from frozenprobe.probe.heads.logreg.head import LogisticRegressionHead
+from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints
+from frozenprobe.probe.heads.head import FittedHead, Head, LinearModel, PathHead, TrainingRows
 from frozenprobe.probe.heads.parts.moments import Moments, starting_point
 from frozenprobe.probe.heads.parts.scaling import Scaling, fit_scaling, normalise
-from frozenprobe.probe.heads.prototypes import PrototypeHead
-from frozenprobe.probe.heads.ridge import RidgeHead
+from frozenprobe.probe.heads.registry import entry_of, load
 from frozenprobe.system.threads import in_threads, one_blas_thread
 
 MomentFit = Callable[[Moments, Sequence[float]], list[LinearModel]]
-MOMENT_HEADS: tuple[tuple[type, str, MomentFit], ...] = (
-    (ShrinkageLdaHead, "shrinkage", lda.fit_moments),
-    (RidgeHead, "alpha", ridge.fit_moments),
-)
-CLOSED = (ShrinkageLdaHead, RidgeHead, KernelRidgeHead, PrototypeHead, NearestNeighboursHead)  # numpy alone
 LEAST = 1e-300  # probabilities are raised to this before the logarithm
 
 
@@ -58,12 +46,34 @@ class FittedProbe:
         result[:, self.classes] = average_logs(seen) if self.geometric else seen.mean(axis=1)
         return result
 
+    def arrays(self) -> Arrays:
+        """Head and scaling as plain arrays."""
+        return self.head.arrays() | self.scaling.arrays()
+
 
 def average_logs(probabilities: Doubles) -> Doubles:
     """`(n, views, C)` -> `(n, C)`: the geometric mean over the views, made to sum to 1."""
     mean = np.exp(np.log(np.maximum(probabilities, LEAST)).mean(axis=1))
     result: Doubles = mean / mean.sum(axis=1, keepdims=True)
     return result
+
+
+def fit_scaled(head: Head, rows: TrainingRows, *, scale: str, seed: int) -> FittedProbe:
+    """Fit the scaling called `scale`, then the head on what it makes of the rows; all its classes are theirs.
+
+    Raises:
+        FrozenprobeError: no such scaling, or what the head refuses.
+    """
+    scaling = fit_scaling(scale, rows.features, rows.weight)
+    fitted = head.fit(replace(rows, features=scaling.apply(rows.features)), seed=seed)
+    return FittedProbe(fitted, scaling, np.arange(rows.classes), rows.classes)
+
+
+def balance(labels: Ints, weight: Doubles) -> Doubles:
+    """The weights times one factor a class, so that every class has the same total and the total stays."""
+    totals = np.bincount(labels, weights=weight)
+    balanced: Doubles = weight * (weight.sum() / (len(totals) * totals))[labels]
+    return balanced
 
 
 @dataclass(frozen=True)
@@ -92,8 +102,8 @@ class Trainer:
 
     def fit(self, images: Ints) -> FittedProbe:
         """Fit on these images."""
-        scaled = fit_scaled(self.head, self.rows_of(images), scale=self.scale, seed=self.seed)
-        return self.fitted(scaled.head, scaled.scaling, np.unique(self.labels[images]))
+        fitted = fit_scaled(self.head, self.rows_of(images), scale=self.scale, seed=self.seed)
+        return self.fitted(fitted.head, fitted.scaling, np.unique(self.labels[images]))
 
     def rows_of(self, images: Ints) -> TrainingRows:
         """Their rows, not scaled. Those of an image share its weight, so the number of views changes no trade-off."""
@@ -108,14 +118,15 @@ class Trainer:
 
     def fit_all(self, subsets: Sequence[Ints], done: Callable[[int], None] = lambda count: None) -> list[FittedProbe]:
         """Fit on each of these sets of images; `done` is told how many are."""
-        if self.side_by_side([self.head]):
-            (fits,) = self.fit_grid([self.head], subsets)
-            done(len(fits))
-            return fits
-        return self.fit_each(subsets, done)
+        beside = self.side_by_side([self.head])
+        if beside is None:
+            return self.fit_each(subsets, done)
+        (fits,) = self.fit_side_by_side(*beside, subsets)
+        done(len(fits))
+        return fits
 
     def fit_each(self, subsets: Sequence[Ints], done: Callable[[int], None] = lambda count: None) -> list[FittedProbe]:
-        """Fit on each by itself; heads in closed form in threads of our own."""
+        """Fit on each by itself; a head in closed form in threads of our own."""
         lock, count = Lock(), itertools.count(1)
 
         def fit(images: Ints) -> FittedProbe:
@@ -124,29 +135,32 @@ class Trainer:
                 done(next(count))
             return fitted
 
-        if not isinstance(self.head, CLOSED):
+        if not entry_of(self.head).closed_form:
             return [fit(images) for images in subsets]
         with one_blas_thread():
             return in_threads(fit, subsets)
 
     def fit_grid(self, heads: Sequence[Head], subsets: Sequence[Ints]) -> list[list[FittedProbe]]:
-        """Each head, all of one kind, on each set of images; side by side where they can be."""
-        logreg = self.side_by_side(heads)
-        if logreg:
-            return self.fit_side_by_side(logreg, subsets)
+        """Each head, all of one kind and alike but for one hyper-parameter, on each set of images; in one go if it can.
+
+        Returns:
+            for each head a fit a set.
+        """
+        beside = self.side_by_side(heads)
+        if beside:
+            return self.fit_side_by_side(*beside, subsets)
         path = self.moment_path(heads)
         if path:
             return self.fit_from_moments(*path, subsets)
         return [replace(self, head=head).fit_each(subsets) for head in heads]
 
-    def side_by_side(self, heads: Sequence[Head]) -> list[LogisticRegressionHead]:
-        """The heads if all of them can be solved on one matrix, else none."""
-        able = [head for head in heads if isinstance(head, LogisticRegressionHead) and head.solver == "own"]
-        return able if len(able) == len(heads) and self.scale != "standard" else []
+    def side_by_side(self, heads: Sequence[Head]) -> tuple[PathHead, list[float]] | None:
+        """What solves these heads on one matrix, and the value of each along the path; None: it cannot be done."""
+        able = [head for head in heads if isinstance(head, PathHead)]
+        values = [head.on_path for head in able if head.on_path is not None]
+        return None if len(values) < len(heads) or self.scale == "standard" else (able[0], values)
 
-    def fit_side_by_side(
-        self, heads: Sequence[LogisticRegressionHead], subsets: Sequence[Ints]
-    ) -> list[list[FittedProbe]]:
+    def fit_side_by_side(self, head: PathHead, values: list[float], subsets: Sequence[Ints]) -> list[list[FittedProbe]]:
         """All fits on one matrix: they differ in row weights and in the one number that the scaling multiplies by.
 
         A fit's scaling is (x - m) f, the shared rows are x; the intercepts make up for the difference:
@@ -157,8 +171,8 @@ class Trainer:
             scalings = in_threads(self.scaling_of, subsets)
         factors = [float(scaling.factor[0]) for scaling in scalings]
         weights = [self.row_weights(images) for images in subsets]
-        paths = heads[0].fit_many(rows, weights, factors, [head.c for head in heads])
-        grid: list[list[FittedProbe]] = [[] for _ in heads]
+        paths = head.fit_many(rows, weights, factors, values)
+        grid: list[list[FittedProbe]] = [[] for _ in values]
         for models, scaling, factor, images in zip(paths, scalings, factors, subsets, strict=True):
             away = factor * scaling.shift.astype(np.float64)
             for line, model in zip(grid, models, strict=True):
@@ -168,11 +182,11 @@ class Trainer:
 
     def moment_path(self, heads: Sequence[Head]) -> tuple[MomentFit, list[float]] | None:
         """How to fit these heads from moments, and the value of each; None: they need the rows."""
-        for kind, name, fit in MOMENT_HEADS:
-            values = [getattr(head, name) for head in heads if isinstance(head, kind)]
-            if len(values) == len(heads) and None not in values and self.class_weight is None:
-                return fit, values
-        return None
+        path = entry_of(heads[0]).moments
+        if path is None or self.class_weight is not None:
+            return None
+        values = [getattr(head, path.parameter) for head in heads]
+        return None if None in values else (load(path.fit), values)
 
     def fit_from_moments(self, fit: MomentFit, values: list[float], subsets: Sequence[Ints]) -> list[list[FittedProbe]]:
         """All fits from the moments of the parts that the sets of images are made of: one pass over the rows."""
@@ -202,7 +216,7 @@ class Trainer:
         return [[line[index] for line in lines] for index in range(len(values))]
 
     def fitted(self, head: FittedHead | LinearModel, scaling: Scaling, classes: Ints) -> FittedProbe:
-        """A fitted head with what it needs to answer."""
+        """A fitted head with what it needs to predict."""
         return FittedProbe(head, scaling, classes, self.total or int(self.labels.max()) + 1, self.geometric)
 
     @cached_property

@@ -16,8 +16,8 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.folds.deal import Union, unite_images
 from frozenprobe.probe.heads.parts.scaling import normalise
+from frozenprobe.probe.inputs import read_finite
 from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.views import read_finite
 
 MIRRORED = 0.05  # quantile of the cosines between an image and its mirror image
 CLASS_SAMPLE = 200  # images of a class that say how far apart two of a class are

@@ -1,16 +1,14 @@
-"""What a head is, the heads by name, and the linear model that most of them end as."""
+"""What a head is, and the linear model that most of them end as."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from importlib import import_module
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints, softmax
-from frozenprobe.probe.options import AUTO, HEADS, Setting, find_head
 
 
 @dataclass(frozen=True)
@@ -77,6 +75,20 @@ class Head(Protocol):
         """Fit to training rows; `seed` decides whatever is random."""
 
 
+@runtime_checkable
+class PathHead(Head, Protocol):
+    """A head of which many fits can be solved at once, on the same rows and along a path of one hyper-parameter."""
+
+    @property
+    def on_path(self) -> float | None:
+        """Its own value of that hyper-parameter; None: as it is set, every fit has to be made by itself."""
+
+    def fit_many(
+        self, rows: TrainingRows, weights: Sequence[Doubles], factors: Sequence[float], values: Sequence[float]
+    ) -> list[list[LinearModel]]:
+        """A fit for each vector of row weights and each value: see `LogisticRegressionHead`."""
+
+
 @dataclass(frozen=True)
 class LinearModel:
     """softmax(x W^T + b).
@@ -102,52 +114,3 @@ class LinearModel:
     def arrays(self) -> Arrays:
         """W and b."""
         return {"coefficients": self.coefficients, "intercepts": self.intercepts}
-
-
-def head_for(settings: dict[str, Setting]) -> str:
-    """The first head that has all these hyper-parameters; `auto` if there are none.
-
-    Raises:
-        FrozenprobeError: hyper-parameters of several heads.
-    """
-    if not settings:
-        return AUTO
-    for name in HEADS:
-        if set(settings) <= {field.name for field in fields(head_class(name))}:
-            return name
-    raise FrozenprobeError(
-        "Hyper-parameters of one head",
-        found=", ".join(f"--{name.replace('_', '-')}" for name in settings),
-        where="the options",
-        remedy="choose the head with --head, and give it its own options only",
-    )
-
-
-def make_head(name: str, settings: dict[str, Setting]) -> Head:
-    """The head called `name`, with these of its hyper-parameters set.
-
-    Raises:
-        FrozenprobeError: no such head, or a hyper-parameter that it does not have.
-    """
-    kind = head_class(name)
-    known = {field.name for field in fields(kind)}
-    for setting in settings:
-        if setting not in known:
-            raise FrozenprobeError(
-                f"Hyper-parameters of the head {name}: {', '.join(sorted(known)) or 'none'}",
-                found=f"--{setting.replace('_', '-')}",
-                where=f"--head {name}",
-                remedy="leave it out, or choose the --head it belongs to",
-            )
-    head: Head = kind(**settings)
-    return head
-
-
-def head_class(name: str) -> Any:
-    """The dataclass of the hyper-parameters of the head called `name`.
-
-    Raises:
-        FrozenprobeError: no such head.
-    """
-    module, factory = find_head(name).factory.split(":")
-    return getattr(import_module(module), factory)

@@ -19,7 +19,7 @@ ALPHAS = tuple(10 ** (step / 2) for step in range(-16, -3))  # 1e-8 to 0.01
 GAMMAS = (0.0625, 0.25, 0.5, 1.0, 2.0)
 MOST_IMAGES = 5000  # a decomposition of so many takes half a minute and 1 GB
 CHOSEN_ON = 1200  # images at most for the choice of gamma, which needs a decomposition each
-BLOCK = 1024  # rows answered at once
+PREDICTED_ROWS = 1024  # rows predicted at once
 KERNELS = ("rbf", "arccos")
 
 
@@ -32,7 +32,7 @@ class KernelRidgeHead:
     features give (Cho & Saul 2009; RanPAC, arXiv:2307.02251, draws them).
 
     The penalty is counted in the sum of all eigenvalues, so `alpha` means the same at any number and weights of images.
-    Penalty, gamma and the temperature that makes scores probabilities come from the answers to every image by a fit
+    Penalty, gamma and the temperature that makes scores probabilities come from the predictions of every image by a fit
     without it.
 
     Attributes:
@@ -139,8 +139,8 @@ class KernelRidge:
     def probabilities(self, rows: Floats) -> Doubles:
         """Class probabilities, `(n, C)`."""
         scores = np.empty((len(rows), len(self.intercepts)))
-        for start in range(0, len(rows), BLOCK):
-            block = slice(start, start + BLOCK)
+        for start in range(0, len(rows), PREDICTED_ROWS):
+            block = slice(start, start + PREDICTED_ROWS)
             scores[block] = self.kernel.between(rows[block], self.points) @ self.coefficients + self.intercepts
         return softmax(scores)
 
@@ -161,7 +161,7 @@ def solve(points: TrainingRows, classes: int, kernel: Kernel, alphas: Sequence[f
 
     With q = w / sum w, s = sqrt(w) and K the kernel's matrix, that of the points around their mean is
         G = (I - 1 q^T) K (I - q 1^T)        diag(s) G diag(s) = Q diag(l) Q^T        B = Q diag(sqrt l)
-    The answer to x is p + k_G(x) a with a = s Q diag(1 / (l + t)) Q^T s (Y - p). Since B^T s = 0 the columns of a sum
+    x is predicted as p + k_G(x) a with a = s Q diag(1 / (l + t)) Q^T s (Y - p). Since B^T s = 0 the columns of a sum
     to 0, so what centring subtracts from all of k_G(x) alike has no effect, and with m = K q
         p + k_G(x) a = k(x) a + (p - m^T a)
     """

@@ -13,7 +13,7 @@ from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints
 from frozenprobe.probe.heads.head import Convergence, TrainingRows
 from frozenprobe.probe.heads.parts.scaling import normalise
 
-BLOCK = 1024  # rows answered at once: bounds the matrix of similarities
+COMPARED_ROWS = 1024  # rows compared at once: bounds the matrix of similarities
 COUNTS = (1, 3, 5, 10, 20)  # k to choose from
 TEMPERATURES = (0.02, 0.04, 0.07, 0.1, 0.2, 0.5)
 TRIED = 2048  # rows that are enough to choose by
@@ -23,7 +23,7 @@ TRIED = 2048  # rows that are enough to choose by
 class NearestNeighboursHead:
     """Votes of the k nearest training rows, weighted by exp(cosine / temperature) (Wu et al. 2018, arXiv:1805.01978).
 
-    What is not given is chosen: the pair with the least log-loss of the training images, each answered without its own
+    What is not given is chosen: the pair with the least log-loss of the training images, each predicted without its own
     rows. DINOv2's kNN is k = 10 (or 20), temperature = 0.07 (Oquab et al. 2023, arXiv:2304.07193).
 
     Attributes:
@@ -41,7 +41,7 @@ class NearestNeighboursHead:
                 raise FrozenprobeError("A number above 0", found=str(value), where=name, remedy="give one")
 
     def fit(self, rows: TrainingRows, *, seed: int) -> NearestNeighbours:
-        """Keep the rows, and choose; of many rows, `TRIED` drawn ones are answered to choose by."""
+        """Keep the rows, and choose; of many rows, `TRIED` drawn ones are predicted to choose by."""
         pairs = list(product(given(self.k, COUNTS), given(self.temperature, TEMPERATURES)))
         kept = NearestNeighbours(normalise(rows.features), rows.labels, rows.weight, *pairs[0])
         if len(pairs) == 1:
@@ -66,8 +66,8 @@ class NearestNeighbours:
         """Shares of the votes, `(n, C)`; one vote in k + 1 is everybody's, so no class is ever impossible."""
         classes = int(self.labels.max()) + 1
         shares = np.zeros((len(rows), classes))
-        for start in range(0, len(rows), BLOCK):
-            near, closeness, weight = self.nearest(rows[start : start + BLOCK].astype(np.float64), self.k)
+        for start in range(0, len(rows), COMPARED_ROWS):
+            near, closeness, weight = self.nearest(rows[start : start + COMPARED_ROWS].astype(np.float64), self.k)
             votes = vote(closeness, self.temperature) * clip(weight, self.k)
             image = np.arange(len(votes))[:, None] + start
             np.add.at(shares, (image, self.labels[near]), votes / votes.sum(axis=1, keepdims=True))
@@ -81,7 +81,7 @@ class NearestNeighbours:
         Args:
             rows: `(n, D)`, computed with in their own precision.
             k: weight wanted.
-            hidden: `(n, training rows)` those that must not answer; None: all may.
+            hidden: `(n, training rows)` those that must not vote; None: all may.
         """
         length = np.linalg.norm(rows, axis=1, keepdims=True)
         cosines = rows / np.where(length > 0, length, 1) @ self.features.T.astype(rows.dtype)
@@ -106,13 +106,13 @@ class NearestNeighbours:
 
 
 def leave_one_out(kept: NearestNeighbours, images: Ints, pairs: list[tuple[float, float]], *, seed: int) -> Doubles:
-    """Mean log-loss of each (k, temperature) over training rows that are answered without the rows of their image."""
+    """Mean log-loss of each (k, temperature) over training rows that are predicted without the rows of their image."""
     count = len(kept.labels)
     tried = np.arange(count) if count <= TRIED else np.sort(np.random.default_rng([seed, 4]).permutation(count)[:TRIED])
     classes, most = int(kept.labels.max()) + 1, max(k for k, _ in pairs)
     losses = np.zeros(len(pairs))
-    for start in range(0, len(tried), BLOCK):
-        block = tried[start : start + BLOCK]
+    for start in range(0, len(tried), COMPARED_ROWS):
+        block = tried[start : start + COMPARED_ROWS]
         hidden = images[block][:, None] == images
         near, closeness, weight = kept.nearest(kept.features[block], most, hidden)
         right = kept.labels[near] == kept.labels[block][:, None]

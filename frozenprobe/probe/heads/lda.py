@@ -12,8 +12,7 @@ import numpy.typing as npt
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.heads.head import LinearModel, TrainingRows
 from frozenprobe.probe.heads.parts.inner_folds import FOLDS, Images, deal_inner
-from frozenprobe.probe.heads.parts.moments import Moments, starting_point
-from frozenprobe.probe.heads.parts.solving import solve_shifted
+from frozenprobe.probe.heads.parts.moments import Moments, solve_shifted, starting_point
 from frozenprobe.probe.heads.parts.temperature import choose_by_loss, scores_of, with_temperature
 
 SHRINKAGES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.75, 0.95)
@@ -23,7 +22,7 @@ SHRINKAGES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.75, 0.95)
 class ShrinkageLdaHead:
     """Gaussian classes with one covariance, pooled over the within-class scatter of all views (Friedman 1989).
 
-    With a pinned shrinkage the answers are the plain posterior, which is far too sure of itself in many dimensions. A
+    With a pinned shrinkage the probabilities are the plain posterior, far too sure of itself in many dimensions. A
     shrinkage that is left open is chosen by the log-loss of inner folds of the training images after a temperature,
     which is then part of the model.
 
@@ -79,9 +78,9 @@ def fit_chosen(rows: TrainingRows) -> LinearModel:
         training = everything - part
         present = training.present()
         for index, model in enumerate(fit_moments(training.restricted(present), SHRINKAGES)):
-            answers = scores_of(model, rows.features[images.first[held]])
-            scores[index, held] = answers.min(axis=1, keepdims=True)  # of classes that are not in the training part
-            scores[index, held[:, None], present] = answers
+            own = scores_of(model, rows.features[images.first[held]])
+            scores[index, held] = own.min(axis=1, keepdims=True)  # of classes that are not in the training part
+            scores[index, held[:, None], present] = own
     choice = choose_by_loss(scores, images.labels, images.weight * known)
     shrinkage = SHRINKAGES[choice.index]
     return with_temperature(fit_moments(everything, [shrinkage])[0], choice.temperature, shrinkage=shrinkage)

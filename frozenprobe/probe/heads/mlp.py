@@ -75,7 +75,7 @@ class Dropout(nn.Module):
 
 @dataclass(frozen=True)
 class MlpModel:
-    """softmax(relu(x W1^T + b1) W2^T + b2): nothing is dropped in answering.
+    """softmax(relu(x W1^T + b1) W2^T + b2): nothing is dropped in predicting.
 
     Attributes:
         inner: W1, `(hidden, D)`.

@@ -12,9 +12,8 @@ from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.heads.head import LinearModel, TrainingRows
 from frozenprobe.probe.heads.parts.inner_folds import Images, with_weight
 from frozenprobe.probe.heads.parts.leave_one_out import Matrix, Smoother
-from frozenprobe.probe.heads.parts.moments import Moments
+from frozenprobe.probe.heads.parts.moments import Moments, solve_shifted
 from frozenprobe.probe.heads.parts.scaling import weighted_mean
-from frozenprobe.probe.heads.parts.solving import solve_shifted
 from frozenprobe.probe.heads.parts.temperature import choose_by_loss, with_temperature
 
 ALPHAS = tuple(10 ** (step / 2) for step in range(-8, 5))  # 0.0001 to 100
@@ -30,7 +29,7 @@ class RidgeHead:
 
     The penalty is counted in mean eigenvalues of the rows' scatter around their mean m, so `alpha` means the same at
     any number of rows and views, any weights and any size of the features. Scores are no logits: a temperature fitted
-    to the answers to every image by a fit without it makes them probabilities, pinned penalty or not.
+    to the predictions of every image by a fit without it makes them probabilities, pinned penalty or not.
 
     Attributes:
         alpha: > 0; None: the one with the lowest log-loss on images left out.

@@ -17,7 +17,7 @@ from frozenprobe.probe.heads.parts.temperature import fit_temperature
 
 INNER_FOLDS = 3
 UNKNOWN = 1.0  # images of a class that nobody knows: bounds the certainty that a few images can show
-BLOCK = 256  # machines solved at once: bounds the memory
+MACHINES = 256  # machines solved at once: bounds the memory
 CG_STEPS = 100
 EASY, LOOSE = 10.0, 1e-2  # C |x|^2 to start at, and the tolerance on the way
 
@@ -107,8 +107,8 @@ def solve(rows: TrainingRows, costs: Floats, *, tol: float, max_iter: int) -> Ma
     total = len(costs) * rows.classes
     weights = np.zeros((total, reduced.shape[1]), dtype=np.float32)
     converged, iterations = np.zeros(total, dtype=bool), 0
-    for start in range(0, total, BLOCK):
-        block = np.arange(start, min(start + BLOCK, total))
+    for start in range(0, total, MACHINES):
+        block = np.arange(start, min(start + MACHINES, total))
         problem = Problem(reduced, sides[block % rows.classes], costs[block // rows.classes], eigenvalues)
         for easing in easings(float(eigenvalues.sum() / rows.weight.sum())):
             near_enough = max(tol, LOOSE) if easing < 1 else tol

@@ -51,7 +51,8 @@ def save_run(result: ProbeResult, summary: dict[str, Any], files: Features | Seq
     """Write a run into a new folder `folder/<timestamp>-<head>`, aside first, then renamed.
 
     config.json has the options and the features' origin, metrics.json the numbers, oof.csv a row an image,
-    predictions.npz the probabilities with ids and class names, head.npz the refitted head and its scaling.
+    predictions.npz the probabilities with ids and class names, head.npz the refitted head and its scaling (of several
+    repeats all of them: see `ProbeResult.model`), whose test predictions are those in predictions.npz.
 
     Returns:
         the folder.

@@ -1,4 +1,4 @@
-"""Out-of-fold answers of several heads -> a weight for each: their blend and its temperature in one convex problem."""
+"""Out-of-fold predictions of several heads -> a weight each: their blend and its temperature in one convex problem."""
 
 from __future__ import annotations
 

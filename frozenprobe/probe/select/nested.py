@@ -1,72 +1,32 @@
 """Many candidates -> a blend chosen inside the training folds, and its score on images that chose nothing.
 
-For every fold k each candidate is fitted without it (its answers for k are *out of fold*) and, for pairs of folds,
-without k and j: its answers for j are what fold k's choice is made on, for neither the fits nor the choice saw an image
-of k. A fit without {j, k} serves both. The final choice is made on the out-of-fold answers of all images.
+For every fold k each candidate is fitted without it (its predictions of k are *out of fold*) and, for pairs of folds,
+without k and j: on its predictions of j fold k's choice is made, for neither the fits nor the choice saw an image of
+k. A fit without {j, k} serves both. The final choice is made on the out-of-fold predictions of all images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
-from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer
-from frozenprobe.probe.heads.head import Convergence, make_head
+from frozenprobe.probe.fit.candidate import Candidate, trainer_of
+from frozenprobe.probe.fit.trainer import LEAST, FittedProbe
+from frozenprobe.probe.heads.head import Convergence
 from frozenprobe.probe.heads.parts.temperature import apply_temperature, fit_temperature
+from frozenprobe.probe.heads.registry import make_head
 from frozenprobe.probe.inputs import Inputs
-from frozenprobe.probe.options import ProbeOptions, Setting
+from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.select.blend import blend, fit_stack
 from frozenprobe.probe.stats.metrics import log_loss
 
 SMALL = 0.02  # a member with less of a blend is left out of it
-KNOWING = 0.999  # of the log-loss of answering all classes alike
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A head with everything that is to be decided about it.
-
-    Attributes:
-        head: a name of `HEADS`.
-        scale: a name of `SCALES`.
-        aggregate: a name of `AGGREGATES`.
-        settings: hyper-parameters.
-        source: which of the sources.
-        trial: hyper-parameters of the fits that choose, but not of the final one (a looser tolerance).
-    """
-
-    head: str
-    scale: str
-    aggregate: str
-    settings: dict[str, Setting] = field(default_factory=dict)
-    source: int = 0
-    trial: dict[str, Setting] = field(default_factory=dict)
-
-    @property
-    def family(self) -> tuple[int, str, str, str]:
-        """Candidates of a family differ in hyper-parameters only."""
-        return self.source, self.aggregate, self.scale, self.head
-
-    def describe(self, sources: Sequence[Inputs]) -> str:
-        """What it is, for tables."""
-        settings = "".join(f", {name} = {value}" for name, value in self.settings.items() if value is not None)
-        family = self.describe_family(sources)
-        return family.replace(" (", f"{settings} (", 1)
-
-    def describe_family(self, sources: Sequence[Inputs]) -> str:
-        """What it is but for its hyper-parameters."""
-        source = sources[self.source].name
-        more = [self.aggregate, *([self.scale] if self.scale != "global" else []), *([source] if source else [])]
-        return f"{self.head} ({', '.join(more)})"
-
-    def final(self) -> Candidate:
-        """As it is fitted in the end."""
-        return replace(self, trial={})
+KNOWING = 0.999  # of the log-loss of predicting all classes alike
 
 
 @dataclass(frozen=True)
@@ -86,10 +46,10 @@ class Predictions:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Images that a fit did not see, and whom its answers to them serve.
+    """Images that a fit did not see, and what its predictions of them serve.
 
     Attributes:
-        images: that are asked about.
+        images: that are predicted.
         fold: whose choice is made on them; None: they are out of fold themselves.
     """
 
@@ -186,7 +146,7 @@ def predict_all(
     total: int,
     progress: Callable[[int, int], None] = lambda done, all_: None,
 ) -> list[Predictions]:
-    """Fit every candidate without each fold and each pair, and predict_held_out it about what it did not see.
+    """Fit every candidate without each fold and each pair, and predict what it did not see.
 
     Args:
         candidates: those of a family next to each other.
@@ -197,7 +157,7 @@ def predict_all(
         total: C.
         progress: called with (candidates done, all).
     """
-    answers: list[Predictions] = []
+    predictions: list[Predictions] = []
     for family, members in groupby(candidates, key=lambda candidate: candidate.family):
         group = list(members)
         source, aggregate, _, _ = family
@@ -205,27 +165,13 @@ def predict_all(
         trainer = trainer_of(group[0], inputs, labels, options=options, total=total)
         heads = [make_head(candidate.head, candidate.settings | candidate.trial) for candidate in group]
         for fitted in trainer.fit_grid(heads, nested.subsets):
-            answers.append(predict_held_out(fitted, inputs.val, nested, total))
-        progress(len(answers), len(candidates))
-    return answers
-
-
-def trainer_of(candidate: Candidate, inputs: Inputs, labels: Ints, *, options: ProbeOptions, total: int) -> Trainer:
-    """What fits this candidate; `inputs` are already aggregated."""
-    return Trainer(
-        make_head(candidate.head, candidate.settings | candidate.trial),
-        inputs.train,
-        labels,
-        scale=candidate.scale,
-        class_weight=options.class_weight,
-        seed=options.seed,
-        total=total,
-        geometric=candidate.aggregate == "logit",
-    )
+            predictions.append(predict_held_out(fitted, inputs.val, nested, total))
+        progress(len(predictions), len(candidates))
+    return predictions
 
 
 def predict_held_out(fitted: Sequence[FittedProbe], val: Floats, nested: NestedFolds, total: int) -> Predictions:
-    """The answers of one candidate's fits to the images they did not see."""
+    """What one candidate's fits predict of the images they did not see."""
     oof = np.zeros((len(val), total), dtype=np.float32)
     inner = [np.zeros((len(images), total), dtype=np.float32) for images in nested.chosen_on]
     for probe, held_out in zip(fitted, nested.held_out, strict=True):
@@ -244,12 +190,12 @@ def logits_of(probabilities: Doubles) -> Floats:
 
 
 def choose(candidates: Sequence[Candidate], logits: Sequence[Floats], labels: Ints) -> list[Member]:
-    """The blend with the lowest log-loss on these answers: the best of each family, weighted; at least one member.
+    """The blend with the lowest log-loss on these predictions: the best of each family, weighted; at least one member.
 
     Members with next to no share, and heads that know no more than a guess, are left out.
 
     Args:
-        candidates: what answered.
+        candidates: what predicted.
         logits: for each `(n, C)`.
         labels: `(n,)`.
     """

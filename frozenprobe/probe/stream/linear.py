@@ -113,6 +113,6 @@ class Layer:
                 self.training.step(torch.from_numpy(self.scaling.apply(rows[part])), columns, weight)
 
     def fitted(self, stream: Stream) -> FittedProbe:
-        """The layer as it is, with what it needs to answer."""
+        """The layer as it is, with what it needs to predict."""
         model = model_of(self.layer, self.training.convergence)
         return FittedProbe(model, self.scaling, self.classes, stream.classes, stream.aggregate == "logit")

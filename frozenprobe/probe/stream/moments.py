@@ -1,4 +1,4 @@
-"""LDA and ridge over folds on features larger than memory: one pass for moments, one for answers, both in blocks."""
+"""Heads on moments over folds, on features larger than memory: one pass for moments, one to predict, both in blocks."""
 
 from __future__ import annotations
 
@@ -12,23 +12,18 @@ import numpy as np
 from frozenprobe.cache.store import Features
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.probe.fit.trainer import FittedProbe, MomentFit
-from frozenprobe.probe.heads import lda, ridge
-from frozenprobe.probe.heads.head import LinearModel
-from frozenprobe.probe.heads.lda import ShrinkageLdaHead
+from frozenprobe.probe.heads.head import Head, LinearModel
 from frozenprobe.probe.heads.parts.inner_folds import cut_into_runs
 from frozenprobe.probe.heads.parts.moments import Moments, starting_point
 from frozenprobe.probe.heads.parts.scaling import Scaling, normalise
 from frozenprobe.probe.heads.parts.temperature import choose_by_loss, scores_of, with_temperature
-from frozenprobe.probe.heads.ridge import RidgeHead
-from frozenprobe.probe.inputs import aggregate_views
-from frozenprobe.probe.views import Views, read_finite
+from frozenprobe.probe.heads.registry import entry_of, load
+from frozenprobe.probe.inputs import Views, aggregate_views, read_finite
 from frozenprobe.system.progress import Progress
 
 MEMORY = 256 << 20
 LEAST_INNER = 3  # folds that a choice is made on
 COPIES = 4  # of a block that are alive at once while it is summed up
-
-MomentHead = ShrinkageLdaHead | RidgeHead
 
 
 @dataclass(frozen=True)
@@ -37,13 +32,13 @@ class Stream:
 
     Attributes:
         features: an opened feature file.
-        views: which stored views train, score and answer.
+        views: which stored views are for what.
         labels: `(N,)` of the training images.
         folds: `(N,)` fold of each.
         weight: `(N,)` of each; the same in every fold.
         scale: a name of `SCALES`.
         aggregate: a name of `AGGREGATES`.
-        memory: bytes that blocks of rows may take; moments and answers come on top.
+        memory: bytes that blocks of rows may take; moments and predictions come on top.
     """
 
     features: Features
@@ -61,16 +56,16 @@ class Stream:
         return len(self.features.class_names)
 
     @property
-    def pieces(self) -> Ints:
-        """`(N,)` piece of a fold: at least three are outside of every fold, so few folds have several pieces each."""
-        runs = self.pieces_a_fold
-        return self.folds * runs + cut_into_runs(
-            self.folds * self.classes + self.labels, np.arange(len(self.folds)), runs
+    def sections(self) -> Ints:
+        """`(N,)` section of a fold: at least three lie outside every fold, so few folds have several sections each."""
+        count = self.sections_a_fold
+        return self.folds * count + cut_into_runs(
+            self.folds * self.classes + self.labels, np.arange(len(self.folds)), count
         )
 
     @property
-    def pieces_a_fold(self) -> int:
-        """Pieces that a fold is cut into."""
+    def sections_a_fold(self) -> int:
+        """Sections that a fold is cut into."""
         return math.ceil(LEAST_INNER / int(self.folds.max()))
 
     def read(self, split: str, views: Sequence[int], images: slice) -> Floats:
@@ -97,7 +92,7 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class Streamed:
+class StreamedFits:
     """What streaming over folds gives.
 
     Attributes:
@@ -114,17 +109,17 @@ class Streamed:
 
 
 def stream_probe(
-    stream: Stream, *heads: MomentHead, seed: int = 0, calibrate: bool = False, progress: Progress | None = None
-) -> Streamed:
-    """Fit closed-form heads without each fold and with all, and answer; features are read twice.
+    stream: Stream, *heads: Head, seed: int = 0, calibrate: bool = False, progress: Progress | None = None
+) -> StreamedFits:
+    """Fit heads from moments without each fold and with all, and predict; features are read twice.
 
     What the heads leave open, which of them it is, and the temperature is chosen on inner folds, which are the other
-    folds (or pieces of them): moments without two folds answer the images of one of them, of which a sample is kept
+    folds (or sections of them): moments without two folds predict the images of one of them, of which a sample is kept
     from the first pass.
 
     Args:
         stream: see there.
-        heads: their hyper-parameters; of several the one with the lowest inner log-loss answers.
+        heads: their hyper-parameters; of several the one with the lowest inner log-loss is taken.
         seed: of the sample.
         calibrate: fit a temperature also where nothing else is left open.
         progress: called with (stage, done, total) after every block and fit.
@@ -143,17 +138,17 @@ def stream_probe(
     return predict_stream(stream, fitted, tell)
 
 
-def predict_stream(stream: Stream, fitted: Sequence[FittedProbe], tell: Progress) -> Streamed:
-    """The answers of the models without each fold to its images, and of the last, of all, to the test images."""
+def predict_stream(stream: Stream, fitted: Sequence[FittedProbe], tell: Progress) -> StreamedFits:
+    """The models without each fold predict its images, and the last one, of all, the test images."""
     oof = np.zeros((len(stream.folds), stream.classes))
     for images, vectors in stream.blocks("train", stream.views.val):
         for fold in np.unique(stream.folds[images]).tolist():
             held = np.flatnonzero(stream.folds[images] == fold)
             oof[images][held] = fitted[fold].predict(vectors[held])
         tell("predicting", images.stop, len(oof))
-    answers = [fitted[-1].predict(vectors) for _, vectors in stream.blocks("test", stream.views.test)]
-    test = np.concatenate([np.zeros((0, stream.classes)), *answers])
-    return Streamed(oof, test, tuple(fitted[:-1]), fitted[-1])
+    blocks = [fitted[-1].predict(vectors) for _, vectors in stream.blocks("test", stream.views.test)]
+    test = np.concatenate([np.zeros((0, stream.classes)), *blocks])
+    return StreamedFits(oof, test, tuple(fitted[:-1]), fitted[-1])
 
 
 @dataclass(frozen=True)
@@ -173,13 +168,18 @@ class Solver:
     calibrated: bool
 
     @classmethod
-    def of(cls, head: MomentHead, *, open_choice: bool) -> Solver:
-        """That of a head."""
-        if isinstance(head, RidgeHead):
-            return cls("alpha", ridge.fit_moments, ridge.ALPHAS if head.alpha is None else (head.alpha,), True)
-        pinned = head.shrinkage
-        values = lda.SHRINKAGES if pinned is None else (pinned,)
-        return cls("shrinkage", lda.fit_moments, values, open_choice or pinned is None)
+    def of(cls, head: Head, *, open_choice: bool) -> Solver:
+        """That of a head; with an open choice its scores are calibrated even where its value is pinned.
+
+        Raises:
+            ValueError: a head that is not fitted from moments.
+        """
+        path = entry_of(head).moments
+        if path is None:
+            raise ValueError(f"a head on moments is wanted, not {head}")
+        pinned = getattr(head, path.parameter)
+        values = load(path.values) if pinned is None else (pinned,)
+        return cls(path.parameter, load(path.fit), values, path.calibrated or open_choice or pinned is None)
 
 
 @dataclass(frozen=True)
@@ -188,10 +188,10 @@ class FoldMoments:
 
     Attributes:
         stream: what was read.
-        parts: the moments of each piece of each fold.
+        parts: the moments of each section of each fold.
         sample: some training images.
         rows: `(len(sample), D)` the first view of each, as it is stored.
-        home: `(len(sample),)` the piece of each.
+        home: `(len(sample),)` the section of each.
     """
 
     stream: Stream
@@ -217,29 +217,29 @@ class FoldMoments:
         return self.fitted(with_temperature(model, choice.temperature, **{solver.name: value}), scaling, classes)
 
     def fitted(self, model: LinearModel, scaling: Scaling, classes: Ints) -> FittedProbe:
-        """A model with what it needs to answer."""
+        """A model with what it needs to predict."""
         return FittedProbe(model, scaling, classes, self.stream.classes, self.stream.aggregate == "logit")
 
     def inner_scores(self, solver: Solver, fold: int | None) -> tuple[Floats, Ints, Ints]:
         """Held-out scores `(values, n, C)` of the sample outside a fold; its places; 0 where the class is unknown."""
-        kept = np.flatnonzero(self.home // self.stream.pieces_a_fold != (-1 if fold is None else fold))
+        kept = np.flatnonzero(self.home // self.stream.sections_a_fold != (-1 if fold is None else fold))
         scores = np.zeros((len(solver.values), len(kept), self.stream.classes), dtype=np.float32)
         known = np.zeros(len(kept), dtype=np.int64)
-        for piece in np.unique(self.home[kept]).tolist():
-            training, classes, scaling = self.without(fold, piece)
-            held = np.flatnonzero(self.home[kept] == piece)
+        for section in np.unique(self.home[kept]).tolist():
+            training, classes, scaling = self.without(fold, section)
+            held = np.flatnonzero(self.home[kept] == section)
             rows = scaling.apply(self.rows[kept[held]])
             known[held] = np.isin(self.stream.labels[self.sample[kept[held]]], classes)
             for index, model in enumerate(solver.fit(training, solver.values)):
-                answers = scores_of(model, rows)
-                scores[index, held] = answers.min(axis=1, keepdims=True)
-                scores[index, held[:, None], classes] = answers
+                own = scores_of(model, rows)
+                scores[index, held] = own.min(axis=1, keepdims=True)
+                scores[index, held[:, None], classes] = own
         return scores, kept, known
 
-    def without(self, fold: int | None, piece: int | None = None) -> tuple[Moments, Ints, Scaling]:
-        """Scaled moments without a fold and a piece, the classes that are left, and the scaling fitted to them."""
-        runs = self.stream.pieces_a_fold
-        left = [part for place, part in enumerate(self.parts) if place // runs != fold and place != piece]
+    def without(self, fold: int | None, section: int | None = None) -> tuple[Moments, Ints, Scaling]:
+        """Scaled moments without a fold and a section, the classes that are left, and the scaling fitted to them."""
+        count = self.stream.sections_a_fold
+        left = [part for place, part in enumerate(self.parts) if place // count != fold and place != section]
         moments = reduce(Moments.__add__, left)
         classes = moments.present()
         scaling = moments.scaling(self.stream.scale)
@@ -259,7 +259,7 @@ def accumulate(stream: Stream, sample: Ints, tell: Progress) -> FoldMoments:
     """One pass: the moments of every fold, and the first view of the sample. The rows of an image share its weight."""
     dim, count = stream.features.dim, len(stream.folds)
     rows = np.zeros((len(sample), dim), dtype=np.float32)
-    pieces = stream.pieces
+    sections = stream.sections
     parts: list[Moments] = []
     for images, vectors in stream.blocks("train", stream.views.train):
         views = vectors.shape[1]
@@ -271,10 +271,10 @@ def accumulate(stream: Stream, sample: Ints, tell: Progress) -> FoldMoments:
             origin = starting_point(vectors.reshape(-1, dim))
             none = np.zeros(0, dtype=np.int64)
             empty = Moments.of(vectors[:0, 0], none, np.zeros(0), classes=stream.classes, origin=origin)
-            parts = [empty] * (int(pieces.max()) + 1)
-        for piece in np.unique(pieces[images]).tolist():
-            held = np.flatnonzero(pieces[images] == piece) + images.start
-            parts[piece] += Moments.of(
+            parts = [empty] * (int(sections.max()) + 1)
+        for section in np.unique(sections[images]).tolist():
+            held = np.flatnonzero(sections[images] == section) + images.start
+            parts[section] += Moments.of(
                 vectors[held - images.start].reshape(-1, dim),
                 np.repeat(stream.labels[held], views),
                 np.repeat(stream.weight[held] / views, views),
@@ -282,4 +282,4 @@ def accumulate(stream: Stream, sample: Ints, tell: Progress) -> FoldMoments:
                 origin=origin,
             )
         tell("summing", images.stop, count)
-    return FoldMoments(stream, parts, sample, rows, pieces[sample])
+    return FoldMoments(stream, parts, sample, rows, sections[sample])

@@ -14,7 +14,7 @@ import pytest
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.checks.tripwire import Tripwire, judge_shuffled, shuffle_labels
 from frozenprobe.probe.fit.trainer import Trainer
-from frozenprobe.probe.heads.head import make_head
+from frozenprobe.probe.heads.registry import make_head
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

@@ -12,10 +12,13 @@ import pytest
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Floats, Ints
-from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer, average_logs
-from frozenprobe.probe.heads.head import Head, LinearModel, TrainingRows, make_head
+from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer, average_logs, balance, fit_scaled
+from frozenprobe.probe.heads.head import Head, LinearModel, TrainingRows
+from frozenprobe.probe.heads.lda import ShrinkageLdaHead
 from frozenprobe.probe.heads.parts.temperature import fit_temperature
+from frozenprobe.probe.heads.registry import make_head
 from frozenprobe.probe.options import SCALES
+from tests.probe.heads.test_head import make_rows
 
 CLASSES, PER_CLASS, VIEWS, DIM = 4, 7, 3, 10
 COUNT = CLASSES * PER_CLASS
@@ -57,7 +60,7 @@ def test_logistic_regressions_side_by_side_are_those_one_by_one(scale: str, clas
     vectors, labels = make_vectors()
     grid = heads("logreg", "c", [0.03, 0.3, 3.0], tol=1e-8)
     trainer = Trainer(grid[0], vectors, labels, scale=scale, class_weight=class_weight)
-    assert trainer.side_by_side(grid)
+    assert trainer.side_by_side(grid) == (grid[0], [0.03, 0.3, 3.0])
     found = trainer.fit_grid(grid, subsets())
     for line, expected in zip(found, one_by_one(trainer, grid), strict=True):
         for fitted, alone in zip(line, expected, strict=True):
@@ -85,7 +88,7 @@ def test_what_cannot_share_a_matrix_is_fitted_one_by_one(settings: dict[str, Any
     vectors, labels = make_vectors()
     grid = heads("logreg", "c", [0.1, 1.0], **settings)
     trainer = Trainer(grid[0], vectors, labels, scale=scale)
-    assert trainer.side_by_side(grid) == []
+    assert trainer.side_by_side(grid) is None
     for line, expected in zip(trainer.fit_grid(grid, subsets()), one_by_one(trainer, grid), strict=True):
         for fitted, alone in zip(line, expected, strict=True):
             assert largest_difference(fitted, alone, vectors) == 0
@@ -246,3 +249,32 @@ def test_fit_all_tells_how_far_it_is_and_fits_what_fit_does() -> None:
     told.clear()
     assert len(replace(trainer, head=make_head("logreg", {})).fit_all(subsets(), told.append)) == 4
     assert told == [4]  # all at once
+
+
+# Scaling and head fitted together, on weighted rows
+
+
+def test_the_scaling_is_fitted_on_the_weighted_rows_and_applied_to_unseen_ones() -> None:
+    rows = make_rows()
+    fitted = fit_scaled(ShrinkageLdaHead(), rows, scale="standard", seed=0)
+    mean = np.average(rows.features, axis=0, weights=rows.weight)
+    np.testing.assert_allclose(fitted.scaling.shift, mean, atol=1e-6)
+    unseen = rows.features[:4] + 1
+    scaled = (unseen - mean) / rows.features.std(axis=0)
+    np.testing.assert_allclose(fitted.predict(unseen[:, None]), fitted.head.probabilities(scaled), atol=1e-5)
+
+
+def test_features_measured_in_other_units_change_no_answer() -> None:
+    rows = make_rows()
+    units = np.geomspace(1e-2, 1e2, rows.features.shape[1]).astype(np.float32)
+    other = type(rows)(rows.features * units, rows.labels, rows.weight, rows.images)
+    one = fit_scaled(ShrinkageLdaHead(), rows, scale="standard", seed=0).predict(rows.features[:, None])
+    two = fit_scaled(ShrinkageLdaHead(), other, scale="standard", seed=0).predict(other.features[:, None])
+    np.testing.assert_allclose(one, two, atol=1e-4)
+
+
+def test_balanced_weights_have_equal_totals_and_keep_their_ratios_and_sum() -> None:
+    labels, weight = np.array([0, 0, 1, 2, 2, 2]), np.array([1.0, 2, 4, 1, 1, 2])
+    balanced = balance(labels, weight)
+    np.testing.assert_allclose(np.bincount(labels, weights=balanced), np.full(3, 11 / 3))
+    np.testing.assert_allclose(balanced[:2] / balanced[0], [1, 2])

@@ -1,14 +1,13 @@
-"""Heads by name, and the linear model that most of them end as."""
+"""What every head gives, and the linear model that most of them end as."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import softmax
-from frozenprobe.probe.heads.head import LinearModel, TrainingRows, make_head
-from frozenprobe.probe.options import HEADS, SCALES
+from frozenprobe.probe.heads.head import LinearModel, TrainingRows
+from frozenprobe.probe.heads.registry import HEADS, make_head
 
 
 def make_rows(classes: int = 3, images: int = 8, views: int = 2, dim: int = 5) -> TrainingRows:
@@ -48,30 +47,6 @@ def test_no_row_is_answered_too(name: str) -> None:
     settings: dict[str, float | int] = {"epochs": 2} if name in ("linear", "mlp") else {}
     fitted = make_head(name, settings).fit(make_rows(), seed=0)
     assert fitted.probabilities(np.empty((0, 5), dtype=np.float32)).shape == (0, 3)
-
-
-def test_every_head_has_a_scaling_and_a_line_for_help() -> None:
-    for info in HEADS.values():
-        assert info.scale in SCALES
-        assert 10 < len(info.description) < 80
-
-
-def test_hyper_parameters_reach_the_head() -> None:
-    assert make_head("logreg", {"c": 0.25, "max_iter": 7}).c == 0.25  # type: ignore[attr-defined]
-    assert make_head("lda", {"shrinkage": 0.5}).shrinkage == 0.5  # type: ignore[attr-defined]
-
-
-def test_a_hyper_parameter_of_another_head_is_an_error_that_lists_its_own() -> None:
-    with pytest.raises(FrozenprobeError, match="lda: shrinkage") as caught:
-        make_head("lda", {"max_iter": 3})
-    assert caught.value.found == "--max-iter"
-    with pytest.raises(FrozenprobeError, match="report: none"):
-        make_head("report", {"lr": 3})
-
-
-def test_an_unknown_head_names_the_nearest() -> None:
-    with pytest.raises(FrozenprobeError, match="did you mean logreg"):
-        make_head("logregg", {})
 
 
 def test_softmax_is_exact_for_large_and_equal_scores() -> None:

@@ -133,7 +133,7 @@ def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, unseen = make_rows(), make_rows(11, seed=1).features
     fitted = NearestNeighboursHead(5, 0.07).fit(rows, seed=0)
     whole = fitted.probabilities(unseen)
-    monkeypatch.setattr(knn, "BLOCK", 4)
+    monkeypatch.setattr(knn, "COMPARED_ROWS", 4)
     np.testing.assert_allclose(fitted.probabilities(unseen), whole, atol=1e-6)
 
 

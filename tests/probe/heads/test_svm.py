@@ -65,7 +65,7 @@ def test_problems_solved_together_are_those_solved_one_by_one(monkeypatch: pytes
     rows = make_rows(classes=5)
     costs = np.stack([rows.weight, rows.weight * (rows.images % 3 > 0), 10 * rows.weight]).astype(np.float32)
     together = solve(rows, costs, tol=1e-6, max_iter=50).weights.reshape(3, 5, -1)
-    monkeypatch.setattr(svm, "BLOCK", 4)
+    monkeypatch.setattr(svm, "MACHINES", 4)
     in_blocks = solve(rows, costs, tol=1e-6, max_iter=50).weights.reshape(3, 5, -1)
     for cost, batched, blocked in zip(costs, together, in_blocks, strict=True):
         kept = cost > 0

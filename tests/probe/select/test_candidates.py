@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
 import pytest
 
+from frozenprobe.probe.heads.registry import HEADS, Sizes, trial_groups
 from frozenprobe.probe.inputs import Inputs
-from frozenprobe.probe.options import AGGREGATES, HEADS
-from frozenprobe.probe.select.candidates import GROUPS, RATE, Portfolio, make_portfolio, work
+from frozenprobe.probe.options import AGGREGATES
+from frozenprobe.probe.select.candidates import RATE, Portfolio, make_portfolio
 
 EVERYTHING = math.inf
 
@@ -32,14 +34,14 @@ def seconds_of(found: Portfolio, *sources: Inputs) -> float:
         group = list(members)
         images, views, dim = (sources or (source(),))[group[0].source].train.shape
         rows = 1 if group[0].aggregate in ("mean", "clean") else views
-        total += work(group[0].head, len(group), (images, rows, dim), classes=100, fits=11) / RATE
+        total += HEADS[group[0].head].cost(Sizes(11, len(group), images, rows, dim, 100)) / RATE
     return total
 
 
 def test_with_all_the_time_everything_is_tried_once() -> None:
     found = portfolio()
     assert found.skipped == []
-    assert len(found.candidates) == sum(len(group.grid) for group in GROUPS)
+    assert len(found.candidates) == sum(len(group.grid) for _, group in trial_groups())
     for number, candidate in enumerate(found.candidates):
         assert candidate not in found.candidates[:number]
     assert {candidate.head for candidate in found.candidates} <= set(HEADS)
@@ -101,7 +103,7 @@ def test_a_pinned_way_to_treat_views_is_the_only_one_and_no_grid_is_tried_twice(
 def test_with_one_view_all_ways_are_the_same_and_each_head_is_tried_once() -> None:
     found = portfolio(source(views=1))
     assert {candidate.aggregate for candidate in found.candidates} == {"rows"}
-    assert {candidate.head for candidate in found.candidates} == {group.head for group in GROUPS}
+    assert {candidate.head for candidate in found.candidates} == {head for head, _ in trial_groups()}
     tried = Counter((candidate.head, candidate.scale, *candidate.settings.items()) for candidate in found.candidates)
     assert set(tried.values()) == {1}
     assert [candidate.settings["c"] for candidate in found.candidates if candidate.head == "logreg"] == [1.0, 0.1, 10.0]
@@ -121,13 +123,13 @@ def test_logistic_regressions_that_choose_are_solved_less_exactly_than_the_last(
         assert candidate.final().trial == {}
 
 
-@pytest.mark.parametrize("head", sorted({group.head for group in GROUPS}))
+@pytest.mark.parametrize("head", sorted({head for head, _ in trial_groups()}))
 def test_work_grows_with_everything_it_is_counted_from(head: str) -> None:
-    base = work(head, 2, (500, 4, 256), classes=20, fits=11)
-    assert base > 0
-    assert work(head, 2, (1000, 4, 256), classes=20, fits=11) > base
-    assert work(head, 2, (500, 4, 512), classes=20, fits=11) > base
-    assert work(head, 2, (500, 4, 256), classes=20, fits=22) > base
+    cost, base = HEADS[head].cost, Sizes(fits=11, values=2, images=500, views=4, dim=256, classes=20)
+    assert cost(base) > 0
+    assert cost(replace(base, images=1000)) > cost(base)
+    assert cost(replace(base, dim=512)) > cost(base)
+    assert cost(replace(base, fits=22)) > cost(base)
 
 
 def test_a_grid_of_which_a_part_is_left_out_is_named_as_more() -> None:
@@ -141,3 +143,21 @@ def test_what_is_there_already_is_not_said_to_be_left_out() -> None:
     found = portfolio(source(50_000, 1, 4096), seconds=0.0)
     assert {candidate.head for candidate in found.candidates} == {"lda"}
     assert not any(text.startswith(("lda (rows) ", "more of lda (rows) ")) for text in found.skipped)
+
+
+def test_groups_are_added_in_their_turn_whatever_heads_they_belong_to() -> None:
+    assert [(head, group.aggregate, group.scale) for head, group in trial_groups()] == [
+        ("lda", "rows", "global"),
+        ("ridge", "rows", "global"),
+        ("cosine", "mean", "global"),
+        ("knn", "mean", "global"),
+        ("logreg", "rows", "global"),
+        ("lda", "mean", "global"),
+        ("kernel", "mean", "global"),
+        ("lda", "clean", "global"),
+        ("lda", "rows", "standard"),
+        ("logreg", "mean", "global"),
+        ("logreg", "clean", "global"),
+    ]
+    turns = [group.turn for _, group in trial_groups()]
+    assert len(set(turns)) == len(turns)

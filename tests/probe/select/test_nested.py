@@ -11,14 +11,15 @@ import numpy.typing as npt
 import pytest
 
 from frozenprobe.probe.arrays import Floats, Ints
+from frozenprobe.probe.fit.candidate import Candidate
 from frozenprobe.probe.fit.trainer import Trainer
-from frozenprobe.probe.heads.head import Convergence, make_head
+from frozenprobe.probe.heads.head import Convergence
 from frozenprobe.probe.heads.parts.temperature import apply_temperature, fit_temperature
+from frozenprobe.probe.heads.registry import make_head
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.select.nested import (
     SMALL,
-    Candidate,
     Member,
     NestedFolds,
     choose,

@@ -12,10 +12,10 @@ from frozenprobe.cache.store import Features
 from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.fit.trainer import FittedProbe
 from frozenprobe.probe.heads.linear import LinearHead
+from frozenprobe.probe.inputs import Views
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.stream.linear import fit_linear, shuffled
 from frozenprobe.probe.stream.moments import COPIES, Stream
-from frozenprobe.probe.views import Views
 from tests.conftest import MakeFeatures, rewrite
 
 pytestmark = pytest.mark.usefixtures("no_fsync")

@@ -18,9 +18,9 @@ from frozenprobe.probe.heads.lda import SHRINKAGES, ShrinkageLdaHead
 from frozenprobe.probe.heads.parts.scaling import fit_scaling
 from frozenprobe.probe.heads.parts.temperature import apply_temperature, fit_temperature
 from frozenprobe.probe.heads.ridge import RidgeHead
+from frozenprobe.probe.inputs import Views
 from frozenprobe.probe.options import SCALES
 from frozenprobe.probe.stream.moments import Stream, stream_probe
-from frozenprobe.probe.views import Views
 from tests.conftest import SPEC, MakeFeatures, rewrite
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
@@ -171,7 +171,7 @@ import scipy.linalg
 from frozenprobe.cache.store import open_features
 from frozenprobe.probe.heads.lda import ShrinkageLdaHead
 from frozenprobe.probe.stream.moments import Stream, stream_probe
-from frozenprobe.probe.views import Views
+from frozenprobe.probe.inputs import Views
 path = Path(sys.argv[1])
 features = open_features(path)
 count = len(features.train)

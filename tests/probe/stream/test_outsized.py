@@ -17,11 +17,11 @@ from frozenprobe.cache.store import write_features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.heads.parts.temperature import Choice
+from frozenprobe.probe.inputs import Views
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.stream import moments as streaming
 from frozenprobe.probe.stream import outsized
 from frozenprobe.probe.stream.outsized import bytes_needed, memory_limit
-from frozenprobe.probe.views import Views
 from tests.conftest import SPEC, MakeFeatures, rewrite
 
 pytestmark = pytest.mark.usefixtures("no_fsync")

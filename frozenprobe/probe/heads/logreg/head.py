@@ -62,6 +62,11 @@ class LogisticRegressionHead:
             return self.tol
         return OWN_TOL if self.solver == "own" else SKLEARN_TOL
 
+    @property
+    def on_path(self) -> float | None:
+        """`c`; None for scikit-learn's solver, which fits one at a time."""
+        return self.c if self.solver == "own" else None
+
     def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
         """Solve; nothing is random. scikit-learn's ConvergenceWarning is passed on, and recorded."""
         if self.solver == "sklearn":
@@ -69,7 +74,7 @@ class LogisticRegressionHead:
         return self.fit_many(rows, [rows.weight], [1.0], [self.c])[0][0]
 
     def fit_many(
-        self, rows: TrainingRows, weights: Sequence[Doubles], factors: Sequence[float], cs: Sequence[float]
+        self, rows: TrainingRows, weights: Sequence[Doubles], factors: Sequence[float], values: Sequence[float]
     ) -> list[list[LinearModel]]:
         """A fit for each vector of row weights and each c, all side by side on the same rows.
 
@@ -77,7 +82,7 @@ class LogisticRegressionHead:
             rows: what all fits share (their weights are not used).
             weights: for each fit `(n,)`; a row of weight 0 and a class without weight are as if absent.
             factors: for each fit the number its features are multiplied by.
-            cs: values of c, best ascending, in place of the head's own.
+            values: of c, best ascending, in place of the head's own.
 
         Returns:
             for each vector of weights and each c the model of `factor * features`, a row a class that has weight.
@@ -89,12 +94,12 @@ class LogisticRegressionHead:
         # |W|^2 / 2 + c loss(W f x) = (|V|^2 / 2 + c f^2 loss(V x)) / f^2  with V = f W; and scikit-learn's two classes
         # share one w = w_1 - w_0 with the penalty |w|^2 / 2, twice that of w_1 = -w_0 = w / 2
         shares = [0.5 if len(own) == 2 else 1.0 for own in products.classes]
-        paths = [[c * factor**2 * share for c in cs] for factor, share in zip(factors, shares, strict=True)]
+        paths = [[c * factor**2 * share for c in values] for factor, share in zip(factors, shares, strict=True)]
         found = solve_logistic(products, paths, tol=self.tolerance, max_evaluations=self.max_iter)
         return [
             [
                 model_of(solution, c=c, factor=factor, total=float(weight.sum()))
-                for solution, c in zip(solutions, cs, strict=True)
+                for solution, c in zip(solutions, values, strict=True)
             ]
             for solutions, factor, weight in zip(found, factors, weights, strict=True)
         ]

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
-from frozenprobe.probe.heads.logreg.problems import Asked, Products, Rows, ends, scale_intercepts
+from frozenprobe.probe.heads.logreg.problems import Operand, Products, Rows, ends, scale_intercepts
 from frozenprobe.system import threads
 
-BLOCK = 512  # rows that a thread works on at once
+THREAD_ROWS = 512  # rows that a thread works on at once
 DUAL = 1.5  # a kernel of n x n is cheaper than two products with n x D as long as n is not much larger than D
 
 
@@ -119,36 +119,36 @@ class LogisticProducts(Products[Table]):
             Table.of(mean, rows.labels[first], sums, classes).whole(),
         )
 
-    def sum_residuals(self, table: Table, stacked: Floats, asked: Sequence[Asked]) -> tuple[Doubles, Floats]:
+    def sum_residuals(self, table: Table, stacked: Floats, operands: Sequence[Operand]) -> tuple[Doubles, Floats]:
         """See `Products`."""
-        return sweep(table, stacked.astype(table.features.dtype, copy=False), asked, to_residuals)
+        return sweep(table, stacked.astype(table.features.dtype, copy=False), operands, to_residuals)
 
-    def sum_probabilities(self, stacked: Floats, asked: Asked) -> tuple[Doubles, Doubles]:
+    def sum_probabilities(self, stacked: Floats, operand: Operand) -> tuple[Doubles, Doubles]:
         """See `Products`."""
         scores = self.mean.features @ stacked.T
         scores -= scores.max(axis=1, keepdims=True)
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=1, keepdims=True)
-        weight = np.float32(asked.c) * self.mean.weights[asked.problem][:, None]
-        self.curvature[asked.problem] = Curvature(scores, weight)
+        weight = np.float32(operand.c) * self.mean.weights[operand.problem][:, None]
+        self.curvature[operand.problem] = Curvature(scores, weight)
         exact = scores.astype(np.float64)
         exact /= exact.sum(axis=1, keepdims=True)
         weighted = exact * weight
         return weighted.sum(axis=0), weighted.T @ exact
 
-    def sum_bent(self, stacked: Floats, asked: Sequence[Asked]) -> Floats:
+    def sum_bent(self, stacked: Floats, operands: Sequence[Operand]) -> Floats:
         """See `Products`."""
-        return sweep(self.mean, stacked, asked, self.bend_rows)[1]
+        return sweep(self.mean, stacked, operands, self.bend_rows)[1]
 
-    def bend_rows(self, table: Table, rows: slice, asked: Asked, scores: Floats) -> float:
+    def bend_rows(self, table: Table, rows: slice, operand: Operand, scores: Floats) -> float:
         """See `Curvature`; there is no loss to return."""
-        self.curvature[asked.problem].apply(scores, rows)
+        self.curvature[operand.problem].apply(scores, rows)
         return 0.0
 
     @property
-    def answers(self) -> dict[str, Callable[[list[Asked]], list[Any]]]:
+    def kinds(self) -> dict[str, Callable[[list[Operand]], list[Any]]]:
         """See `Products`; the last three where `dual` says so."""
-        return {"project": self.project, "kernel": self.kernel, "lift": self.lift, **super().answers}
+        return {"project": self.project, "kernel": self.kernel, "lift": self.lift, **super().kinds}
 
     # The same Hessian in the span of n mean views: M, `(n, D + 1)`, are the centred mean views with a last column of
     # 1 / sqrt(ridge), which makes the penalty of the intercepts 1, too:
@@ -171,37 +171,37 @@ class LogisticProducts(Products[Table]):
         features = self.mean.features[:, :-1]
         return features @ features.T
 
-    def project(self, asked: Sequence[Asked]) -> list[Floats]:
+    def project(self, operands: Sequence[Operand]) -> list[Floats]:
         """(M V^T)^T for each `(C, D + 1)` direction: `(C, n)`."""
-        scaled = [replace(each, at=scale_intercepts(each.at, self.ridges[each.problem])) for each in asked]
-        return np.split(multiply(self.stacked(scaled), self.mean.features.T), ends(asked))
+        scaled = [replace(each, at=scale_intercepts(each.at, self.ridges[each.problem])) for each in operands]
+        return np.split(multiply(self.stacked(scaled), self.mean.features.T), ends(operands))
 
-    def lift(self, asked: Sequence[Asked]) -> list[Floats]:
+    def lift(self, operands: Sequence[Operand]) -> list[Floats]:
         """S^T M for each `(C, n)` S: `(C, D + 1)`."""
-        parts = self.split(multiply(np.concatenate([each.at for each in asked]), self.mean.features), asked)
-        return [scale_intercepts(part, self.ridges[each.problem]) for each, part in zip(asked, parts, strict=True)]
+        parts = self.split(multiply(np.concatenate([each.at for each in operands]), self.mean.features), operands)
+        return [scale_intercepts(part, self.ridges[each.problem]) for each, part in zip(operands, parts, strict=True)]
 
-    def kernel(self, asked: Sequence[Asked]) -> list[tuple[Floats, Floats]]:
+    def kernel(self, operands: Sequence[Operand]) -> list[tuple[Floats, Floats]]:
         """B S and M M^T B S for each `(C, n)` S^T, transposed likewise.
 
         With m the centre, k = X m and s the sum of a row of (B S)^T:
             M M^T = X X^T - k 1^T - 1 k^T + (|m|^2 + 1 / ridge) 1 1^T
         """
-        turned = threads.in_threads(self.bend_turned, asked)
+        turned = threads.in_threads(self.bend_turned, operands)
         sums = multiply(np.concatenate(turned), self.gram)
-        answers = []
-        for each, part, product in zip(asked, turned, np.split(sums, ends(asked)), strict=True):
+        found = []
+        for each, part, product in zip(operands, turned, np.split(sums, ends(operands)), strict=True):
             centre, cross = self.centres[each.problem], self.crosses[each.problem]
             total = part.sum(axis=1, keepdims=True)
             square = np.float32(centre @ centre + 1 / self.ridges[each.problem])
             product += total * (square - cross) - (part @ cross)[:, None]
-            answers.append((part, product))
-        return answers
+            found.append((part, product))
+        return found
 
-    def bend_turned(self, asked: Asked) -> Floats:
+    def bend_turned(self, operand: Operand) -> Floats:
         """(B S)^T for `(C, n)` S^T."""
-        scores = asked.at.T.copy()
-        self.curvature[asked.problem].apply(scores)
+        scores = operand.at.T.copy()
+        self.curvature[operand.problem].apply(scores)
         return scores.T
 
     @functools.cached_property
@@ -210,29 +210,29 @@ class LogisticProducts(Products[Table]):
         return [self.mean.features[:, :-1] @ centre for centre in self.centres]
 
 
-Change = Callable[[Table, slice, Asked, Floats], float]  # (table, rows, problem, its scores of them) -> loss
+Change = Callable[[Table, slice, Operand, Floats], float]  # (table, rows, problem, its scores of them) -> loss
 
 
-def sweep(table: Table, stacked: Floats, asked: Sequence[Asked], change: Change) -> tuple[Doubles, Floats]:
+def sweep(table: Table, stacked: Floats, operands: Sequence[Operand], change: Change) -> tuple[Doubles, Floats]:
     """S = X W^T by blocks of rows, each problem's columns changed in place -> losses, and S^T X stacked as W is.
 
     Rows are not multiplied for problems in which they have no weight.
     """
-    groups = [group for group in (Group.of(segment, stacked, asked) for segment in table.segments) if group.asked]
+    groups = [group for group in (Group.of(segment, stacked, operands) for segment in table.segments) if group.operands]
 
     def run(thread: int) -> tuple[Doubles, list[Floats]]:
-        losses, sums = np.zeros(len(asked)), [np.zeros_like(group.weights) for group in groups]
+        losses, sums = np.zeros(len(operands)), [np.zeros_like(group.weights) for group in groups]
         for group, total in zip(groups, sums, strict=True):
             share = -(-(group.rows.stop - group.rows.start) // threads.THREADS)
-            for rows in list(slices(group.rows, min(BLOCK, max(1, share))))[thread :: threads.THREADS]:
+            for rows in list(slices(group.rows, min(THREAD_ROWS, max(1, share))))[thread :: threads.THREADS]:
                 features = table.features[rows]
                 scores = features @ group.weights.T
-                for number, each, own in zip(group.numbers, group.asked, spans(group.asked), strict=True):
+                for number, each, own in zip(group.numbers, group.operands, spans(group.operands), strict=True):
                     losses[number] += change(table, rows, each, scores[:, own])
                 total += scores.T @ features
         return losses, sums
 
-    losses, result = np.zeros(len(asked)), np.zeros_like(stacked)
+    losses, result = np.zeros(len(operands)), np.zeros_like(stacked)
     for lost, sums in threads.in_threads(run, range(threads.THREADS)):
         losses += lost
         for group, total in zip(groups, sums, strict=True):
@@ -246,32 +246,32 @@ class Group:
 
     Attributes:
         rows: of the segment.
-        numbers: of the problems among those asked about.
-        asked: the problems.
+        numbers: of the problems among the operands.
+        operands: the problems' parts.
         columns: where their weights stand.
         weights: of them, stacked.
     """
 
     rows: slice
     numbers: list[int]
-    asked: list[Asked]
+    operands: list[Operand]
     columns: Ints
     weights: Floats
 
     @staticmethod
-    def of(segment: Segment, stacked: Floats, asked: Sequence[Asked]) -> Group:
-        """Those of the problems asked about."""
-        numbers = [number for number, each in enumerate(asked) if each.problem in segment.problems]
-        parts = spans(asked)
+    def of(segment: Segment, stacked: Floats, operands: Sequence[Operand]) -> Group:
+        """Those of the operands."""
+        numbers = [number for number, each in enumerate(operands) if each.problem in segment.problems]
+        parts = spans(operands)
         nothing = np.zeros(0, dtype=np.int64)
         columns = np.concatenate([nothing, *(np.arange(parts[each].start, parts[each].stop) for each in numbers)])
-        return Group(segment.rows, numbers, [asked[each] for each in numbers], columns, stacked[columns])
+        return Group(segment.rows, numbers, [operands[each] for each in numbers], columns, stacked[columns])
 
 
-def to_residuals(table: Table, rows: slice, asked: Asked, scores: Floats) -> float:
+def to_residuals(table: Table, rows: slice, operand: Operand, scores: Floats) -> float:
     """Scores of some rows -> a * (P - Y), in place; returns their loss."""
-    labels = table.labels[asked.problem][rows]
-    weight = np.float32(asked.c) * table.weights[asked.problem][rows]
+    labels = table.labels[operand.problem][rows]
+    weight = np.float32(operand.c) * table.weights[operand.problem][rows]
     here = np.arange(len(scores))
     scores -= scores.max(axis=1, keepdims=True)
     own = scores[here, labels]
@@ -282,9 +282,9 @@ def to_residuals(table: Table, rows: slice, asked: Asked, scores: Floats) -> flo
     return float(weight.astype(np.float64) @ (np.log(total) - own))
 
 
-def spans(asked: Sequence[Asked]) -> list[slice]:
+def spans(operands: Sequence[Operand]) -> list[slice]:
     """The columns of each problem."""
-    bounds = [0, *np.cumsum([len(each.at) for each in asked]).tolist()]
+    bounds = [0, *np.cumsum([len(each.at) for each in operands]).tolist()]
     return [slice(start, stop) for start, stop in pairwise(bounds)]
 
 

@@ -31,7 +31,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Operand:
     """One problem's part of a product.
 
     Attributes:
@@ -71,21 +71,21 @@ class Products(ABC, Generic[T]):
     ridges: dict[int, float] = field(init=False, default_factory=dict)
 
     @abstractmethod
-    def sum_residuals(self, table: T, stacked: Floats, asked: Sequence[Asked]) -> tuple[Doubles, Floats]:
+    def sum_residuals(self, table: T, stacked: Floats, operands: Sequence[Operand]) -> tuple[Doubles, Floats]:
         """Each problem's sum of losses, and all their (a * (P - Y))^T X, stacked as the weights are.
 
         In the precision of the table.
         """
 
     @abstractmethod
-    def sum_probabilities(self, stacked: Floats, asked: Asked) -> tuple[Doubles, Doubles]:
+    def sum_probabilities(self, stacked: Floats, operand: Operand) -> tuple[Doubles, Doubles]:
         """Keep P = softmax(X W^T) of the mean views for `sum_bent`; sum_i a_i p_i, `(C,)`, and sum_i a_i p_i p_i^T.
 
         In float64: the p (1 - p) of images that are nearly certain would drown in rounding.
         """
 
     @abstractmethod
-    def sum_bent(self, stacked: Floats, asked: Sequence[Asked]) -> Floats:
+    def sum_bent(self, stacked: Floats, operands: Sequence[Operand]) -> Floats:
         """Of the mean views (a * (P * S - P (P . S)))^T X with S = X V^T, stacked as the directions V are."""
 
     @property
@@ -93,49 +93,49 @@ class Products(ABC, Generic[T]):
     def exact(self) -> T:
         """All rows in float64, for problems that rounding keeps from their tolerance."""
 
-    def evaluate(self, table: T, asked: Sequence[Asked]) -> list[tuple[float, Floats]]:
+    def evaluate(self, table: T, operands: Sequence[Operand]) -> list[tuple[float, Floats]]:
         """F and its gradient, `(C, D + 1)`, of each on these rows.
 
         With P = softmax(X W^T), Y one-hot and a the weights times c:
             F = -sum_i a_i log P[i, y_i] + |W|^2 / 2        dF/dW = (a * (P - Y))^T X + W, the intercepts not penalised
         """
-        losses, sums = self.sum_residuals(table, self.stacked(asked), asked)
-        answers = []
-        for each, loss, slope in zip(asked, losses, self.split(sums.astype(np.float32), asked), strict=True):
+        losses, sums = self.sum_residuals(table, self.stacked(operands), operands)
+        found = []
+        for each, loss, slope in zip(operands, losses, self.split(sums.astype(np.float32), operands), strict=True):
             weights = each.at[:, :-1]
             slope[:, :-1] += weights
             slope[:, -1] -= slope[:, -1].mean()  # shifting all intercepts changes nothing; rounding says otherwise
-            answers.append((float(loss) + dot(weights, weights) / 2, slope))
-        return answers
+            found.append((float(loss) + dot(weights, weights) / 2, slope))
+        return found
 
-    def bend(self, asked: Asked) -> tuple[Doubles, float]:
+    def bend(self, operand: Operand) -> tuple[Doubles, float]:
         """Take the mean-view problem's Hessian here for what follows; the intercepts' part of it, and their ridge."""
-        first, second = self.sum_probabilities(self.stacked([asked]), asked)
+        first, second = self.sum_probabilities(self.stacked([operand]), operand)
         curvature: Doubles = np.diag(first) - second
         ridge = float(max(BIAS_RIDGE * np.trace(curvature), LEAST_RIDGE * first.sum()) / len(curvature))
-        self.ridges[asked.problem] = ridge
+        self.ridges[operand.problem] = ridge
         return curvature, ridge
 
-    def multiply(self, asked: Sequence[Asked]) -> list[Floats]:
+    def multiply(self, operands: Sequence[Operand]) -> list[Floats]:
         """The mean-view problem's Hessian times each direction.
 
         With S = X V^T:  H V = (a * (P * S - P (P . S)))^T X + V, the intercepts with their ridge in place of 1
         """
-        products = self.split(self.sum_bent(self.stacked(asked), asked), asked)
-        for each, product in zip(asked, products, strict=True):
+        products = self.split(self.sum_bent(self.stacked(operands), operands), operands)
+        for each, product in zip(operands, products, strict=True):
             product[:, :-1] += each.at[:, :-1]
             product[:, -1] += np.float32(self.ridges[each.problem]) * each.at[:, -1]
         return products
 
     @property
-    def answers(self) -> dict[str, Callable[[list[Asked]], list[Any]]]:
-        """What answers the requests of each kind, the cheap kinds first."""
+    def kinds(self) -> dict[str, Callable[[list[Operand]], list[Any]]]:
+        """What serves the requests of each kind, the cheap kinds first."""
         return {
-            "bend": lambda asked: [self.bend(each) for each in asked],
+            "bend": lambda operands: [self.bend(each) for each in operands],
             "multiply": self.multiply,
-            "mean": lambda asked: self.evaluate(self.mean, asked),
-            "full": lambda asked: self.evaluate(self.full, asked),
-            "exact": lambda asked: self.evaluate(self.exact, asked),
+            "mean": lambda operands: self.evaluate(self.mean, operands),
+            "full": lambda operands: self.evaluate(self.full, operands),
+            "exact": lambda operands: self.evaluate(self.exact, operands),
         }
 
     @property
@@ -143,24 +143,24 @@ class Products(ABC, Generic[T]):
         """Whether `project`, `kernel` and `lift` are there, and better than `multiply`: see `LogisticProducts`."""
         return False
 
-    def stacked(self, asked: Sequence[Asked]) -> Floats:
+    def stacked(self, operands: Sequence[Operand]) -> Floats:
         """The weights of all, for features that are not centred."""
-        stacked = np.concatenate([each.at for each in asked])
-        for each, part in zip(asked, np.split(stacked, ends(asked)), strict=True):
+        stacked = np.concatenate([each.at for each in operands])
+        for each, part in zip(operands, np.split(stacked, ends(operands)), strict=True):
             part[:, -1] -= part[:, :-1] @ self.centres[each.problem]
         return stacked
 
-    def split(self, sums: Floats, asked: Sequence[Asked]) -> list[Floats]:
+    def split(self, sums: Floats, operands: Sequence[Operand]) -> list[Floats]:
         """Sums of r x^T over features that are not centred -> each problem's, over centred ones."""
-        parts = np.split(sums, ends(asked))
-        for each, part in zip(asked, parts, strict=True):
+        parts = np.split(sums, ends(operands))
+        for each, part in zip(operands, parts, strict=True):
             part[:, :-1] -= np.outer(part[:, -1], self.centres[each.problem])
         return parts
 
 
-def ends(asked: Sequence[Asked]) -> Ints:
+def ends(operands: Sequence[Operand]) -> Ints:
     """Where the columns of one problem end and those of the next begin."""
-    return np.cumsum([len(each.at) for each in asked])[:-1]
+    return np.cumsum([len(each.at) for each in operands])[:-1]
 
 
 def dot(one: Floats, other: Floats) -> float:

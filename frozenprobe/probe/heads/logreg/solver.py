@@ -17,14 +17,13 @@ are answered by one matrix product. Products are float32, until rounding keeps a
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from frozenprobe.probe.arrays import Doubles, Floats
-from frozenprobe.probe.heads.logreg.lbfgs import Memory
-from frozenprobe.probe.heads.logreg.problems import Asked, Products, dot, scale_intercepts
+from frozenprobe.probe.heads.logreg.problems import Operand, Products, dot, scale_intercepts
 from frozenprobe.system.threads import in_threads, one_blas_thread
 
 PAIRS = 30  # steps that L-BFGS remembers; on mean views fewer, where vector operations cost as much as products
@@ -99,7 +98,7 @@ class Request:
     """What a problem wants to know: `full`, `exact` and `mean` evaluate, the others are of the mean-view Hessian."""
 
     kind: str
-    asked: Asked
+    operand: Operand
 
 
 Step = Generator[Request, Any, Any]
@@ -107,13 +106,13 @@ Step = Generator[Request, Any, Any]
 
 def side_by_side(paths: Sequence[Step], products: Products[Any]) -> list[Any]:
     """Run generators of requests to their ends, answering the requests of one kind together, the cheap kinds first."""
-    kinds = products.answers
+    kinds = products.kinds
     results: list[Any] = [None] * len(paths)
     waiting: dict[int, Request] = {}
 
-    def advance(number: int, answer: Any) -> None:
+    def advance(number: int, product: Any) -> None:
         try:
-            waiting[number] = paths[number].send(answer)
+            waiting[number] = paths[number].send(product)
         except StopIteration as stop:
             waiting.pop(number, None)
             results[number] = stop.value
@@ -122,8 +121,8 @@ def side_by_side(paths: Sequence[Step], products: Products[Any]) -> list[Any]:
     while waiting:
         kind = next(kind for kind in kinds if any(request.kind == kind for request in waiting.values()))
         numbers = [number for number, request in waiting.items() if request.kind == kind]
-        answers = kinds[kind]([waiting[number].asked for number in numbers])
-        in_threads(lambda each: advance(*each), list(zip(numbers, answers, strict=True)))
+        found = kinds[kind]([waiting[number].operand for number in numbers])
+        in_threads(lambda each: advance(*each), list(zip(numbers, found, strict=True)))
     return results
 
 
@@ -134,7 +133,7 @@ def follow(products: Products[Any], problem: int, path: Sequence[float], limits:
     for c in path:
         before = mean
         mean = yield from descend_on_means(problem, c, mean)
-        start = Asked(problem, c, point + (mean - before))
+        start = Operand(problem, c, point + (mean - before))
         solution, point = yield from descend(start, limits, solve_in_dual if products.dual else solve_on_means)
         away = solution.coefficients @ products.centres[problem].astype(np.float64)
         solutions.append(replace(solution, intercepts=solution.intercepts - away))
@@ -143,14 +142,14 @@ def follow(products: Products[Any], problem: int, path: Sequence[float], limits:
 
 def descend_on_means(problem: int, c: float, point: Floats) -> Step:
     """Plain L-BFGS on the mean views, until near enough to start from; returns the point."""
-    memory = Memory(MEAN_PAIRS)
-    objective, gradient = yield Request("mean", Asked(problem, c, point))
+    memory = StepMemory(MEAN_PAIRS)
+    objective, gradient = yield Request("mean", Operand(problem, c, point))
     for _ in range(MEAN_STEPS):
         if dot(gradient, gradient) <= MEAN_GRADIENT**2 * objective:
             break
         outer = memory.outer(gradient)
         direction = memory.inner(outer, memory.scaled(outer.vector))
-        moved = yield from search("mean", Asked(problem, c, point), objective, gradient, -direction)
+        moved = yield from search("mean", Operand(problem, c, point), objective, gradient, -direction)
         if moved is None:
             break
         memory.add(moved.point - point, moved.gradient - gradient)
@@ -158,28 +157,28 @@ def descend_on_means(problem: int, c: float, point: Floats) -> Step:
     return point
 
 
-def descend(start: Asked, limits: Limits, invert: Callable[[int, Floats, float], Step]) -> Step:
+def descend(start: Operand, limits: Limits, invert: Callable[[int, Floats, float], Step]) -> Step:
     """L-BFGS on all rows around the mean-view Hessian, applied by `invert`; returns the solution and its point."""
-    memory = Memory(PAIRS)
+    memory = StepMemory(PAIRS)
     problem, c, point = start.problem, start.c, start.at
-    objective, gradient = yield Request("full", Asked(problem, c, point))
+    objective, gradient = yield Request("full", Operand(problem, c, point))
     evaluations, first = 1, 1.0
     best, since, kind = float("inf"), 0, "full"
     while True:
-        curvature, ridge = yield Request("bend", Asked(problem, c, point))
+        curvature, ridge = yield Request("bend", Operand(problem, c, point))
         gap = yield from bound_gap(problem, gradient, curvature)
         converged = gap <= limits.tol * objective
         if gap < best / 2:
             best, since = gap, evaluations
         elif kind == "full" and evaluations - since >= TRIES:  # rounding is as large as what is left to gain
-            kind, memory, since = "exact", Memory(PAIRS), evaluations
-            objective, gradient = yield Request(kind, Asked(problem, c, point))
+            kind, memory, since = "exact", StepMemory(PAIRS), evaluations
+            objective, gradient = yield Request(kind, Operand(problem, c, point))
             continue
         if converged or evaluations >= limits.max_evaluations or evaluations - since >= STALLED:
             break
         outer = memory.outer(gradient)
         direction = memory.inner(outer, (yield from invert(problem, outer.vector, ridge)))
-        moved = yield from search(kind, Asked(problem, c, point), objective, gradient, -direction, first)
+        moved = yield from search(kind, Operand(problem, c, point), objective, gradient, -direction, first)
         if moved is None:
             break
         evaluations += moved.evaluations
@@ -195,7 +194,7 @@ def bound_gap(problem: int, gradient: Floats, curvature: Doubles) -> Step:
     """Upper bound of F - F*: see `Solution`."""
     shift = np.zeros_like(gradient)
     shift[:, -1] = np.linalg.pinv(curvature, rcond=1e-9, hermitian=True) @ gradient[:, -1].astype(np.float64)
-    left = gradient - (yield Request("multiply", Asked(problem, 1.0, shift)))
+    left = gradient - (yield Request("multiply", Operand(problem, 1.0, shift)))
     return dot(left[:, :-1], left[:, :-1]) / 2 + max(dot(gradient[:, -1], shift[:, -1]), 0.0) / 2
 
 
@@ -209,7 +208,7 @@ def solve_on_means(problem: int, target: Floats, ridge: float) -> Step:
     solution, direction, size = np.zeros_like(target), residual, dot(residual, residual)
     enough = CG_RESIDUAL * size
     for _ in range(CG_STEPS):
-        product = yield Request("multiply", Asked(problem, 1.0, scale_intercepts(direction, ridge)))
+        product = yield Request("multiply", Operand(problem, 1.0, scale_intercepts(direction, ridge)))
         product = scale_intercepts(product, ridge)
         step = np.float32(size / dot(direction, product))
         solution += step * direction
@@ -229,7 +228,7 @@ def solve_in_dual(problem: int, target: Floats, ridge: float) -> Step:
         H v = (g, b + B u)      M H v = u + M M^T B u      <v, w> = g_v (g_w |t|^2 + <M t, b_w>) + <b_v, u_w>
     """
     target = scale_intercepts(target, ridge)
-    image = yield Request("project", Asked(problem, 1.0, target))
+    image = yield Request("project", Operand(problem, 1.0, target))
     square = dot(target, target)
 
     def inner(one: Dual, other: Dual) -> float:
@@ -239,7 +238,7 @@ def solve_in_dual(problem: int, target: Floats, ridge: float) -> Step:
     direction, size = residual, square
     enough = CG_RESIDUAL * size
     for _ in range(CG_STEPS):
-        bent, product = yield Request("kernel", Asked(problem, 1.0, direction.image))
+        bent, product = yield Request("kernel", Operand(problem, 1.0, direction.image))
         step = size / (inner(direction, direction) + dot(direction.image, bent))
         solution = solution.plus(step, direction)
         residual = residual.plus(-step, Dual(direction.share, direction.span + bent, direction.image + product))
@@ -247,8 +246,61 @@ def solve_in_dual(problem: int, target: Floats, ridge: float) -> Step:
         if size <= enough:
             break
         direction = residual.plus(size / before, direction)
-    lifted = yield Request("lift", Asked(problem, 1.0, solution.span))
+    lifted = yield Request("lift", Operand(problem, 1.0, solution.span))
     return scale_intercepts(np.float32(solution.share) * target + lifted, ridge)
+
+
+@dataclass(frozen=True)
+class Outer:
+    """A vector after the first half of L-BFGS's recursion, and what the second half needs."""
+
+    vector: Floats
+    factors: list[float]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A step, how the gradient changed along it, and their inner product."""
+
+    step: Floats
+    change: Floats
+    product: float
+
+
+@dataclass
+class StepMemory:
+    """The memory of L-BFGS (Nocedal 1980): the last steps, and two loops around any initial inverse Hessian."""
+
+    most: int
+    pairs: list[Pair] = field(default_factory=list)
+
+    def add(self, step: Floats, change: Floats) -> None:
+        """Remember a step, unless rounding has eaten the curvature along it."""
+        product = dot(step, change)
+        if product > 1e-12 * dot(change, change):
+            self.pairs.append(Pair(step, change, product))
+            del self.pairs[: -self.most]
+
+    def scaled(self, vector: Floats) -> Floats:
+        """The usual initial inverse Hessian: a multiple of the identity."""
+        if not self.pairs:
+            return vector / np.float32(max(1.0, dot(vector, vector) ** 0.5))
+        last = self.pairs[-1]
+        return vector * np.float32(last.product / dot(last.change, last.change))
+
+    def outer(self, gradient: Floats) -> Outer:
+        """First half of the recursion."""
+        vector, factors = gradient.copy(), []
+        for pair in reversed(self.pairs):
+            factors.append(dot(pair.step, vector) / pair.product)
+            vector -= np.float32(factors[-1]) * pair.change
+        return Outer(vector, factors[::-1])
+
+    def inner(self, outer: Outer, vector: Floats) -> Floats:
+        """Second half, after the initial inverse Hessian."""
+        for pair, factor in zip(self.pairs, outer.factors, strict=True):
+            vector = vector + np.float32(factor - dot(pair.change, vector) / pair.product) * pair.step
+        return vector
 
 
 @dataclass(frozen=True)
@@ -276,14 +328,16 @@ class Moved:
     evaluations: int
 
 
-def search(kind: str, start: Asked, objective: float, gradient: Floats, direction: Floats, length: float = 1.0) -> Step:
+def search(
+    kind: str, start: Operand, objective: float, gradient: Floats, direction: Floats, length: float = 1.0
+) -> Step:
     """Shorten the step until F falls enough (Armijo), or its slope where float32 cannot tell F; None: no such step."""
     slope = dot(gradient, direction)
     if slope >= 0:
         return None
     for evaluations in range(1, HALVINGS + 1):
         point = start.at + np.float32(length) * direction
-        value, there = yield Request(kind, Asked(start.problem, start.c, point))
+        value, there = yield Request(kind, Operand(start.problem, start.c, point))
         rise = value - objective
         flat = rise <= NOISE * objective and abs(dot(there, direction)) <= abs(slope)
         if rise <= ARMIJO * length * slope or flat:

@@ -13,7 +13,7 @@ import torch
 
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts, Table, slices
-from frozenprobe.probe.heads.logreg.problems import Asked, Products, Rows
+from frozenprobe.probe.heads.logreg.problems import Operand, Products, Rows
 from frozenprobe.system.devices import full_precision
 
 SCORES = 2**27  # that are in memory at once, if a row's are not more: 512 MB
@@ -66,42 +66,42 @@ class TorchProducts(Products[TorchTable]):
         """See `Products`."""
         return self.full.exact()
 
-    def sum_residuals(self, table: TorchTable, stacked: Floats, asked: Sequence[Asked]) -> tuple[Doubles, Floats]:
+    def sum_residuals(self, table: TorchTable, stacked: Floats, operands: Sequence[Operand]) -> tuple[Doubles, Floats]:
         """See `Products`."""
-        losses = table.features.new_zeros((len(asked), len(table.features)))
+        losses = table.features.new_zeros((len(operands), len(table.features)))
 
         def subtract(block: slice, number: int, scores: torch.Tensor) -> None:
-            losses[number, block] = to_residuals(table, block, asked[number], scores)
+            losses[number, block] = to_residuals(table, block, operands[number], scores)
 
-        sums = self.sweep(table.features, stacked, asked, subtract)
+        sums = self.sweep(table.features, stacked, operands, subtract)
         totals: Doubles = fetch(losses).sum(axis=1, dtype=np.float64)
         return totals, sums
 
-    def sum_probabilities(self, stacked: Floats, asked: Asked) -> tuple[Doubles, Doubles]:
+    def sum_probabilities(self, stacked: Floats, operand: Operand) -> tuple[Doubles, Doubles]:
         """See `Products`."""
         with full_precision(self.mean.features.device):
             probabilities = torch.softmax(self.mean.features @ put(stacked, self.mean.features).T, dim=1)
-            weight = asked.c * self.mean.weights[asked.problem][:, None]
-            self.curvature[asked.problem] = (probabilities, weight)
+            weight = operand.c * self.mean.weights[operand.problem][:, None]
+            self.curvature[operand.problem] = (probabilities, weight)
         exact = exactly(probabilities)
         exact /= exact.sum(dim=1, keepdim=True)
         weighted = exact * exactly(weight)
         return fetch(weighted.sum(dim=0)), fetch(weighted.T @ exact)
 
-    def sum_bent(self, stacked: Floats, asked: Sequence[Asked]) -> Floats:
+    def sum_bent(self, stacked: Floats, operands: Sequence[Operand]) -> Floats:
         """See `Products`."""
 
         def bend(block: slice, number: int, scores: torch.Tensor) -> None:
-            probabilities, weight = (tensor[block] for tensor in self.curvature[asked[number].problem])
+            probabilities, weight = (tensor[block] for tensor in self.curvature[operands[number].problem])
             scores *= probabilities
             scores -= probabilities * scores.sum(dim=1, keepdim=True)
             scores *= weight
 
-        return self.sweep(self.mean.features, stacked, asked, bend)
+        return self.sweep(self.mean.features, stacked, operands, bend)
 
-    def sweep(self, features: torch.Tensor, stacked: Floats, asked: Sequence[Asked], change: Change) -> Floats:
+    def sweep(self, features: torch.Tensor, stacked: Floats, operands: Sequence[Operand], change: Change) -> Floats:
         """S = X W^T in blocks of rows, each problem's columns changed in place -> S^T X, `(C of all, D + 1)`."""
-        columns = [len(each.at) for each in asked]
+        columns = [len(each.at) for each in operands]
         with full_precision(features.device):
             weights = put(stacked, features)
             sums = torch.zeros_like(weights)
@@ -113,10 +113,10 @@ class TorchProducts(Products[TorchTable]):
             return fetch(sums)
 
 
-def to_residuals(table: TorchTable, block: slice, asked: Asked, scores: torch.Tensor) -> torch.Tensor:
+def to_residuals(table: TorchTable, block: slice, operand: Operand, scores: torch.Tensor) -> torch.Tensor:
     """Scores of a block of rows -> a * (P - Y), in place; returns the rows' losses."""
-    labels = table.labels[asked.problem][block][:, None]
-    weight = asked.c * table.weights[asked.problem][block][:, None]
+    labels = table.labels[operand.problem][block][:, None]
+    weight = operand.c * table.weights[operand.problem][block][:, None]
     scores -= scores.amax(dim=1, keepdim=True)
     own = scores.gather(1, labels)
     total = scores.exp_().sum(dim=1, keepdim=True)

@@ -1,1 +1,1 @@
-"""What heads are made of: rows come in; scalings, moments, inner folds, answers left out and temperatures go out."""
+"""Of which heads are made: rows come in; scalings, moments, inner folds, left-out predictions, temperatures go out."""

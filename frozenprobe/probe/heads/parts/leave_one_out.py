@@ -1,4 +1,4 @@
-"""Penalised least squares: the answer to every image as if it had not been trained on, for many penalties at once."""
+"""Penalised least squares: every image predicted as if it had not been trained on, for many penalties at once."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Smoother:
         return shares, (self.basis.T @ target.astype(self.basis.dtype)).astype(np.float64)
 
     def leave_out(self, labels: Ints, images: Ints, classes: int, penalties: Sequence[float]) -> Iterator[Doubles]:
-        """For each penalty the `(N, C)` answer to the first row of every image by a fit without any row of that image.
+        """For each penalty `(N, C)`: the first row of every image, predicted by a fit without any row of that image.
 
-        A fit without the rows i of an image is one with all rows in which the targets of i are its own answers to them.
+        A fit without the rows i of an image is one with all rows in which the targets of i are its own predictions.
         From r_i = (I - H) s Y, the residuals with all rows, and H_ii, the image's block of H, follow those without:
             e_i = r_i + H_ii e_i      e_i = (I - H_ii)^-1 r_i
         Only the first is wanted: g^T r_i with (I - H_ii) g = (1, 0 ... 0). Since B^T s = 0, and an image has one label,
             r_i = s_i (y - p) - B_i M       M = diag(1 / (l + t)) B^T (s (Y - p))
-            answer = y - g^T r_i / s_1 = y - ((g^T s_i) (y - p) - (g^T B_i) M) / s_1
+            prediction = y - g^T r_i / s_1 = y - ((g^T s_i) (y - p) - (g^T B_i) M) / s_1
 
         Args:
             labels: `(n,)` of the rows.
@@ -61,7 +61,7 @@ class Smoother:
         for penalty in penalties:
             shrink = 1 / (self.values + penalty)
             slopes = (shrink[:, None] * projected).astype(self.basis.dtype)
-            answers = np.empty((int(images.max()) + 1, classes))
+            predictions = np.empty((int(images.max()) + 1, classes))
             for rows, basis, root in groups:
                 hat = (basis * shrink.astype(basis.dtype)) @ basis.transpose(0, 2, 1)
                 hat = hat + root[:, :, None] * root[:, None, :] / self.weight.sum()
@@ -70,8 +70,8 @@ class Smoother:
                 fitted = (combine.transpose(0, 2, 1).astype(basis.dtype) @ basis)[:, 0] @ slopes
                 own = (combine[:, :, 0] * root).sum(axis=1, keepdims=True)
                 target = np.eye(classes)[labels[rows[:, 0]]]
-                answers[images[rows[:, 0]]] = target - (own * (target - shares) - fitted) / root[:, :1]
-            yield answers
+                predictions[images[rows[:, 0]]] = target - (own * (target - shares) - fitted) / root[:, :1]
+            yield predictions
 
     def block(self, rows: Ints) -> tuple[Ints, Matrix, Doubles]:
         """Rows of images `(m, V)`, their basis `(m, V, k)` and the roots of their weights."""

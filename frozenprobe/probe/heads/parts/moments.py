@@ -12,7 +12,7 @@ from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.probe.heads.parts.scaling import Scaling
 from frozenprobe.probe.options import SCALES
 
-BLOCK = 4096  # rows multiplied in float32 at once
+MULTIPLIED_ROWS = 4096  # rows multiplied in float32 at once
 SPREAD = 500  # rows that tell where most of them are
 NOTHING = 1e-9  # a weight or a variance that subtraction left over: so much smaller than what it was taken from
 
@@ -50,8 +50,8 @@ class Moments:
         start_at = origin.astype(np.float32)  # rounded here, so that everything below means the same point
         total = cls(np.zeros(classes), np.zeros((classes, dim)), np.zeros((dim, dim)), start_at.astype(np.float64))
         squares = np.zeros(dim)
-        for start in range(0, len(features), BLOCK):
-            order = start + np.argsort(labels[start : start + BLOCK], kind="stable")
+        for start in range(0, len(features), MULTIPLIED_ROWS):
+            order = start + np.argsort(labels[start : start + MULTIPLIED_ROWS], kind="stable")
             label, share, away = labels[order], weight[order], features[order] - start_at
             first = np.flatnonzero(np.diff(label, prepend=-1))
             weighed = away * share[:, None]
@@ -166,3 +166,31 @@ def starting_point(features: Floats) -> Doubles:
     if not len(features):
         return np.zeros(features.shape[1])
     return np.asarray(np.median(features[:: 1 + len(features) // SPREAD], axis=0), dtype=np.float64)
+
+
+def solve_shifted(scatter: Doubles, right: Doubles, *, keep: float, shift: float, exact: bool) -> Doubles:
+    """(keep scatter + shift I)^-1 right by Cholesky's decomposition, `(D, m)` float64.
+
+    At D = 1024 on one core float32 takes 20 ms, float64 30; one eigendecomposition, for all shifts, takes 200, and on a
+    busy machine with several threads many times that.
+
+    Args:
+        scatter: `(D, D)`, symmetric and but for rounding positive.
+        right: `(D, m)`.
+        keep: from 0 on.
+        shift: above 0, and above the rounding of the largest eigenvalue.
+        exact: in float64; else in float32, unless that finds the matrix not to be positive.
+    """
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+    for dtype in (np.float64,) if exact else (np.float32, np.float64):
+        matrix = (keep * scatter + shift * np.eye(len(scatter))).astype(dtype)
+        try:
+            # the transpose of a symmetric matrix is itself, in the order of columns that LAPACK takes without a copy
+            factor = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
+        except LinAlgError:
+            continue
+        solution: Doubles = cho_solve(factor, right.astype(dtype), check_finite=False).astype(np.float64)
+        return solution
+    nearest = np.linalg.lstsq(keep * scatter + shift * np.eye(len(scatter)), right, rcond=None)[0]
+    return nearest.astype(np.float64)

@@ -11,7 +11,7 @@ from frozenprobe.errors import unknown_name
 from frozenprobe.probe.arrays import Doubles, Floats
 from frozenprobe.probe.options import SCALES
 
-BLOCK = 4096  # rows summed in float64 at once
+SUMMED_ROWS = 4096  # rows summed in float64 at once
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,10 @@ def weighted_mean(rows: Floats, share: Doubles) -> Doubles:
     In float32 the mean of a constant feature is not the constant (off by 1e-3 of it over a million rows): the rest
     would pass for variance, be divided by, and come out as large as any real feature.
     """
-    blocks = range(0, len(rows), BLOCK)
-    total: Doubles = np.sum([share[start : start + BLOCK] @ rows[start : start + BLOCK] for start in blocks], axis=0)
+    blocks = range(0, len(rows), SUMMED_ROWS)
+    total: Doubles = np.sum(
+        [share[start : start + SUMMED_ROWS] @ rows[start : start + SUMMED_ROWS] for start in blocks], axis=0
+    )
     return total
 
 

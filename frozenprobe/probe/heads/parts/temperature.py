@@ -127,7 +127,7 @@ def expected_calibration_error(probabilities: Doubles, labels: Ints, bins: int =
     Args:
         probabilities: `(n, C)`.
         labels: `(n,)`.
-        bins: of the confidence, the probability of the answer.
+        bins: of the confidence, the highest probability.
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels

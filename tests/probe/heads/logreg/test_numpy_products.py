@@ -8,7 +8,7 @@ import pytest
 
 from frozenprobe.probe.heads.logreg import numpy_products as module
 from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts
-from frozenprobe.probe.heads.logreg.problems import Asked, Rows, scale_intercepts
+from frozenprobe.probe.heads.logreg.problems import Operand, Rows, scale_intercepts
 from frozenprobe.system import threads as pool
 
 Doubles = npt.NDArray[np.float64]
@@ -39,17 +39,17 @@ def naive(features: Doubles, labels: npt.NDArray[np.int64], weight: Doubles, at:
     return c * total + float((at[:, :-1] ** 2).sum()) / 2
 
 
-def centred(products: LogisticProducts, each: Asked) -> Doubles:
+def centred(products: LogisticProducts, each: Operand) -> Doubles:
     """The weights of a problem as they are for features that are not centred."""
     at = each.at.astype(np.float64)
     at[:, -1] -= at[:, :-1] @ products.centres[each.problem]
     return at
 
 
-def points(products: LogisticProducts, seed: int = 1) -> list[Asked]:
+def points(products: LogisticProducts, seed: int = 1) -> list[Operand]:
     rng = np.random.default_rng(seed)
     return [
-        Asked(number, 0.5 + number, rng.normal(size=(len(own), 6)).astype(np.float32))
+        Operand(number, 0.5 + number, rng.normal(size=(len(own), 6)).astype(np.float32))
         for number, own in enumerate(products.classes)
     ]
 
@@ -60,18 +60,18 @@ def test_objective_and_gradient_are_those_of_finite_differences(
     threads: int, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "THREADS", threads)
-    monkeypatch.setattr(module, "BLOCK", size)
+    monkeypatch.setattr(module, "THREAD_ROWS", size)
     rows = make_rows()
     weights = make_weights(rows)
     products = LogisticProducts.of(rows, weights)
-    asked = points(products)
-    for each, (objective, gradient) in zip(asked, products.evaluate(products.full, asked), strict=True):
+    operands = points(products)
+    for each, (objective, gradient) in zip(operands, products.evaluate(products.full, operands), strict=True):
         own = products.classes[each.problem]
         keep = np.isin(rows.labels, own)
         data = rows.features[keep].astype(np.float64), np.searchsorted(own, rows.labels[keep])
 
-        def objective_at(at: Doubles, each: Asked = each, data: object = data, keep: object = keep) -> float:
-            plain = centred(products, Asked(each.problem, each.c, at))
+        def objective_at(at: Doubles, each: Operand = each, data: object = data, keep: object = keep) -> float:
+            plain = centred(products, Operand(each.problem, each.c, at))
             return naive(*data, weights[each.problem][keep], plain, each.c)  # type: ignore[misc, call-overload]
 
         at = each.at.astype(np.float64)
@@ -86,12 +86,16 @@ def test_objective_and_gradient_are_those_of_finite_differences(
 def test_the_hessian_of_the_mean_views_is_the_change_of_their_gradient() -> None:
     rows = make_rows()
     products = LogisticProducts.of(rows, make_weights(rows))
-    asked = points(products)
-    curvatures = [products.bend(each) for each in asked]
-    directions = [Asked(each.problem, each.c, other.at) for each, other in zip(asked, points(products, 2), strict=True)]
-    for each, way, product, curvature in zip(asked, directions, products.multiply(directions), curvatures, strict=True):
+    operands = points(products)
+    curvatures = [products.bend(each) for each in operands]
+    directions = [
+        Operand(each.problem, each.c, other.at) for each, other in zip(operands, points(products, 2), strict=True)
+    ]
+    for each, way, product, curvature in zip(
+        operands, directions, products.multiply(directions), curvatures, strict=True
+    ):
         step = np.float32(1e-2)
-        ends = [Asked(each.problem, each.c, each.at + sign * step * way.at) for sign in (1, -1)]
+        ends = [Operand(each.problem, each.c, each.at + sign * step * way.at) for sign in (1, -1)]
         (_, up), (_, down) = (products.evaluate(products.mean, [end])[0] for end in ends)
         expected = (up - down) / (2 * step)
         matrix, ridge = curvature
@@ -99,7 +103,7 @@ def test_the_hessian_of_the_mean_views_is_the_change_of_their_gradient() -> None
         np.testing.assert_allclose(product, expected, rtol=5e-3, atol=5e-3)
         bias = np.zeros_like(way.at)
         bias[:, -1] = way.at[:, -1]
-        (alone,) = products.multiply([Asked(each.problem, each.c, bias)])
+        (alone,) = products.multiply([Operand(each.problem, each.c, bias)])
         np.testing.assert_allclose(alone[:, -1], matrix @ bias[:, -1] + ridge * bias[:, -1], rtol=1e-4, atol=1e-4)
 
 
@@ -126,8 +130,8 @@ def test_rows_of_two_labels_under_one_image_are_kept_apart() -> None:
 def test_problems_side_by_side_get_the_answers_they_get_alone() -> None:
     rows = make_rows()
     products = LogisticProducts.of(rows, make_weights(rows))
-    asked = points(products)
-    for each, (objective, gradient) in zip(asked, products.evaluate(products.full, asked), strict=True):
+    operands = points(products)
+    for each, (objective, gradient) in zip(operands, products.evaluate(products.full, operands), strict=True):
         ((alone, slope),) = products.evaluate(products.full, [each])
         assert alone == pytest.approx(objective, rel=1e-9)
         np.testing.assert_allclose(slope, gradient, atol=1e-5)
@@ -136,20 +140,24 @@ def test_problems_side_by_side_get_the_answers_they_get_alone() -> None:
 def test_the_span_of_the_mean_views_gives_the_same_hessian() -> None:
     rows = make_rows()
     products = LogisticProducts.of(rows, make_weights(rows))
-    asked = points(products)
-    ridges = [products.bend(each)[1] for each in asked]
-    directions = [Asked(each.problem, each.c, other.at) for each, other in zip(asked, points(products, 2), strict=True)]
+    operands = points(products)
+    ridges = [products.bend(each)[1] for each in operands]
+    directions = [
+        Operand(each.problem, each.c, other.at) for each, other in zip(operands, points(products, 2), strict=True)
+    ]
     scaled = [
-        Asked(each.problem, each.c, scale_intercepts(each.at, ridge))
+        Operand(each.problem, each.c, scale_intercepts(each.at, ridge))
         for each, ridge in zip(directions, ridges, strict=True)
     ]
     images = products.project(directions)
-    answers = products.kernel([Asked(each.problem, 1.0, image) for each, image in zip(asked, images, strict=True)])
-    lifted = products.lift([Asked(each.problem, 1.0, bent) for each, (bent, _) in zip(asked, answers, strict=True)])
+    answers = products.kernel([Operand(each.problem, 1.0, image) for each, image in zip(operands, images, strict=True)])
+    lifted = products.lift(
+        [Operand(each.problem, 1.0, bent) for each, (bent, _) in zip(operands, answers, strict=True)]
+    )
     for each, ridge, part, product in zip(directions, ridges, lifted, products.multiply(scaled), strict=True):
         expected = scale_intercepts(product, ridge)  # of (W, b sqrt(ridge)): D H D with D = diag(1, 1 / sqrt(ridge))
         np.testing.assert_allclose(each.at + part, expected, rtol=1e-4, atol=1e-4)
-    back = products.project([Asked(each.problem, 1.0, part) for each, part in zip(asked, lifted, strict=True)])
+    back = products.project([Operand(each.problem, 1.0, part) for each, part in zip(operands, lifted, strict=True)])
     for image, (_, product) in zip(back, answers, strict=True):
         np.testing.assert_allclose(product, image, rtol=1e-3, atol=1e-3)
 

@@ -11,8 +11,15 @@ from sklearn.linear_model import LogisticRegression
 
 from frozenprobe.probe.heads.logreg import solver as logistic
 from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts
-from frozenprobe.probe.heads.logreg.problems import Asked, Rows
-from frozenprobe.probe.heads.logreg.solver import Solution, side_by_side, solve_in_dual, solve_logistic, solve_on_means
+from frozenprobe.probe.heads.logreg.problems import Operand, Rows
+from frozenprobe.probe.heads.logreg.solver import (
+    Solution,
+    StepMemory,
+    side_by_side,
+    solve_in_dual,
+    solve_logistic,
+    solve_on_means,
+)
 from tests.probe.heads.logreg.test_numpy_products import make_rows, make_weights
 
 Doubles = npt.NDArray[np.float64]
@@ -136,9 +143,9 @@ def test_the_inverse_in_the_span_of_the_mean_views_is_the_inverse(c: float, monk
     rng = np.random.default_rng(0)
     at, target = (rng.normal(size=(4, 41)).astype(np.float32) for _ in range(2))
     target[:, -1] -= target[:, -1].mean()  # as every gradient's: the scores are only known up to a shift
-    ridge = products.bend(Asked(0, c, 0.1 * at))[1]
+    ridge = products.bend(Operand(0, c, 0.1 * at))[1]
     in_span, in_full = side_by_side([solve(0, target, ridge) for solve in (solve_in_dual, solve_on_means)], products)
-    assert np.linalg.norm(products.multiply([Asked(0, c, in_full)])[0] - target) <= 5e-3 * np.linalg.norm(target)
+    assert np.linalg.norm(products.multiply([Operand(0, c, in_full)])[0] - target) <= 5e-3 * np.linalg.norm(target)
     np.testing.assert_allclose(in_span, in_full, rtol=2e-2, atol=2e-3)
 
 
@@ -160,3 +167,47 @@ def test_float64_takes_over_where_rounding_keeps_a_problem_from_its_tolerance() 
     assert "exact" in vars(products)  # made when it is first needed
     best = objective(rows, weight, *reference(rows, weight, 3e4), 3e4)
     assert found.objective == pytest.approx(best, rel=3e-6)
+
+
+# The two-loop recursion: the inverse Hessian that BFGS's formula builds up, matrix by matrix
+
+
+def make_pairs(count: int, size: int, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Steps, and how the gradient of a quadratic changes along them."""
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(size, size))
+    hessian = root @ root.T + np.eye(size)
+    steps = rng.normal(size=(count, size))
+    return [(step.astype(np.float32), (hessian @ step).astype(np.float32)) for step in steps]
+
+
+@pytest.mark.parametrize("most", [2, 10])
+def test_it_is_bfgs_on_the_last_pairs(most: int) -> None:
+    pairs = make_pairs(5, 6)
+    rng = np.random.default_rng(1)
+    initial, gradient = np.diag(rng.uniform(0.5, 2, size=6)), rng.normal(size=6)
+    memory = StepMemory(most)
+    for step, change in pairs:
+        memory.add(step, change)
+    inverse = initial
+    for step, change in pairs[-most:]:
+        scale = 1 / (step @ change)
+        left = np.eye(6) - scale * np.outer(step, change)
+        inverse = left @ inverse @ left.T + scale * np.outer(step, step)
+    outer = memory.outer(gradient.astype(np.float32))
+    found = memory.inner(outer, (initial @ outer.vector).astype(np.float32))
+    np.testing.assert_allclose(found, inverse @ gradient, rtol=1e-3, atol=1e-3)
+
+
+def test_a_step_whose_curvature_rounding_has_eaten_is_forgotten() -> None:
+    memory = StepMemory(3)
+    memory.add(np.ones(4, dtype=np.float32), np.array([1, -1, 1, -1], dtype=np.float32))
+    assert memory.pairs == []
+
+
+def test_without_pairs_the_gradient_stays_and_has_a_unit_step() -> None:
+    gradient = np.array([3.0, 4.0], dtype=np.float32)
+    memory = StepMemory(3)
+    outer = memory.outer(gradient)
+    np.testing.assert_array_equal(outer.vector, gradient)
+    np.testing.assert_allclose(memory.scaled(outer.vector), gradient / 5)

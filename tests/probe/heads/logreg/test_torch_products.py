@@ -16,7 +16,7 @@ from frozenprobe.probe.heads.logreg import head as logreg
 from frozenprobe.probe.heads.logreg import torch_products
 from frozenprobe.probe.heads.logreg.head import LogisticRegressionHead
 from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts
-from frozenprobe.probe.heads.logreg.problems import Asked, Rows
+from frozenprobe.probe.heads.logreg.problems import Operand, Rows
 from frozenprobe.probe.heads.logreg.solver import solve_logistic
 from frozenprobe.probe.heads.logreg.torch_products import TorchProducts
 from tests.probe.heads.logreg.test_numpy_products import make_rows, make_weights, points
@@ -46,9 +46,9 @@ def test_objective_and_gradient_are_those_of_numpy_in_blocks_of_any_size(
 ) -> None:
     monkeypatch.setattr(torch_products, "SCORES", scores)
     ours, theirs = both(make_rows(), device)
-    asked = points(ours)
+    operands = points(ours)
     for one, other in ((ours.full, theirs.full), (ours.mean, theirs.mean), (ours.exact, theirs.exact)):
-        answers = zip(theirs.evaluate(other, asked), ours.evaluate(one, asked), strict=True)
+        answers = zip(theirs.evaluate(other, operands), ours.evaluate(one, operands), strict=True)
         for (value, gradient), (expected, slope) in answers:
             assert value == pytest.approx(expected, rel=1e-6)
             assert_close(gradient, slope)
@@ -72,7 +72,7 @@ def test_no_more_scores_are_in_memory_than_allowed(monkeypatch: pytest.MonkeyPat
     """8 rows of 11 scores at once for a limit of 90; never less than a row."""
     seen: list[int] = []
 
-    def watched(table: object, block: slice, asked: Asked, scores: torch.Tensor) -> torch.Tensor:
+    def watched(table: object, block: slice, operand: Operand, scores: torch.Tensor) -> torch.Tensor:
         seen.append(len(scores))
         return torch.zeros(len(scores))
 
@@ -90,17 +90,17 @@ def test_what_it_is_given_stays_as_it_is() -> None:
     """On the CPU tensors share the memory of arrays."""
     rows = make_rows()
     _, products = both(rows, "cpu")
-    asked = points(products)  # type: ignore[arg-type]
+    operands = points(products)  # type: ignore[arg-type]
     tables = [products.full, products.mean]
     before = [tensor.clone() for table in tables for tensor in (table.features, *table.labels, *table.weights)]
-    at = [each.at.copy() for each in asked]
-    products.evaluate(products.full, asked)
-    for each in asked:
+    at = [each.at.copy() for each in operands]
+    products.evaluate(products.full, operands)
+    for each in operands:
         products.bend(each)
-    products.multiply(asked)
+    products.multiply(operands)
     after = [tensor for table in tables for tensor in (table.features, *table.labels, *table.weights)]
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
-    assert all(np.array_equal(each.at, one) for each, one in zip(asked, at, strict=True))
+    assert all(np.array_equal(each.at, one) for each, one in zip(operands, at, strict=True))
 
 
 @on_each_device

@@ -1,0 +1,51 @@
+"""Task -> Outcome of one head as it is: fitted without each fold and on everything."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from frozenprobe.probe.arrays import Floats, Ints
+from frozenprobe.probe.fit.candidate import candidate_of, trainer_of
+from frozenprobe.probe.fit.trainer import FittedProbe
+from frozenprobe.probe.result import FoldScore, Outcome
+from frozenprobe.probe.task import Task, fill_unusable, score_fold
+from frozenprobe.system.progress import Progress
+
+
+def predict_one_head(task: Task, progress: Progress) -> Outcome:
+    """Fit the head that the options name on all folds but one, K times, and on everything."""
+    candidate = candidate_of(task.options)
+    inputs = task.sources[0].aggregated(candidate.aggregate)
+    trainer = trainer_of(candidate, inputs, task.labels, options=task.options, total=task.classes)
+    subsets = [np.flatnonzero(task.folds != fold) for fold in range(task.count)] + [np.arange(len(task.labels))]
+    start = time.perf_counter()
+    fits = trainer.fit_all(subsets, lambda done: progress("fitting", done, len(subsets)))
+    seconds = (time.perf_counter() - start) / task.count
+    oof = np.zeros((len(task.labels), task.classes))
+    best_right = 0
+    rows: list[FoldScore] = []
+    for fold, fitted in enumerate(fits[:-1]):
+        held = task.folds == fold
+        oof[held] = fitted.predict(inputs.val[held])
+        if getattr(fitted.head, "snapshots", ()):
+            seen = held & task.scored
+            best_right += best_epoch(fitted, inputs.val[seen], task.labels[seen])
+        rows.append(score_fold(task, fold, oof, seconds=seconds, convergence=fitted.head.convergence))
+    final = fits[-1]
+    return Outcome(
+        oof=oof,
+        test=fill_unusable(task, final.predict(inputs.test)),
+        fold_scores=tuple(rows),
+        refit=final.head.convergence,
+        optimistic=best_right / int(task.scored.sum()) if getattr(final.head, "snapshots", ()) else None,
+        model=final.arrays(),
+    )
+
+
+def best_epoch(fitted: FittedProbe, vectors: Floats, labels: Ints) -> int:
+    """Images right with the epoch that is best on these very images: the report's protocol, selected on itself."""
+    snapshots = getattr(fitted.head, "snapshots", ())
+    right = [int((fitted.predict(vectors, epoch).argmax(axis=1) == labels).sum()) for epoch in snapshots]
+    return max(right, default=0)
