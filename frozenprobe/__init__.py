@@ -40,8 +40,7 @@ if TYPE_CHECKING:
         SvmProbeClassifier,
     )
     from frozenprobe.probe.options import ProbeOptions
-    from frozenprobe.probe.report.predictions import load_predictions
-    from frozenprobe.probe.report.runs import Run, load_run, newest_run, save_run
+    from frozenprobe.probe.report.runs import Run, load_predictions, load_run, newest_run, save_run
     from frozenprobe.probe.report.submission import write_submission
     from frozenprobe.probe.report.summary import render, summarise
     from frozenprobe.probe.result import ProbeResult
@@ -75,8 +74,7 @@ HOMES = {
     "frozenprobe.probe.curves.curve": ("Curve", "label_curve", "view_curve"),
     "frozenprobe.probe.curves.table": ("render_curve",),
     "frozenprobe.probe.options": ("ProbeOptions",),
-    "frozenprobe.probe.report.predictions": ("load_predictions",),
-    "frozenprobe.probe.report.runs": ("Run", "load_run", "newest_run", "save_run"),
+    "frozenprobe.probe.report.runs": ("Run", "load_predictions", "load_run", "newest_run", "save_run"),
     "frozenprobe.probe.report.submission": ("write_submission",),
     "frozenprobe.probe.report.summary": ("render", "summarise"),
     "frozenprobe.images.sources": ("CsvColumns", "ImageSources"),

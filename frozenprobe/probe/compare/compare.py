@@ -14,7 +14,7 @@ import numpy as np
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.compare.shared_images import SharedImages, describe_runs, make_notes, share_images
-from frozenprobe.probe.report.predictions import OutOfFold
+from frozenprobe.probe.report.runs import OutOfFold
 from frozenprobe.probe.stats.intervals import accuracy_interval, cluster_sums, difference_interval, mean_interval
 from frozenprobe.probe.stats.significance import CorrectedT, corrected_t, holm, sign_flip_p
 

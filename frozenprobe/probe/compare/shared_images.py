@@ -14,7 +14,7 @@ import numpy.typing as npt
 from frozenprobe.errors import FrozenprobeError, some
 from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.folds.deal import cluster_images
-from frozenprobe.probe.report.predictions import OutOfFold
+from frozenprobe.probe.report.runs import OutOfFold
 from frozenprobe.probe.stats import metrics
 
 

@@ -16,7 +16,7 @@ from frozenprobe.cli import main
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.compare.compare import LEVEL, compare_runs, joint_p, what_would_show
 from frozenprobe.probe.compare.table import render_comparison
-from frozenprobe.probe.report.predictions import OutOfFold
+from frozenprobe.probe.report.runs import OutOfFold
 from frozenprobe.probe.stats import intervals
 from frozenprobe.probe.stats.significance import CorrectedT
 from frozenprobe.system.json_text import to_json
