@@ -8,7 +8,7 @@ from typing import Any
 from frozenprobe.cache.store import Features
 from frozenprobe.probe.curves.curve import Curve, size_text
 from frozenprobe.probe.curves.points import Interval, Point
-from frozenprobe.probe.curves.verdict import Enough, Forecast, NoForecast, enough_views, forecast
+from frozenprobe.probe.curves.verdict import Enough, Extrapolation, NoExtrapolation, enough_views, extrapolate
 from frozenprobe.probe.options import HEADS
 
 BAR = 39  # characters
@@ -28,9 +28,9 @@ def curve_facts(curve: Curve) -> dict[str, Any]:
     }
 
 
-def read_curve(curve: Curve) -> Enough | Forecast | NoForecast:
+def read_curve(curve: Curve) -> Enough | Extrapolation | NoExtrapolation:
     """What the curve says."""
-    return enough_views(curve) if curve.kind == "views" else forecast(curve)
+    return enough_views(curve) if curve.kind == "views" else extrapolate(curve)
 
 
 def curve_title(curve: Curve, features: Features) -> str:
@@ -89,7 +89,7 @@ def render_verdict(curve: Curve) -> str:
     found = read_curve(curve)
     if isinstance(found, Enough):
         return render_enough(found)
-    return render_forecast(found, curve.unit)
+    return render_extrapolation(found, curve.unit)
 
 
 def render_enough(found: Enough) -> str:
@@ -110,9 +110,9 @@ def render_enough(found: Enough) -> str:
     return text
 
 
-def render_forecast(found: Forecast | NoForecast, unit: str) -> str:
+def render_extrapolation(found: Extrapolation | NoExtrapolation, unit: str) -> str:
     """What twice the photos would give."""
-    if isinstance(found, NoForecast):
+    if isinstance(found, NoExtrapolation):
         return f"no extrapolation to twice the photos: {found.reason}"
     sizes = f"{size_text(2 * found.at)} in place of {size_text(found.at)} {unit} to train on"
     return (

@@ -14,10 +14,10 @@ from frozenprobe.probe.curves.table import (
     draw_interval,
     render_curve,
     render_enough,
-    render_forecast,
+    render_extrapolation,
     render_verdict,
 )
-from frozenprobe.probe.curves.verdict import Enough, Forecast, NoForecast
+from frozenprobe.probe.curves.verdict import Enough, Extrapolation, NoExtrapolation
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.system.json_text import to_json
 from tests.conftest import MakeFeatures
@@ -62,13 +62,13 @@ def test_enough_is_said_with_what_could_not_be_seen() -> None:
     assert render_enough(replace(none, views=1, best=2)).startswith("1 augmented view is enough, as far as")
 
 
-def test_a_forecast_says_that_it_is_one() -> None:
-    found = Forecast(8, 0.04, (-0.001, 0.07), 0.05, 0.6, 0.5)
-    text = render_forecast(found, "images a class")
+def test_an_extrapolation_says_that_it_is_one() -> None:
+    found = Extrapolation(8, 0.04, (-0.001, 0.07), 0.05, 0.6, 0.5)
+    text = render_extrapolation(found, "images a class")
     assert "twice the photos (16 in place of 8 images a class to train on) would give about +4.0 points" in text
     assert "(95 % interval -0.1 to +7.0)" in text
     assert "extrapolated, not measured: error = 0.050 + 0.600 n^-0.50" in text
-    assert render_forecast(NoForecast("because"), "x") == "no extrapolation to twice the photos: because"
+    assert render_extrapolation(NoExtrapolation("because"), "x") == "no extrapolation to twice the photos: because"
 
 
 def test_an_unconverged_point_cannot_be_overlooked() -> None:
