@@ -26,16 +26,12 @@ class Enough:
         best: number of views with the highest accuracy; the smaller one of equals.
         deficit: accuracy of `best` minus that of `views`.
         deficit_interval: 95 %, paired.
-        loss_worse: whether the log-loss at `views` is shown to be higher than at the number with the lowest.
-        best_loss: the number of views with the lowest log-loss.
     """
 
     views: int
     best: int
     deficit: float
     deficit_interval: Interval
-    loss_worse: bool
-    best_loss: int
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,6 @@ def enough_views(curve: Curve) -> Enough:
     """
     drawn, points = curve.resampled, curve.points
     best = int(np.argmax([point.accuracy for point in points]))
-    calm = int(np.argmin([point.log_loss for point in points]))
     gaps = [interval_of(drawn.accuracy[:, best] - column) for column in drawn.accuracy.T]
     chosen = max((index + 1 for index, (lower, _) in enumerate(gaps[:best]) if lower > 0), default=0)
     return Enough(
@@ -101,8 +96,6 @@ def enough_views(curve: Curve) -> Enough:
         best=int(points[best].at),
         deficit=points[best].accuracy - points[chosen].accuracy,
         deficit_interval=gaps[chosen],
-        loss_worse=interval_of(drawn.log_loss[:, chosen] - drawn.log_loss[:, calm])[0] > 0,
-        best_loss=int(points[calm].at),
     )
 
 

@@ -24,16 +24,10 @@ IMAGES = 1000
 SIZES = np.array([1.0, 2, 4, 8, 16])
 
 
-def nested_curve(
-    shares: Sequence[float], *, at: Sequence[float], losses: Sequence[float] | None = None, kind: str = "views"
-) -> Curve:
+def nested_curve(shares: Sequence[float], *, at: Sequence[float], kind: str = "views") -> Curve:
     """A curve of these accuracies: an image that a lower point has right, a higher one has, too."""
     hard = np.random.default_rng(0).permutation(IMAGES)
-    noise = np.random.default_rng(1).normal(0, 0.2, IMAGES)
-    trials = [
-        [Trial((hard < round(share * IMAGES)) * 1.0, loss + noise, True)]
-        for share, loss in zip(shares, losses or [1.0] * len(shares), strict=True)
-    ]
+    trials = [[Trial((hard < round(share * IMAGES)) * 1.0, True)] for share in shares]
     points, resampled = measure(at, trials, np.arange(IMAGES))
     return Curve(kind, "images a class", ProbeOptions(head="lda", folds=5), points, resampled, ())
 
@@ -53,7 +47,7 @@ def test_the_best_is_enough_where_all_smaller_numbers_are_worse() -> None:
 def test_a_number_below_one_that_is_shown_to_be_worse_is_not_enough() -> None:
     hard = np.random.default_rng(0).permutation(IMAGES)
     unsure = (hard < 690) | ((hard >= 800) & (hard < 900))  # 110 images of the best are wrong, 100 others right
-    trials = [[Trial(right * 1.0, hard * 1.0, True)] for right in (unsure, hard < 770, hard < 798, hard < 800)]
+    trials = [[Trial(right * 1.0, True)] for right in (unsure, hard < 770, hard < 798, hard < 800)]
     points, resampled = measure([0, 1, 2, 4], trials, np.arange(IMAGES))
     found = enough_views(Curve("views", "augmented views", ProbeOptions(), points, resampled, ()))
     assert points[0].difference_interval[1] > 0 > points[1].difference_interval[1]
@@ -63,13 +57,6 @@ def test_a_number_below_one_that_is_shown_to_be_worse_is_not_enough() -> None:
 def test_of_equal_points_the_smaller_is_the_best() -> None:
     found = enough_views(nested_curve([0.8, 0.8, 0.8], at=[0, 1, 2]))
     assert (found.views, found.best) == (0, 0)
-
-
-def test_a_worse_log_loss_is_told() -> None:
-    assert not enough_views(nested_curve([0.8, 0.8], at=[0, 1], losses=[1.0, 1.0])).loss_worse
-    found = enough_views(nested_curve([0.8, 0.8], at=[0, 1], losses=[1.1, 1.0]))
-    assert found.loss_worse
-    assert found.best_loss == 1
 
 
 @pytest.mark.parametrize("law", [(0.0, 0.6, 0.5), (0.1, 0.5, 0.7)])
@@ -91,7 +78,7 @@ def test_intervals_of_extrapolations_hold_the_truth_mostly() -> None:
         floor, exponent = rng.uniform(0, 0.2), rng.uniform(0.3, 0.9)
         share = 1 - floor - 0.6 * at**-exponent
         hard = rng.random(400)
-        trials = [[Trial((hard + rng.normal(0, 0.05, 400) < each) * 1.0, hard, True)] for each in share]
+        trials = [[Trial((hard + rng.normal(0, 0.05, 400) < each) * 1.0, True)] for each in share]
         points, resampled = measure(at.tolist(), trials, np.arange(400))
         found = extrapolate(Curve("labels", "images a class", ProbeOptions(), points, resampled, ()))
         truth = 0.6 * (8**-exponent - 16**-exponent)
