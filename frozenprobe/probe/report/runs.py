@@ -39,7 +39,7 @@ class Run:
         class_names: C names.
         test_ids: of the M test images.
         test: `(M, C)` probabilities.
-        test_usable: `(M,)` bool; False: a bad image, answered with the class shares.
+        test_usable: `(M,)` bool; False: a bad image, predicted by the class shares.
         sample: the sample submission kept in the feature file, or None.
     """
 
@@ -211,22 +211,11 @@ def origin_of(features: Features) -> dict[str, Any]:
 
 
 def write_oof(path: Path, result: ProbeResult) -> None:
-    """A tidy CSV: a row a training image, with its answer and the probability of answer and truth."""
-    names = result.class_names
-    answers = result.oof.argmax(axis=1)
-    image = np.arange(len(answers))
-    rows = zip(
-        result.ids,
-        (names[label] for label in result.labels),
-        (names[answer] for answer in answers),
-        (f"{p:.6f}" for p in result.oof[image, answers]),
-        (f"{p:.6f}" for p in result.oof[image, result.labels]),
-        result.folds + 1,
-        result.scored.astype(int),
-        strict=True,
-    )
-    columns = ("id", "label", "predicted", "probability", "probability_of_label", "fold", "scored")
-    write_table(path, columns, rows)
+    """`ProbeResult.columns` as a tidy CSV: a row a training image, probabilities to six decimals."""
+    columns = result.columns()
+    rounded = {name: [f"{p:.6f}" for p in columns[name]] for name in ("probability", "probability_of_label")}
+    cells = columns | rounded | {"scored": result.scored.astype(int)}
+    write_table(path, tuple(cells), zip(*cells.values(), strict=True))
 
 
 def prediction_arrays(result: ProbeResult, sample: Table | None) -> dict[str, npt.NDArray[Any]]:

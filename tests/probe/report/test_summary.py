@@ -86,6 +86,13 @@ def test_the_table_holds_the_numbers(result: ProbeResult) -> None:
     assert "precision" not in shown
 
 
+@pytest.mark.parametrize(("classes", "told"), [(2, False), (5, False), (6, True)])
+def test_the_top_5_of_five_classes_or_fewer_are_not_told(classes: int, told: bool, make_features: MakeFeatures) -> None:
+    summary = summarise(cross_validate(make_features(classes=classes), ProbeOptions("lda", {"shrinkage": 0.3})))
+    assert (json.loads(to_json(summary))["top5"] is not None) is told
+    assert ("top-5" in render(summary)) is told
+
+
 def test_the_table_of_classes_is_there_when_asked_for_lowest_recall_first(result: ProbeResult) -> None:
     summary = summarise(result)
     rows = render(summary, per_class=True).split("precision     F1\n")[1].split("\n")[:7]
