@@ -28,6 +28,8 @@ from frozenprobe.system.json_text import to_json
 if TYPE_CHECKING:
     from frozenprobe.cache.store import Features  # `compare` reads runs without h5py
 
+FORMAT, VERSION = "frozenprobe.run", 1  # of a run folder; those of frozenprobe 0.4.0 and before, without them, are read
+
 
 @dataclass(frozen=True)
 class Run:
@@ -86,7 +88,7 @@ class OutOfFold:
 def save_run(result: ProbeResult, summary: dict[str, Any], files: Features | Sequence[Features], folder: Path) -> Path:
     """Write a run into a new folder `folder/<timestamp>-<head>`, aside first, then renamed.
 
-    config.json has the options and the features' origin, metrics.json the numbers, oof.csv a row an image,
+    config.json has the format, the options and the features' origin, metrics.json the numbers, oof.csv a row an image,
     predictions.npz the probabilities with ids and class names, head.npz the refitted head and its scaling.
 
     Returns:
@@ -99,6 +101,8 @@ def save_run(result: ProbeResult, summary: dict[str, Any], files: Features | Seq
     aside.mkdir()
     try:
         config = {
+            "format": FORMAT,
+            "version": VERSION,
             "created": created.isoformat(timespec="microseconds"),
             "frozenprobe": __version__,
             **origin_of(files[0]),
@@ -269,10 +273,11 @@ def opened_run(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
     """The configuration of a run and its arrays; whatever is wrong with them is one error.
 
     Raises:
-        FrozenprobeError: no run there, or a damaged one.
+        FrozenprobeError: no run there, a damaged one, or one of another format.
     """
     try:
         config = dict(json.loads((path / "config.json").read_text(encoding="utf-8")))
+        check_format(config, path)
         with np.load(path / "predictions.npz", allow_pickle=False) as arrays:
             yield config, arrays
     except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, BadZipFile) as error:
@@ -282,6 +287,22 @@ def opened_run(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
             where=path,
             remedy="make one with: frozenprobe probe, or name another",
         ) from None
+
+
+def check_format(config: dict[str, Any], path: Path) -> None:
+    """Refuse what is no run, and runs of a version that is not known yet.
+
+    Raises:
+        FrozenprobeError: says so.
+    """
+    form, version = config.get("format", FORMAT), config.get("version", VERSION)
+    if form != FORMAT or version not in range(1, VERSION + 1):
+        raise FrozenprobeError(
+            f"A run: a folder whose config.json has format = {FORMAT} and a version up to {VERSION}",
+            found=f"format = {form}, version = {version!r}",
+            where=path,
+            remedy="upgrade frozenprobe if the run is of a newer one; else make a run with: frozenprobe probe",
+        )
 
 
 def check_shapes(read: OutOfFold) -> None:

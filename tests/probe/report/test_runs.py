@@ -56,6 +56,13 @@ def change(path: Path, **arrays: object) -> None:
         np.savez(path / "predictions.npz", **{**stored, **arrays})  # type: ignore[arg-type]
 
 
+def rewrite_config(path: Path, **changes: object) -> None:
+    """Write config.json again with changes; None takes an entry out."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8")) | changes
+    kept = {name: value for name, value in config.items() if value is not None}
+    (path / "config.json").write_text(json.dumps(kept), encoding="utf-8")
+
+
 def test_a_run_has_its_five_files_under_a_name_of_time_and_head(
     result: ProbeResult, features: Features, tmp_path: Path
 ) -> None:
@@ -74,6 +81,7 @@ def test_config_and_metrics_are_json_and_say_what_was_run(
 ) -> None:
     path = save(result, features, tmp_path)
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    assert (config["format"], config["version"]) == ("frozenprobe.run", 1)
     assert config["options"]["head"] == "lda"
     assert config["options"]["settings"] == {"shrinkage": 0.3}
     assert config["options"]["folds"] == 5
@@ -338,6 +346,45 @@ def test_a_damaged_run_is_an_error_that_names_it(
     with pytest.raises(FrozenprobeError, match="folder of a run") as caught:
         load(path)
     assert caught.value.where == str(path)
+
+
+def test_a_run_without_a_version_is_read_as_it_was(make_run: Callable[[], Path]) -> None:
+    path = make_run()
+    before = load_run(path), load_predictions(path)
+    rewrite_config(path, format=None, version=None)  # as of frozenprobe 0.4.0
+    run, predictions = load_run(path), load_predictions(path)
+    assert (run.test_ids, run.sample) == (before[0].test_ids, before[0].sample)
+    np.testing.assert_array_equal(run.test, before[0].test)
+    np.testing.assert_array_equal(predictions.oof, before[1].oof)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"version": 2}, "version = 2"),
+        ({"version": "1"}, "version = '1'"),
+        ({"version": 0}, "version = 0"),
+        ({"format": "frozenprobe.features"}, "format = frozenprobe.features"),
+    ],
+)
+@pytest.mark.parametrize("load", [load_run, load_predictions])
+def test_a_run_of_another_format_or_a_newer_version_is_refused(
+    load: Callable[[Path], object], changes: dict[str, object], found: str, make_run: Callable[[], Path]
+) -> None:
+    path = make_run()
+    rewrite_config(path, **changes)
+    with pytest.raises(FrozenprobeError, match="and a version up to 1") as caught:
+        load(path)
+    assert found in caught.value.found
+    assert caught.value.where == str(path)
+    assert "upgrade frozenprobe" in caught.value.remedy
+    assert "frozenprobe probe" in caught.value.remedy
+
+
+def test_the_newest_run_is_not_passed_over_for_its_version(make_run: Callable[[], Path]) -> None:
+    older, newer = make_run(), make_run()
+    rewrite_config(newer, version=2)
+    assert newest_runs(older.parent, 2) == [older, newer]  # whoever reads it is told
 
 
 @pytest.mark.parametrize("file", ["predictions.npz", "config.json"])
