@@ -1,4 +1,4 @@
-"""The commands from features to answers: probe, compare, submit."""
+"""The commands from features to predictions: probe, compare, submit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers refined with the unlabelled features of the images answered: a Gaussian mixture on a neighbour graph."""
+"""Predictions refined with the unlabelled features of their images: a Gaussian mixture on a neighbour graph."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class TransductiveSettings:
 
     Attributes:
         trust: share in [0, 1] of the head in an image's score; the rest is the Gaussian mixture's.
-        smoothing: strength >= 0 of the neighbours' answers; 0: no graph.
+        smoothing: strength >= 0 of the neighbours' predictions; 0: no graph.
         neighbours: nearest images that vote, >= 1.
-        weight: of an unlabelled image in a class mean, >= 0; a labelled one has 1. At 1 a few wrong answers carry a
-            class of few labels away.
+        weight: of an unlabelled image in a class mean, >= 0; a labelled one has 1. At 1 a few wrong predictions
+            carry a class of few labels away.
         inertia: > 0; the classes' shares are (inertia x the labelled + the estimated) / (inertia + 1).
         shrinkage: of the covariance that whitens, in (0, 1], as of the LDA head.
         tolerance: largest change of a probability in an iteration at which it stops, > 0.
@@ -77,7 +77,7 @@ class TransductiveSettings:
 
 @dataclass(frozen=True)
 class Refined:
-    """Answers that saw the other images to be answered.
+    """Predictions that saw the other images to be predicted.
 
     Attributes:
         probabilities: `(n, C)`.
@@ -100,10 +100,10 @@ def refine(
     rows: TrainingRows,
     settings: TransductiveSettings = TransductiveSettings(),
 ) -> Refined:
-    """Answer images together. No label of theirs is used; everything they are compared with comes from `rows`.
+    """Predict images together. No label of theirs is used; everything they are compared with comes from `rows`.
 
     Args:
-        probabilities: `(n, C)` the head's answers, best calibrated: how sure they are decides what outvotes them.
+        probabilities: `(n, C)` the head's predictions, best calibrated: how sure they are decides what outvotes them.
         features: `(n, D)` of the same images, scaled like `rows`; the mean over the test-time views.
         rows: what the head was fitted on; its C classes are the columns of `probabilities`.
         settings: see there.
@@ -120,7 +120,7 @@ def refine(
 
 
 def transduce(task: Task, outcome: Outcome) -> Outcome:
-    """The answers refined together with the unlabelled features of the other images that are answered with them.
+    """The predictions refined together with the unlabelled features of the other images that are predicted with them.
 
     For every fold its held-out images are the unlabelled set, for the test images they themselves are.
     """
@@ -227,7 +227,7 @@ def make_problem(
 
 
 def gaussian_em(problem: Problem, settings: TransductiveSettings) -> Refined:
-    """Maximise the penalised likelihood of a mixture over answers r, means m and shares p (Zanella 2024, TransCLIP).
+    """Maximise the penalised likelihood of a mixture over its r, means m and shares p (Zanella 2024, TransCLIP).
 
     With h the head's log-probabilities and t the trust in them, z the whitened images and s the mixture's sharpness,
     n_c the labelled images of a class, u_c their mean and q_c their share, W the graph and v the votes of labelled
@@ -245,28 +245,28 @@ def gaussian_em(problem: Problem, settings: TransductiveSettings) -> Refined:
     shares, weight = problem.shares, problem.class_weight
     size = len(problem.head)
     fixed = trust * (problem.head - np.log(shares)) + smoothing * problem.votes
-    answers = np.exp(problem.head)
-    answers /= answers.sum(axis=1, keepdims=True)
-    neighbours = problem.graph @ answers
+    predicted = np.exp(problem.head)
+    predicted /= predicted.sum(axis=1, keepdims=True)
+    neighbours = problem.graph @ predicted
     history: list[float] = []
     change = float("inf")
     while change >= settings.tolerance and len(history) < settings.max_iter:
-        mass = answers.sum(axis=0)
-        drawn = settings.weight * (answers.T @ problem.unlabelled)
+        mass = predicted.sum(axis=0)
+        drawn = settings.weight * (predicted.T @ problem.unlabelled)
         means = (weight[:, None] * problem.means + drawn) / (weight + settings.weight * mass)[:, None]
         estimated = (settings.inertia * size * shares + mass) / (settings.inertia * size + size)
         mixture = problem.unlabelled @ means.T - np.square(means).sum(axis=1) / 2
         scores = fixed + (1 - trust) * problem.sharpness * mixture + np.log(estimated)
-        logs = np.log(np.maximum(answers, np.finfo(float).tiny))
-        previous, answers = answers, softmax((smoothing * (logs + neighbours) + scores) / (1 + smoothing))
-        neighbours = problem.graph @ answers
-        history.append(objective(answers, scores + smoothing * neighbours / 2, means, estimated, problem, settings))
-        change = float(np.abs(answers - previous).max())
-    return Refined(answers, change < settings.tolerance, len(history), tuple(history), "Gaussian mixture")
+        logs = np.log(np.maximum(predicted, np.finfo(float).tiny))
+        previous, predicted = predicted, softmax((smoothing * (logs + neighbours) + scores) / (1 + smoothing))
+        neighbours = problem.graph @ predicted
+        history.append(objective(predicted, scores + smoothing * neighbours / 2, means, estimated, problem, settings))
+        change = float(np.abs(predicted - previous).max())
+    return Refined(predicted, change < settings.tolerance, len(history), tuple(history), "Gaussian mixture")
 
 
 def objective(
-    answers: Doubles,
+    predicted: Doubles,
     scores: Doubles,
     means: Doubles,
     estimated: Doubles,
@@ -274,15 +274,15 @@ def objective(
     settings: TransductiveSettings,
 ) -> float:
     """F of `gaussian_em`, where `scores` are all that multiplies r but its entropy."""
-    entropy = -(answers * np.log(np.maximum(answers, np.finfo(float).tiny))).sum()
-    inertia = settings.inertia * len(answers) * (problem.shares @ np.log(estimated))
+    entropy = -(predicted * np.log(np.maximum(predicted, np.finfo(float).tiny))).sum()
+    inertia = settings.inertia * len(predicted) * (problem.shares @ np.log(estimated))
     moved = problem.class_weight @ np.square(means - problem.means).sum(axis=1)
     pull = (1 - settings.trust) * problem.sharpness * moved / (2 * settings.weight) if settings.weight else 0.0
-    return float((answers * scores).sum() + entropy + inertia - pull)
+    return float((predicted * scores).sum() + entropy + inertia - pull)
 
 
 def match_sharpness(probabilities: Doubles, scores: Doubles, log_shares: Doubles) -> float:
-    """The s in [0, 1] whose softmax(s scores + log shares) is nearest to the head's answers: they know how sure to be.
+    """The s in [0, 1] whose softmax(s scores + log shares) is nearest to the head: it knows how sure to be.
 
     The cross-entropy -sum_ic p_ic log q_ic(s) is convex in s, with the slope sum_ic (q_ic(s) - p_ic) scores_ic, whose
     zero is found by halving. At 1 the mixture is as sure as LDA itself, which with few images is far too sure.

@@ -232,11 +232,11 @@ def what_would_show(differences: Doubles, clusters: Ints, *, level: float) -> tu
 def score_runs(runs: Sequence[OutOfFold], shared: SharedImages, names: Sequence[str]) -> list[RunScore]:
     """Each run's own numbers on the shared images."""
     scores = []
-    for index, says in enumerate(describe_runs([run.config for run in runs])):
+    for index, description in enumerate(describe_runs([run.config for run in runs])):
         right = shared.right[index]
         low, high = accuracy_interval(right, shared.clusters)
         loss = float(shared.losses[index].mean())
-        scores.append(RunScore(names[index], runs[index].path, says, float(right.mean()), low, high, loss))
+        scores.append(RunScore(names[index], runs[index].path, description, float(right.mean()), low, high, loss))
     return scores
 
 

@@ -20,7 +20,7 @@ from frozenprobe.probe.stats import metrics
 
 @dataclass(frozen=True)
 class SharedImages:
-    """The runs' answers on the n images that all of them scored.
+    """The runs' predictions of the n images that all of them scored.
 
     Attributes:
         rows: for each of the R runs, `(n,)` where these images stand in it.

@@ -12,7 +12,7 @@ import numpy as np
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.fit.fitting import balance
-from frozenprobe.probe.folds.duplicates import BLOCK
+from frozenprobe.probe.folds.duplicates import COSINES_AT_ONCE
 from frozenprobe.probe.heads.head import FittedHead, make_head
 from frozenprobe.probe.heads.lda import ShrinkageLdaHead
 from frozenprobe.probe.heads.ridge import RidgeHead
@@ -50,7 +50,7 @@ class Outsized:
     def searchable(self) -> bool:
         """Whether near duplicates can be looked for: the clean views fit, and a block of cosines."""
         images = max(len(self.features.train), len(self.features.test or ()))
-        return 4 * CLEAN_COPIES * images * self.features.dim + COSINE * min(images**2, BLOCK) <= self.limit
+        return 4 * CLEAN_COPIES * images * self.features.dim + COSINE * min(images**2, COSINES_AT_ONCE) <= self.limit
 
     def notes(self, options: ProbeOptions) -> list[str]:
         """What the user should know, options as they were answered."""

@@ -1,4 +1,4 @@
-"""Transductive answers: no label is seen, the objective never falls, skewed sets lose nothing."""
+"""Transductive predictions: no label is seen, the objective never falls, skewed sets lose nothing."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def make_set(seed: int, counts: Ints | int = 15, classes: int = CLASSES) -> tupl
 
 
 def lda(rows: TrainingRows, features: Floats, temperature: float = 2.0) -> Doubles:
-    """LDA's answers, softened: with so few images it is far too sure."""
-    answers = ShrinkageLdaHead(0.3).fit(rows, seed=0).probabilities(features)
-    return softmax(np.log(np.maximum(answers, 1e-15)) / temperature)
+    """LDA's predictions, softened: with so few images it is far too sure."""
+    probabilities = ShrinkageLdaHead(0.3).fit(rows, seed=0).probabilities(features)
+    return softmax(np.log(np.maximum(probabilities, 1e-15)) / temperature)
 
 
 def zipf(seed: int) -> Ints:
@@ -80,18 +80,18 @@ def test_labels_of_held_out_images_change_no_answer_of_their_fold_but_their_feat
     rows, _, _ = make_set(0)
     fold = rows.images % LABELLED
 
-    def answer(labels: Ints, features: Floats) -> Doubles:
+    def predict(labels: Ints, features: Floats) -> Doubles:
         inside, outside = fold == held, fold != held
         training = TrainingRows(features[outside], labels[outside], rows.weight[outside], rows.images[outside])
         return refine(lda(training, features[inside]), features[inside], training).probabilities
 
-    reference = answer(rows.labels, rows.features)
+    reference = predict(rows.labels, rows.features)
     wrong = np.where(fold == held, (rows.labels + 1) % CLASSES, rows.labels)
-    np.testing.assert_array_equal(answer(wrong, rows.features), reference)
+    np.testing.assert_array_equal(predict(wrong, rows.features), reference)
     poisoned = rows.features.copy()
     last = np.flatnonzero(fold == held)[-1]
     poisoned[last] = poisoned[np.flatnonzero(fold == held)[0]]
-    assert np.abs(answer(rows.labels, poisoned)[:-1] - reference[:-1]).max() > 1e-4  # said, since it is so
+    assert np.abs(predict(rows.labels, poisoned)[:-1] - reference[:-1]).max() > 1e-4  # said, since it is so
 
 
 SETTINGS = [
@@ -106,16 +106,16 @@ SETTINGS = [
 @pytest.mark.parametrize("seed", range(3))
 def test_the_objective_never_falls(seed: int, settings: TransductiveSettings) -> None:
     rows, features, _ = make_set(seed, zipf(seed))
-    answer = refine(lda(rows, features), features, rows, replace(settings, tolerance=1e-5))
-    rises = np.diff(answer.objective)
+    found = refine(lda(rows, features), features, rows, replace(settings, tolerance=1e-5))
+    rises = np.diff(found.objective)
     assert len(rises) >= (0 if settings.trust == 1 else 3)
-    assert (rises >= -1e-9 * np.abs(answer.objective[-1])).all(), rises.min()
+    assert (rises >= -1e-9 * np.abs(found.objective[-1])).all(), rises.min()
 
 
 def test_without_head_and_graph_it_is_em_of_the_mixture() -> None:
     rows, features, _ = make_set(1)
     settings = TransductiveSettings(trust=0, smoothing=0, weight=0.5, inertia=1, tolerance=1e-9)
-    answer = refine(lda(rows, features, 1.0), features, rows, settings)
+    found = refine(lda(rows, features, 1.0), features, rows, settings)
     # the plain loop, with densities of scipy's kind: N(x; m, temperature x Sigma), full covariance, no whitening
     x, z = rows.features.astype(float), features.astype(float)
     counts = np.full(CLASSES, float(LABELLED))
@@ -127,13 +127,13 @@ def test_without_head_and_graph_it_is_em_of_the_mixture() -> None:
     inverse *= problem.sharpness
     shares, means = counts / counts.sum(), labelled
     responsibility = lda(rows, features, 1.0)
-    for _ in range(answer.iterations):
+    for _ in range(found.iterations):
         mass = responsibility.sum(axis=0)
         means = (counts[:, None] * labelled + 0.5 * responsibility.T @ z) / (counts + 0.5 * mass)[:, None]
         shares = (len(z) / CLASSES + mass) / (2 * len(z))
         away = z[:, None] - means
         responsibility = softmax(np.log(shares) - np.einsum("ncd,de,nce->nc", away, inverse, away) / 2)
-    np.testing.assert_allclose(answer.probabilities, responsibility, atol=1e-5)
+    np.testing.assert_allclose(found.probabilities, responsibility, atol=1e-5)
     # and at the end F is the penalised log-likelihood, up to what does not depend on means and shares
     away = z[:, None] - means
     density = np.log(shares) - np.einsum("ncd,de,nce->nc", away, inverse, away) / 2
@@ -142,7 +142,7 @@ def test_without_head_and_graph_it_is_em_of_the_mixture() -> None:
     objective = likelihood + len(z) * np.log(shares).mean() - pull
     centre = labelled.mean(axis=0)  # the module measures from here
     shift = np.einsum("nd,de,ne->", z - centre, inverse, z - centre) / 2 - np.einsum("nd,de,ne->", z, inverse, z) / 2
-    assert answer.objective[-1] == pytest.approx(objective + shift, rel=1e-5)
+    assert found.objective[-1] == pytest.approx(objective + shift, rel=1e-5)
 
 
 def test_the_graph_is_the_normalised_one_of_a_naive_loop() -> None:
@@ -199,17 +199,17 @@ def test_few_unlabelled_images_zeros_and_sure_answers_stay_finite(count: int) ->
     rows, features, _ = make_set(5)
     features = np.vstack([np.zeros((1, DIM), dtype=np.float32), features])[:count]
     sure = np.eye(CLASSES)[:count]
-    answer = refine(sure, features, rows)
-    assert answer.converged
-    assert answer.probabilities.shape == (count, CLASSES)
-    np.testing.assert_allclose(answer.probabilities.sum(axis=1), 1)
+    found = refine(sure, features, rows)
+    assert found.converged
+    assert found.probabilities.shape == (count, CLASSES)
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
 
 
 def test_it_says_what_it_used_and_when_it_gave_up() -> None:
     rows, features, _ = make_set(6)
-    answer = refine(lda(rows, features), features, rows)
-    assert answer.converged
-    assert f"{len(features)} unlabelled images" in answer.description
+    found = refine(lda(rows, features), features, rows)
+    assert found.converged
+    assert f"{len(features)} unlabelled images" in found.description
     hasty = refine(lda(rows, features), features, rows, TransductiveSettings(max_iter=1))
     assert not hasty.converged
     assert "NOT converged" in hasty.description

@@ -115,8 +115,8 @@ def test_the_out_of_fold_table_is_tidy(result: ProbeResult, features: Features, 
     assert table.columns == ("id", "label", "predicted", "probability", "probability_of_label", "fold", "scored")
     assert table.column("id") == result.ids
     assert table.column("label") == tuple(NAMES[label] for label in result.labels)
-    answers = result.oof.argmax(axis=1)
-    assert table.column("predicted") == tuple(NAMES[answer] for answer in answers)
+    predicted = result.oof.argmax(axis=1)
+    assert table.column("predicted") == tuple(NAMES[label] for label in predicted)
     np.testing.assert_allclose(np.array(table.column("probability"), dtype=float), result.oof.max(axis=1), atol=1e-6)
     own = result.oof[np.arange(24), result.labels]
     np.testing.assert_allclose(np.array(table.column("probability_of_label"), dtype=float), own, atol=1e-6)
