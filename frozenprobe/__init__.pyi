@@ -35,8 +35,8 @@ from .probe.estimators import ReportProbeClassifier as ReportProbeClassifier
 from .probe.estimators import RidgeProbeClassifier as RidgeProbeClassifier
 from .probe.estimators import SvmProbeClassifier as SvmProbeClassifier
 from .probe.options import ProbeOptions as ProbeOptions
-from .probe.report.predictions import load_predictions as load_predictions
 from .probe.report.runs import Run as Run
+from .probe.report.runs import load_predictions as load_predictions
 from .probe.report.runs import load_run as load_run
 from .probe.report.runs import newest_run as newest_run
 from .probe.report.runs import save_run as save_run

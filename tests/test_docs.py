@@ -35,7 +35,6 @@ def test_the_librarys_ten_lines_run(photo_folder, monkeypatch, capsys):
 
 
 def test_the_three_lines_of_format_md_make_a_dataframe(make_features, monkeypatch, tmp_path):
-    pytest.importorskip("pandas")
     features = make_features(name="efficientnet_lite0-mild.h5")
     monkeypatch.chdir(features.path.parent.parent)
     (block,) = blocks((ROOT / "docs" / "format.md").read_text(encoding="utf-8"), "python")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,9 @@ from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.layout import FEATURES, PLAN, VERSION, arrays_of, attributes_of, contents_of, contradiction
 from frozenprobe.cache.paths import piece_files, pieces_folder, plan_path
 from frozenprobe.errors import FeatureFileError, some, unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 READ_ROWS = 16 * BLOCK_ROWS  # rows of a view that are read before they become float32
 
@@ -73,6 +77,37 @@ class Features(Contents):
         """
         parts = [self.sealed.read_rows(array, view, rows) for array in self.arrays(split)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def to_frame(self, split: str = "train", views: Sequence[str] = ("clean",)) -> pd.DataFrame:
+        """Features of some views as a table: the id is the index, then a column a feature, called `<tap>_<number>`.
+
+        Training images have their class name in a first column `label`. Of several views there is a row a view, and
+        `view` is the second level of the index. Images that could not be decoded have NaN.
+
+        Args:
+            split: `train` or `test`.
+            views: names of stored views.
+
+        Raises:
+            FrozenprobeError: no such split or view, or damaged features.
+        """
+        import pandas as pd
+
+        stored = {name: (images, known) for name, images, known in self.splits}
+        if split not in stored:
+            raise unknown_name(f"split of {self.path}", split, stored, where="to_frame")
+        images, known = stored[split]
+        for view in views:
+            if view not in known:
+                raise unknown_name(f"stored view of {self.path}", view, known, where="to_frame")
+        rows = self.read(split, [known.index(view) for view in views])
+        rows[~images.usable] = np.nan
+        index = pd.MultiIndex.from_product([images.ids, views], names=["id", "view"])
+        columns = [f"{tap}_{number}" for tap, size in self.taps for number in range(size)]
+        frame = pd.DataFrame(rows.reshape(-1, self.dim), index=index, columns=columns)
+        if images.labels is not None:
+            frame.insert(0, "label", np.repeat(np.array(self.class_names)[images.labels], len(views)))
+        return frame.droplevel("view") if len(views) == 1 else frame
 
     @property
     def tap(self) -> str:

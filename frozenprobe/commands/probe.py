@@ -1,4 +1,4 @@
-"""The commands from features to answers: probe, compare, submit."""
+"""The commands from features to predictions: probe, compare, submit."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def compare(folders: tuple[Path, ...], runs: Path, as_json: bool) -> None:
     """Say which run is better, image by image, or that no difference is shown; the two newest if none is named."""
     from frozenprobe.probe.compare.compare import compare_runs
     from frozenprobe.probe.compare.table import render_comparison
-    from frozenprobe.probe.report.predictions import load_predictions, newest_runs
+    from frozenprobe.probe.report.runs import load_predictions, newest_runs
 
     comparison = compare_runs([load_predictions(folder) for folder in folders or newest_runs(runs, 2)])
     print_json(asdict(comparison)) if as_json else click.echo(render_comparison(comparison))

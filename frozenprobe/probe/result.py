@@ -1,8 +1,10 @@
-"""What a probe found: predictions and scores, of one task and of a whole cross-validation."""
+"""What a probe found: predictions and scores, of one task and of a whole cross-validation; and as tables of pandas."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,10 @@ import numpy.typing as npt
 from frozenprobe.probe.arrays import Arrays, Doubles, Ints
 from frozenprobe.probe.heads.head import Convergence
 from frozenprobe.probe.options import ProbeOptions
+from frozenprobe.probe.stats import metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,7 @@ class FoldScore:
 
     Attributes:
         seconds: an equal share of what all fits took, the final one among them: they are fitted together.
-        description: what answered, where it was chosen inside the training folds.
+        description: what predicted, where it was chosen inside the training folds.
         repeat: of the whole cross-validation.
     """
 
@@ -66,7 +72,7 @@ class ProbeResult:
     """What a probe found.
 
     Attributes:
-        options: as asked for, with every question answered.
+        options: as asked for, and what was left open as it was settled.
         class_names: C names.
         ids: of the N training images.
         labels: `(N,)`.
@@ -76,7 +82,7 @@ class ProbeResult:
         oof: `(N, C)` out-of-fold probabilities.
         test_ids: of the M test images; empty without a test set.
         test: `(M, C)` probabilities of the head refitted on all training images.
-        test_usable: `(M,)` bool; False: a bad image, answered with the class shares.
+        test_usable: `(M,)` bool; False: a bad image, predicted by the class shares.
         fold_scores: a row a fold.
         refit: convergence of the final fit.
         optimistic: the report's own score: the best epoch of each fold chosen on that fold; None for other heads.
@@ -113,7 +119,7 @@ class ProbeResult:
     repeats: tuple[ProbeResult, ...] = ()
 
     def scored_predictions(self) -> ScoredPredictions:
-        """The scored images with their answers, those of all repeats below each other."""
+        """The scored images with their predictions, those of all repeats below each other."""
         every = self.repeats or (self,)
         uncalibrated = [one.uncalibrated[one.scored] for one in every if one.uncalibrated is not None]
         return ScoredPredictions(
@@ -123,10 +129,51 @@ class ProbeResult:
             np.concatenate(uncalibrated) if uncalibrated else None,
         )
 
+    def confusion(self) -> npt.NDArray[np.int64]:
+        """`(C, C)` counts of the scored images, of all repeats: row the true class, column the predicted one."""
+        scored = self.scored_predictions()
+        return metrics.confusion(scored.oof.argmax(axis=1), scored.labels, len(self.class_names))
+
+    def columns(self) -> dict[str, Sequence[Any] | npt.NDArray[Any]]:
+        """The out-of-fold predictions as columns of N cells: of the table `oof.csv` and of `to_frame`.
+
+        `probability` is that of the predicted class, `fold` counts from 1.
+        """
+        predicted, image, names = self.oof.argmax(axis=1), np.arange(len(self.ids)), np.array(self.class_names)
+        return {
+            "id": self.ids,
+            "label": names[self.labels],
+            "predicted": names[predicted],
+            "probability": self.oof[image, predicted],
+            "probability_of_label": self.oof[image, self.labels],
+            "fold": self.folds + 1,
+            "scored": self.scored,
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """The out-of-fold predictions (of the first repeat), a row a training image with its id as the index."""
+        import pandas as pd
+
+        return pd.DataFrame(self.columns()).set_index("id")
+
+    def class_frame(self) -> pd.DataFrame:
+        """Precision, recall, F1 and scored images (of all repeats), a row a class with its name as the index."""
+        import pandas as pd
+
+        index = pd.Index(self.class_names, name="class")
+        return pd.DataFrame(metrics.class_table(self.confusion()), index=index).astype({"images": int})
+
+    def candidate_frame(self) -> pd.DataFrame:
+        """What was tried, a row a candidate, best first; no row where nothing was chosen."""
+        import pandas as pd
+
+        columns = [each.name for each in fields(CandidateScore)]
+        return pd.DataFrame([asdict(each) for each in self.candidates], columns=columns)
+
 
 @dataclass(frozen=True)
 class ScoredPredictions:
-    """Answers that are scored: `(n, C)` probabilities, `(n,)` labels and clusters, probabilities before calibration."""
+    """What is scored: `(n, C)` probabilities, `(n,)` labels and clusters, the probabilities before calibration."""
 
     oof: Doubles
     labels: Ints

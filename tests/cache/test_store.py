@@ -52,6 +52,42 @@ def test_reading_some_views_and_rows_gives_exactly_those(make_features):
     assert features.read("test", [0, 1]).shape == (7, 2, 12)
 
 
+def test_a_view_becomes_a_frame_of_ids_labels_and_features(make_features):
+    names = ("NA", "b 日本")
+    features = make_features(classes=2, per_class=2, class_names=names, taps=(("cls", 3), ("patch-mean", 2)))
+    frame = features.to_frame()
+    assert frame.index.name == "id"
+    assert frame.index.tolist() == list(features.train.ids)
+    assert frame.columns.tolist() == ["label", "cls_0", "cls_1", "cls_2", "patch-mean_0", "patch-mean_1"]
+    assert frame["label"].tolist() == ["NA", "NA", "b 日本", "b 日本"]
+    assert np.array_equal(frame.drop(columns="label").to_numpy(), features.read("train", [0])[:, 0])
+    assert features.select_tap("patch-mean").to_frame().shape == (4, 3)
+
+
+def test_several_views_become_a_row_each(make_features):
+    features = make_features(classes=2, per_class=2)
+    frame = features.to_frame(views=("aug2", "clean"))
+    assert frame.index.names == ["id", "view"]
+    assert frame.loc[("image 3.jpg", "aug2"), "label"] == "class 1"
+    for view in ("aug2", "clean"):
+        rows = frame.xs(view, level="view").drop(columns="label").to_numpy()
+        assert np.array_equal(rows, features.read("train", [features.views.index(view)])[:, 0])
+
+
+def test_test_images_have_no_label_and_bad_ones_no_features(make_features):
+    features = make_features(unusable=(2,))
+    frame = features.to_frame("test", views=("hflip",))
+    assert frame.shape == (7, 12)
+    assert frame.index[frame.isna().all(axis=1)].tolist() == ["t2.jpg"]
+    assert np.array_equal(frame.loc["t6.jpg"].to_numpy(), features.read("test", [1])[6, 0])
+
+
+@pytest.mark.parametrize(("wanted", "known"), [({"split": "tset"}, "test"), ({"views": ("claen",)}, "clean")])
+def test_a_frame_of_what_is_not_stored_is_an_error_that_names_the_nearest(wanted, known, make_features):
+    with pytest.raises(FrozenprobeError, match=f"did you mean {known}"):
+        make_features().to_frame(**wanted)
+
+
 def test_a_file_is_read_as_it_was_opened_whatever_takes_its_name(make_features):
     features = make_features()
     before = features.read("train", [0])

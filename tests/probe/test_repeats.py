@@ -21,8 +21,7 @@ from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.heads.parts.scaling import Scaling
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.repeats import repeat_probe
-from frozenprobe.probe.report.predictions import load_predictions
-from frozenprobe.probe.report.runs import load_run, save_run
+from frozenprobe.probe.report.runs import load_predictions, load_run, save_run
 from frozenprobe.probe.report.summary import render, summarise
 from frozenprobe.probe.result import ProbeResult
 from tests.conftest import MakeFeatures

@@ -58,8 +58,8 @@ def make_notes(features: Features, options: ProbeOptions, unscored: Ints, views:
             "images were in part trained on, and the scores are too high"
         )
     if options.head in HEADS and HEADS[options.head].augmented_only:
-        answer = ", ".join(features.test_views[index] for index in views.test)
-        notes.append(f"trained on augmented views only; test images answered on {answer}")
+        predicted_on = ", ".join(features.test_views[index] for index in views.test)
+        notes.append(f"trained on augmented views only; test images answered on {predicted_on}")
     return notes
 
 

@@ -1,25 +1,28 @@
-"""Answers refined with the unlabelled features of the images answered: a Gaussian mixture on a neighbour graph."""
+"""Predictions refined with the unlabelled features of their images: a Gaussian mixture on a neighbour graph."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Doubles, Floats, Ints, softmax
 from frozenprobe.probe.fit.trainer import Trainer
 from frozenprobe.probe.heads.head import TrainingRows
 from frozenprobe.probe.heads.lda import moments_of
-from frozenprobe.probe.heads.parts.scaling import fit_scaling, normalise
+from frozenprobe.probe.heads.parts.scaling import fit_scaling
 from frozenprobe.probe.heads.registry import make_head
 from frozenprobe.probe.result import Outcome
 from frozenprobe.probe.stats import metrics
 from frozenprobe.probe.stats.metrics import SMALLEST
 from frozenprobe.probe.task import Task, score_fold
 
-BLOCK = 1024  # images compared, or averaged over their neighbours, at once: bounds the memory
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+MEMORY = 128  # MiB of cosines held at once
 HALVINGS = 40  # of an interval of length 1
 
 
@@ -32,13 +35,11 @@ class TransductiveSettings:
 
     Attributes:
         trust: share in [0, 1] of the head in an image's score; the rest is the Gaussian mixture's.
-        smoothing: strength >= 0 of the neighbours' answers; 0: no graph.
+        smoothing: strength >= 0 of the neighbours' predictions; 0: no graph.
         neighbours: nearest images that vote, >= 1.
-        weight: of an unlabelled image in a class mean, >= 0; a labelled one has 1. At 1 a few wrong answers carry a
-            class of few labels away.
+        weight: of an unlabelled image in a class mean, >= 0; a labelled one has 1. At 1 a few wrong predictions
+            carry a class of few labels away.
         inertia: > 0; the classes' shares are (inertia x the labelled + the estimated) / (inertia + 1).
-        balance: strength in [0, 1] of a last `balanced_assignment` to the labelled shares. Only for sets known to be
-            dealt like the labelled ones: measured far worse than nothing where they are not.
         shrinkage: of the covariance that whitens, in (0, 1], as of the LDA head.
         tolerance: largest change of a probability in an iteration at which it stops, > 0.
         max_iter: iterations after which it gives up, >= 1.
@@ -49,14 +50,13 @@ class TransductiveSettings:
     neighbours: int = 10
     weight: float = 0.2
     inertia: float = 20.0
-    balance: float = 0.0
     shrinkage: float = 0.3
     tolerance: float = 1e-3
     max_iter: int = 500
 
     def __post_init__(self) -> None:
         ranges = {
-            "trust, balance: a number from 0 to 1": 0 <= self.trust <= 1 and 0 <= self.balance <= 1,
+            "trust: a number from 0 to 1": 0 <= self.trust <= 1,
             "shrinkage: a number above 0, up to 1": 0 < self.shrinkage <= 1,
             "smoothing, weight: a number from 0 on": all(
                 0 <= value < float("inf") for value in (self.smoothing, self.weight)
@@ -78,12 +78,12 @@ class TransductiveSettings:
 
 @dataclass(frozen=True)
 class Refined:
-    """Answers that saw the other images to be answered.
+    """Predictions that saw the other images to be predicted.
 
     Attributes:
         probabilities: `(n, C)`.
         converged: whether every stage reached its tolerance.
-        iterations: of the mixture, or of the assignment.
+        iterations: of the mixture.
         objective: after each iteration of the mixture; it never falls. Empty where none ran.
         description: what was done, in one line for the user.
     """
@@ -101,10 +101,10 @@ def refine(
     rows: TrainingRows,
     settings: TransductiveSettings = TransductiveSettings(),
 ) -> Refined:
-    """Answer images together. No label of theirs is used; everything they are compared with comes from `rows`.
+    """Predict images together. No label of theirs is used; everything they are compared with comes from `rows`.
 
     Args:
-        probabilities: `(n, C)` the head's answers, best calibrated: how sure they are decides what outvotes them.
+        probabilities: `(n, C)` the head's predictions, best calibrated: how sure they are decides what outvotes them.
         features: `(n, D)` of the same images, scaled like `rows`; the mean over the test-time views.
         rows: what the head was fitted on; its C classes are the columns of `probabilities`.
         settings: see there.
@@ -112,40 +112,35 @@ def refine(
     if not len(probabilities):
         return Refined(probabilities, True, 0, (), "no unlabelled image")
     problem = make_problem(probabilities, features, rows, settings)
-    answer = gaussian_em(problem, settings)
-    moved = ""
-    if settings.balance:
-        balanced = balanced_assignment(answer.probabilities, problem.shares, strength=settings.balance)
-        converged = answer.converged and balanced.converged
-        answer = replace(answer, probabilities=balanced.probabilities, converged=converged)
-        moved = f"; {balanced.description}"
-    changed = int((answer.probabilities.argmax(axis=1) != probabilities.argmax(axis=1)).sum())
-    end = "" if answer.converged else ", NOT converged"
-    says = (
-        f"of {len(probabilities)} unlabelled images "
-        f"{changed} answers changed ({answer.iterations} iterations{end}){moved}"
-    )
-    return replace(answer, description=says)
+    refined = gaussian_em(problem, settings)
+    changed = int((refined.probabilities.argmax(axis=1) != probabilities.argmax(axis=1)).sum())
+    end = "" if refined.converged else ", NOT converged"
+    iterations = f"({refined.iterations} iterations{end})"
+    description = f"of {len(probabilities)} unlabelled images {changed} answers changed {iterations}"
+    return replace(refined, description=description)
 
 
 def transduce(task: Task, outcome: Outcome) -> Outcome:
-    """The answers refined together with the unlabelled features of the other images that are answered with them.
+    """The predictions refined together with the unlabelled features of the other images that are predicted with them.
 
     For every fold its held-out images are the unlabelled set, for the test images they themselves are.
     """
-    inputs = task.sources[-1]  # of several, all side by side
+    options = task.options
+    inputs = task.sources[-1].aggregated(options.aggregate or "rows")  # of several, all side by side
+    scale = options.scale or Trainer.scale
+    trainer = Trainer(make_head("lda", {}), inputs.train, task.labels, scale=scale, class_weight=options.class_weight)
     oof, test = outcome.oof.copy(), outcome.test.copy()
     unfinished = 0
     for fold in range(task.count):
         held, training = np.flatnonzero(task.folds == fold), np.flatnonzero(task.folds != fold)
-        refined = refine_predictions(task, training, inputs.val[held], outcome.oof[held])
+        refined = refine_predictions(trainer, training, inputs.val[held], outcome.oof[held])
         oof[held] = refined.probabilities
         unfinished += not refined.converged
-    says = "no test images"
+    description = "no test images"
     if task.usable.any():
-        everything, test_vectors = np.arange(len(task.labels)), inputs.test[task.usable]
-        refined = refine_predictions(task, everything, test_vectors, outcome.test[task.usable])
-        test[task.usable], says = refined.probabilities, refined.description
+        everything, vectors = np.arange(len(task.labels)), inputs.test[task.usable]
+        refined = refine_predictions(trainer, everything, vectors, outcome.test[task.usable])
+        test[task.usable], description = refined.probabilities, refined.description
     labels = task.labels[task.scored]
     without, with_it = (metrics.accuracy(each[task.scored], labels) for each in (outcome.oof, oof))
     rows = [
@@ -156,17 +151,18 @@ def transduce(task: Task, outcome: Outcome) -> Outcome:
         "TRANSDUCTIVE: images were answered with the help of the unlabelled features of the others answered with them; "
         f"accuracy {with_it:.1%} out of fold, each fold taken as the unlabelled set, and {without:.1%} without it"
         + (f" (NOT converged in {unfinished} folds)" if unfinished else "")
-        + f"; test: {says}"
+        + f"; test: {description}"
     )
-    return replace(outcome, oof=oof, test=test, fold_scores=tuple(rows), notes=(*outcome.notes, note))
+    notes = (*outcome.notes, note)
+    # The temperature made the head's probabilities, from which these are refined: there are none of these before it.
+    return replace(outcome, oof=oof, test=test, fold_scores=tuple(rows), uncalibrated=None, notes=notes)
 
 
-def refine_predictions(task: Task, training: Ints, vectors: Floats, probabilities: Doubles) -> Refined:
-    """Refine the `(n, C)` answers to images with `(n, t, D)` features."""
-    trainer = Trainer(make_head("lda", {}), task.sources[-1].train, task.labels, seed=task.options.seed)
+def refine_predictions(trainer: Trainer, training: Ints, vectors: Floats, probabilities: Doubles) -> Refined:
+    """Refine the `(n, C)` predictions of images with `(n, t, D)` features; `trainer` weighs and scales the others."""
     rows = trainer.rows_of(training)
     scaling = fit_scaling(trainer.scale, rows.features, rows.weight)
-    classes = np.unique(task.labels[training])
+    classes = np.unique(trainer.labels[training])
     scaled = replace(rows, features=scaling.apply(rows.features))
     refined = refine(probabilities[:, classes], scaling.apply(vectors).mean(axis=1), scaled)
     result = np.zeros_like(probabilities)
@@ -184,8 +180,8 @@ class Problem:
         means: `(C, D)` of the labelled classes.
         class_weight: `(C,)` labelled images in each.
         sharpness: 1 / temperature of the mixture, in [0, 1].
-        graph: neighbours of the unlabelled images.
-        votes: `(n, C)` what the labelled neighbours say, weighted.
+        graph: `(n, n)` weights of the unlabelled neighbours.
+        votes: `(n, C)` sums of the weights of the labelled ones.
     """
 
     head: Doubles
@@ -193,7 +189,7 @@ class Problem:
     means: Doubles
     class_weight: Doubles
     sharpness: float
-    graph: Graph
+    graph: csr_matrix
     votes: Doubles
 
     @property
@@ -218,9 +214,7 @@ def make_problem(
     points = np.vstack([features, means, images]) - centre
     points = np.linalg.solve(np.linalg.cholesky(covariance), points.T).T
     unlabelled, means, images = np.split(points, [len(features), len(features) + len(means)])
-    graph = link_neighbours(np.vstack([unlabelled, images]), len(features), neighbours=settings.neighbours)
-    one_hot = np.zeros((len(points) - len(means), len(means)))
-    one_hot[len(features) + np.arange(len(labels)), labels] = 1
+    graph = link_neighbours(np.vstack([unlabelled, images]), neighbours=settings.neighbours)[: len(features)]
     scores = unlabelled @ means.T - np.square(means).sum(axis=1) / 2
     return Problem(
         head=np.log(np.maximum(probabilities, SMALLEST)),
@@ -228,13 +222,13 @@ def make_problem(
         means=means,
         class_weight=class_weight,
         sharpness=match_sharpness(probabilities, scores, np.log(class_weight / class_weight.sum())),
-        graph=graph,
-        votes=graph.average(one_hot),
+        graph=graph[:, : len(features)],
+        votes=graph[:, len(features) :] @ np.eye(len(means))[labels],
     )
 
 
 def gaussian_em(problem: Problem, settings: TransductiveSettings) -> Refined:
-    """Maximise the penalised likelihood of a mixture over answers r, means m and shares p (Zanella 2024, TransCLIP).
+    """Maximise the penalised likelihood of a mixture over its r, means m and shares p (Zanella 2024, TransCLIP).
 
     With h the head's log-probabilities and t the trust in them, z the whitened images and s the mixture's sharpness,
     n_c the labelled images of a class, u_c their mean and q_c their share, W the graph and v the votes of labelled
@@ -252,28 +246,28 @@ def gaussian_em(problem: Problem, settings: TransductiveSettings) -> Refined:
     shares, weight = problem.shares, problem.class_weight
     size = len(problem.head)
     fixed = trust * (problem.head - np.log(shares)) + smoothing * problem.votes
-    answers = np.exp(problem.head)
-    answers /= answers.sum(axis=1, keepdims=True)
-    neighbours = problem.graph.average(answers)
+    predicted = np.exp(problem.head)
+    predicted /= predicted.sum(axis=1, keepdims=True)
+    neighbours = problem.graph @ predicted
     history: list[float] = []
     change = float("inf")
     while change >= settings.tolerance and len(history) < settings.max_iter:
-        mass = answers.sum(axis=0)
-        drawn = settings.weight * (answers.T @ problem.unlabelled)
+        mass = predicted.sum(axis=0)
+        drawn = settings.weight * (predicted.T @ problem.unlabelled)
         means = (weight[:, None] * problem.means + drawn) / (weight + settings.weight * mass)[:, None]
         estimated = (settings.inertia * size * shares + mass) / (settings.inertia * size + size)
         mixture = problem.unlabelled @ means.T - np.square(means).sum(axis=1) / 2
         scores = fixed + (1 - trust) * problem.sharpness * mixture + np.log(estimated)
-        logs = np.log(np.maximum(answers, np.finfo(float).tiny))
-        previous, answers = answers, softmax((smoothing * (logs + neighbours) + scores) / (1 + smoothing))
-        neighbours = problem.graph.average(answers)
-        history.append(objective(answers, scores + smoothing * neighbours / 2, means, estimated, problem, settings))
-        change = float(np.abs(answers - previous).max())
-    return Refined(answers, change < settings.tolerance, len(history), tuple(history), "Gaussian mixture")
+        logs = np.log(np.maximum(predicted, np.finfo(float).tiny))
+        previous, predicted = predicted, softmax((smoothing * (logs + neighbours) + scores) / (1 + smoothing))
+        neighbours = problem.graph @ predicted
+        history.append(objective(predicted, scores + smoothing * neighbours / 2, means, estimated, problem, settings))
+        change = float(np.abs(predicted - previous).max())
+    return Refined(predicted, change < settings.tolerance, len(history), tuple(history), "Gaussian mixture")
 
 
 def objective(
-    answers: Doubles,
+    predicted: Doubles,
     scores: Doubles,
     means: Doubles,
     estimated: Doubles,
@@ -281,15 +275,15 @@ def objective(
     settings: TransductiveSettings,
 ) -> float:
     """F of `gaussian_em`, where `scores` are all that multiplies r but its entropy."""
-    entropy = -(answers * np.log(np.maximum(answers, np.finfo(float).tiny))).sum()
-    inertia = settings.inertia * len(answers) * (problem.shares @ np.log(estimated))
+    entropy = -(predicted * np.log(np.maximum(predicted, np.finfo(float).tiny))).sum()
+    inertia = settings.inertia * len(predicted) * (problem.shares @ np.log(estimated))
     moved = problem.class_weight @ np.square(means - problem.means).sum(axis=1)
     pull = (1 - settings.trust) * problem.sharpness * moved / (2 * settings.weight) if settings.weight else 0.0
-    return float((answers * scores).sum() + entropy + inertia - pull)
+    return float((predicted * scores).sum() + entropy + inertia - pull)
 
 
 def match_sharpness(probabilities: Doubles, scores: Doubles, log_shares: Doubles) -> float:
-    """The s in [0, 1] whose softmax(s scores + log shares) is nearest to the head's answers: they know how sure to be.
+    """The s in [0, 1] whose softmax(s scores + log shares) is nearest to the head: it knows how sure to be.
 
     The cross-entropy -sum_ic p_ic log q_ic(s) is convex in s, with the slope sum_ic (q_ic(s) - p_ic) scores_ic, whose
     zero is found by halving. At 1 the mixture is as sure as LDA itself, which with few images is far too sure.
@@ -310,104 +304,25 @@ def average_views(rows: TrainingRows) -> tuple[Doubles, Ints]:
     return total / count[:, None], rows.labels[first]
 
 
-@dataclass(frozen=True)
-class Graph:
-    """Symmetric weights between images, sorted by the first one.
-
-    Attributes:
-        starts: `(n,)` where the edges of each unlabelled image begin; every one has some.
-        ends: `(E,)` the other image: first the unlabelled, then the labelled.
-        weights: `(E,)`.
-    """
-
-    starts: Ints
-    ends: Ints
-    weights: Doubles
-
-    def average(self, answers: Doubles) -> Doubles:
-        """`(nodes, C)` -> `(n, C)` sums of the neighbours' answers; nodes that are left out answer nothing."""
-        result = np.zeros((len(self.starts), answers.shape[1]))
-        bounds = np.append(self.starts, len(self.ends))
-        for start in range(0, len(self.starts), BLOCK):
-            stop = min(start + BLOCK, len(self.starts))
-            edges = slice(bounds[start], bounds[stop])
-            ends, weights = self.ends[edges], self.weights[edges]
-            weights = np.where(ends < len(answers), weights, 0)
-            said = answers[np.minimum(ends, len(answers) - 1)] * weights[:, None]
-            result[start:stop] = np.add.reduceat(said, bounds[start:stop] - bounds[start], axis=0)
-        return result
-
-
-def link_neighbours(points: Doubles, unlabelled: int, *, neighbours: int) -> Graph:
-    """Link each image with its nearest ones in cosine similarity, twice as strongly if they choose each other.
+def link_neighbours(points: Doubles, *, neighbours: int) -> csr_matrix:
+    """`(nodes, nodes)` links of each image to its nearest ones in cosine similarity, twice as strong if mutual.
 
     With A the cosines (0 where negative) of each image's k nearest, 0 elsewhere, and d the row sums of A + A^T:
         W = d^-1/2 (A + A^T) d^-1/2        no eigenvalue outside [-1, 1] (Zhou et al. 2004)
 
     Args:
-        points: `(nodes, D)`, the unlabelled ones first.
-        unlabelled: n, how many those are.
+        points: `(nodes, D)`.
         neighbours: k.
     """
-    nearest, closeness = find_nearest(normalise(points.astype(np.float32)), min(neighbours, len(points) - 1))
-    begin = np.repeat(np.arange(len(points)), nearest.shape[1])
-    ends = np.concatenate([nearest.ravel(), begin])
-    begins = np.concatenate([begin, nearest.ravel()])
-    weights = np.tile(closeness.ravel(), 2)
-    degree = np.bincount(begins, weights=weights, minlength=len(points))
-    degree = np.sqrt(np.where(degree > 0, degree, 1))
-    weights /= degree[begins] * degree[ends]
-    order = np.argsort(begins, kind="stable")
-    order = order[: int((begins < unlabelled).sum())]
-    return Graph(np.searchsorted(begins[order], np.arange(unlabelled)), ends[order], weights[order])
+    from scipy.sparse import diags
+    from sklearn import config_context
+    from sklearn.neighbors import NearestNeighbors
 
-
-def find_nearest(directions: Floats, count: int) -> tuple[npt.NDArray[np.int64], Doubles]:
-    """`(nodes, count)` the nearest others of each row of unit length, and their cosines; 0 for negative ones."""
-    nearest = np.empty((len(directions), count), dtype=np.int64)
-    closeness = np.empty((len(directions), count))
-    for start in range(0, len(directions), BLOCK):
-        cosine = directions[start : start + BLOCK] @ directions.T
-        here = np.arange(len(cosine))
-        cosine[here, start + here] = -np.inf
-        chosen = np.argpartition(-cosine, count - 1, axis=1)[:, :count]
-        nearest[start : start + BLOCK] = chosen
-        closeness[start : start + BLOCK] = np.maximum(np.take_along_axis(cosine, chosen, axis=1), 0)
-    return nearest, closeness
-
-
-def balanced_assignment(
-    probabilities: Doubles, prior: Doubles, *, strength: float, tolerance: float = 1e-6, max_iter: int = 1000
-) -> Refined:
-    """Move the classes' shares of the answers towards a prior: Sinkhorn iterations in logarithms (Cuturi 2013).
-
-    Of all r whose rows sum to 1, with P the answers and q the prior, it finds the least
-        sum_ic r_ic log(r_ic / P_ic) + rho n KL(shares of r | q)          strength = rho / (rho + 1)
-    (Chizat et al. 2018). Its solution is r_ic = P_ic exp(b_c) / row sum, with b found by repeating
-        b_c = strength (log q_c - log mean_i P_ic / sum_k P_ik exp(b_k))
-    Strength 1 makes the shares exactly the prior's, 0 leaves the answers alone.
-
-    Args:
-        probabilities: `(n, C)`.
-        prior: `(C,)` shares wished for; sums to 1.
-        strength: in [0, 1].
-        tolerance: largest change of b at which it stops.
-        max_iter: iterations after which it gives up.
-    """
-    logs = np.log(np.maximum(probabilities, SMALLEST))
-    target = np.log(np.maximum(prior, SMALLEST))
-    bias, change, iterations = np.zeros(len(prior)), float("inf"), 0
-    while change >= tolerance and iterations < max_iter:
-        rows = sum_logs(logs + bias, axis=1)
-        update = strength * (target - sum_logs(logs - rows[:, None], axis=0) + np.log(len(logs)))
-        change = float(np.abs(update - bias).max())
-        bias, iterations = update, iterations + 1
-    says = f"the shares of the classes were moved towards the prior (strength {strength:g}, {iterations} iterations)"
-    return Refined(softmax(logs + bias), change < tolerance, iterations, (), says)
-
-
-def sum_logs(logs: Doubles, *, axis: int) -> Doubles:
-    """log sum exp along an axis."""
-    top = logs.max(axis=axis, keepdims=True)
-    result: Doubles = (np.log(np.exp(logs - top).sum(axis=axis, keepdims=True)) + top).squeeze(axis)
-    return result
+    nearest = NearestNeighbors(n_neighbors=min(neighbours, len(points) - 1), metric="cosine", algorithm="brute")
+    with config_context(working_memory=MEMORY):
+        links = nearest.fit(points.astype(np.float32)).kneighbors_graph(mode="distance").astype(np.float64)
+    links.data = np.maximum(1 - links.data, 0)
+    links = links + links.T
+    degree = np.asarray(links.sum(axis=1)).ravel()
+    scale = diags(1 / np.sqrt(np.where(degree > 0, degree, 1)))
+    return (scale @ links @ scale).tocsr()

@@ -14,7 +14,7 @@ import numpy as np
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.compare.shared_images import SharedImages, describe_runs, make_notes, share_images
-from frozenprobe.probe.report.predictions import OutOfFold
+from frozenprobe.probe.report.runs import OutOfFold
 from frozenprobe.probe.stats.intervals import accuracy_interval, cluster_sums, difference_interval, mean_interval
 from frozenprobe.probe.stats.significance import CorrectedT, corrected_t, holm, sign_flip_p
 
@@ -232,11 +232,11 @@ def what_would_show(differences: Doubles, clusters: Ints, *, level: float) -> tu
 def score_runs(runs: Sequence[OutOfFold], shared: SharedImages, names: Sequence[str]) -> list[RunScore]:
     """Each run's own numbers on the shared images."""
     scores = []
-    for index, says in enumerate(describe_runs([run.config for run in runs])):
+    for index, description in enumerate(describe_runs([run.config for run in runs])):
         right = shared.right[index]
         low, high = accuracy_interval(right, shared.clusters)
         loss = float(shared.losses[index].mean())
-        scores.append(RunScore(names[index], runs[index].path, says, float(right.mean()), low, high, loss))
+        scores.append(RunScore(names[index], runs[index].path, description, float(right.mean()), low, high, loss))
     return scores
 
 

@@ -14,13 +14,13 @@ import numpy.typing as npt
 from frozenprobe.errors import FrozenprobeError, some
 from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.folds.deal import cluster_images
-from frozenprobe.probe.report.predictions import OutOfFold
+from frozenprobe.probe.report.runs import OutOfFold
 from frozenprobe.probe.stats import metrics
 
 
 @dataclass(frozen=True)
 class SharedImages:
-    """The runs' answers on the n images that all of them scored.
+    """The runs' predictions of the n images that all of them scored.
 
     Attributes:
         rows: for each of the R runs, `(n,)` where these images stand in it.

@@ -39,7 +39,7 @@ class Curve:
     Attributes:
         kind: `views` or `labels`.
         unit: what the points count: `augmented views`, `images a class` or `groups a class`.
-        options: of the probe, with every question answered.
+        options: of the probe, and what was left open as it was settled.
         points: P of them; the last one has everything.
         resampled: the bootstrap behind their intervals.
         notes: what the user should know.
@@ -163,7 +163,7 @@ def view_counts(most: int, *, first: int) -> list[int]:
 
 
 def open_trainer(features: Features, options: ProbeOptions) -> tuple[Trainer, Floats]:
-    """What `cross_validate` fits with these answered options, and the `(N, t, D)` vectors that it scores."""
+    """What `cross_validate` fits with these settled options, and the `(N, t, D)` vectors that it scores."""
     if features.train.labels is None:
         raise ValueError("cross_validate has refused training images without labels")
     candidate = candidate_of(options)
@@ -186,7 +186,7 @@ def train_on_some(trainer: Trainer, val: Floats, result: ProbeResult, *, order: 
 
 
 def trial_of(result: ProbeResult) -> Trial:
-    """The out-of-fold answers of a probe."""
+    """The out-of-fold predictions of a probe."""
     converged = all(fold.convergence.converged is not False for fold in result.fold_scores)
     return judge(result.oof, result.labels, result.scored, converged=converged)
 

@@ -11,7 +11,7 @@ import numpy as np
 from frozenprobe.cache.store import Features
 from frozenprobe.probe.curves.curve import Curve, size_text
 from frozenprobe.probe.curves.points import Point
-from frozenprobe.probe.curves.verdict import Forecast, forecast
+from frozenprobe.probe.curves.verdict import Extrapolation, extrapolate
 from frozenprobe.system.atomic_files import publish_bytes
 
 SIZE = (7.0, 4.5)  # inches
@@ -25,11 +25,11 @@ def save_plot(curve: Curve, features: Features, path: Path) -> None:
 
     figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
-    found = forecast(curve) if curve.kind == "labels" else None
+    found = extrapolate(curve) if curve.kind == "labels" else None
     draw_points(axes, curve)
-    if isinstance(found, Forecast):
-        draw_forecast(axes, curve.points[-1], found)
-    set_axes(axes, curve, twice=isinstance(found, Forecast))
+    if isinstance(found, Extrapolation):
+        draw_extrapolation(axes, curve.points[-1], found)
+    set_axes(axes, curve, twice=isinstance(found, Extrapolation))
     axes.set_title("Out-of-fold accuracy by " + curve.unit, loc="left", fontsize=13, pad=24)
     origin = f"{features.spec.backbone}, recipe {features.spec.recipe}, head {curve.options.head}"
     counts = f"{curve.resampled.images} images, {len(features.class_names)} classes"
@@ -52,7 +52,7 @@ def draw_points(axes: Any, curve: Curve) -> None:
         axes.annotate(f"{y:.1f}", (x, y), xytext=aside, textcoords="offset points", fontsize=9, color=INK)
 
 
-def draw_forecast(axes: Any, last: Point, found: Forecast) -> None:
+def draw_extrapolation(axes: Any, last: Point, found: Extrapolation) -> None:
     """The extrapolated point, joined to the last measured one: dashed and hollow."""
     start = 100 * last.accuracy
     lower, end, upper = (min(start + 100 * share, 100) for share in (found.interval[0], found.gain, found.interval[1]))

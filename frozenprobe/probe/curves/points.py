@@ -9,23 +9,22 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.probe.arrays import Doubles, Ints
-from frozenprobe.probe.stats import intervals, metrics
+from frozenprobe.probe.stats import intervals
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Out-of-fold answers of one cross-validation.
+    """Which out-of-fold predictions of one cross-validation are right. Their probabilities are not told: a curve's own
+    head is not calibrated (with few images a class LDA's log-loss is far above that of guessing).
 
     Attributes:
         right: `(N,)` 1 or 0; NaN for images that are not scored.
-        loss: `(N,)` -log of the true class's probability; NaN likewise.
         converged: False if a fit stopped before its tolerance.
     """
 
     right: Doubles
-    loss: Doubles
     converged: bool
 
 
@@ -37,7 +36,6 @@ class Point:
         at: where it lies: augmented views, or images a class trained on.
         accuracy: out of fold, mean over the cross-validations.
         interval: of the accuracy.
-        log_loss: likewise.
         difference: accuracy minus that of the last point, on the same images.
         difference_interval: of the difference, paired.
         draws: cross-validations it is the mean of.
@@ -47,7 +45,6 @@ class Point:
     at: float
     accuracy: float
     interval: Interval
-    log_loss: float
     difference: float
     difference_interval: Interval
     draws: int
@@ -60,22 +57,19 @@ class Resampled:
 
     Attributes:
         accuracy: `(resamples, P)`.
-        log_loss: `(resamples, P)`.
         images: that were scored.
         clusters: of those images.
     """
 
     accuracy: Doubles
-    log_loss: Doubles
     images: int
     clusters: int
 
 
 def judge(oof: Doubles, labels: Ints, scored: npt.NDArray[np.bool_], *, converged: bool) -> Trial:
     """Compare `(N, C)` out-of-fold probabilities with the truth."""
-    loss = metrics.losses(oof, labels)
     right = (oof.argmax(axis=1) == labels).astype(np.float64)
-    return Trial(np.where(scored, right, np.nan), np.where(scored, loss, np.nan), converged)
+    return Trial(np.where(scored, right, np.nan), converged)
 
 
 def measure(
@@ -85,11 +79,11 @@ def measure(
 
     Args:
         at: `(P,)` where the points lie.
-        trials: P lists of answers, each to be averaged.
+        trials: P lists of cross-validations, each to be averaged.
         clusters: `(N,)` images that belong together.
     """
     drawn = resample(trials, clusters)
-    accuracies = [mean_of([answers.right for answers in row]) for row in trials]
+    accuracies = [mean_of([trial.right for trial in row]) for row in trials]
     points = []
     for index, (row, accuracy) in enumerate(zip(trials, accuracies, strict=True)):
         column = drawn.accuracy[:, index]
@@ -98,11 +92,10 @@ def measure(
                 at=float(at[index]),
                 accuracy=accuracy,
                 interval=accuracy_interval(accuracy, column, drawn.clusters),
-                log_loss=mean_of([answers.loss for answers in row]),
                 difference=accuracy - accuracies[-1],
                 difference_interval=interval_of(column - drawn.accuracy[:, -1]),
                 draws=len(row),
-                unconverged=sum(not answers.converged for answers in row),
+                unconverged=sum(not trial.converged for trial in row),
             )
         )
     return tuple(points), drawn
@@ -114,28 +107,25 @@ def resample(trials: Sequence[Sequence[Trial]], clusters: Ints) -> Resampled:
     Clusters of images and the cross-validations of a list are drawn with replacement, each independently of the other
     (Owen 2007, "The pigeonhole bootstrap"). All lists see the same draws, so differences between columns are paired.
     """
-    together = [answers for row in trials for answers in row]
-    right, loss = (np.array([getattr(each, name) for each in together]) for name in ("right", "loss"))
+    right = np.array([trial.right for row in trials for trial in row])
     scored = ~np.isnan(right)
     seen = scored.any(axis=0)
     _, cluster = np.unique(clusters[seen], return_inverse=True)
-    sums = [
-        [np.bincount(cluster, weights=row[seen]) for row in np.nan_to_num(values)] for values in (right, loss, scored)
-    ]
-    cells = np.array(sums)  # (right, loss, images) x cross-validations x clusters
+    sums = [[np.bincount(cluster, weights=row[seen]) for row in np.nan_to_num(values)] for values in (right, scored)]
+    cells = np.array(sums)  # (right, images) x cross-validations x clusters
     many = cells.shape[2]
     rng = np.random.default_rng([0, 3])
-    drawn = np.empty((intervals.RESAMPLES, 3, len(together)))
+    drawn = np.empty((intervals.RESAMPLES, 2, len(right)))
     for sample in drawn:
         sample[:] = cells @ np.bincount(rng.integers(many, size=many), minlength=many)
     chance = np.random.default_rng([0, 4]).random((intervals.RESAMPLES, 1, max(map(len, trials))))
-    ratios, start = np.empty((2, intervals.RESAMPLES, len(trials))), 0
+    accuracy, start = np.empty((intervals.RESAMPLES, len(trials))), 0
     for column, length in enumerate(map(len, trials)):
         pick = start + (chance[:, :, :length] * length).astype(np.int64)  # lists of one length pick alike
-        totals = np.take_along_axis(drawn, pick, axis=2).sum(axis=2)
-        ratios[:, :, column] = (totals[:, :2] / np.maximum(totals[:, 2:], 1)).T  # a tiny resample may score no image
+        hits, images = np.take_along_axis(drawn, pick, axis=2).sum(axis=2).T
+        accuracy[:, column] = hits / np.maximum(images, 1)  # a tiny resample may score no image
         start += length
-    return Resampled(ratios[0], ratios[1], images=int(seen.sum()), clusters=many)
+    return Resampled(accuracy, images=int(seen.sum()), clusters=many)
 
 
 def accuracy_interval(accuracy: float, drawn: Doubles, clusters: int) -> Interval:

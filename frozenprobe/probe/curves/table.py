@@ -8,7 +8,7 @@ from typing import Any
 from frozenprobe.cache.store import Features
 from frozenprobe.probe.curves.curve import Curve, size_text
 from frozenprobe.probe.curves.points import Interval, Point
-from frozenprobe.probe.curves.verdict import Enough, Forecast, NoForecast, enough_views, forecast
+from frozenprobe.probe.curves.verdict import Enough, Extrapolation, NoExtrapolation, enough_views, extrapolate
 from frozenprobe.probe.heads.registry import HEADS
 
 BAR = 39  # characters
@@ -28,9 +28,9 @@ def curve_facts(curve: Curve) -> dict[str, Any]:
     }
 
 
-def read_curve(curve: Curve) -> Enough | Forecast | NoForecast:
+def read_curve(curve: Curve) -> Enough | Extrapolation | NoExtrapolation:
     """What the curve says."""
-    return enough_views(curve) if curve.kind == "views" else forecast(curve)
+    return enough_views(curve) if curve.kind == "views" else extrapolate(curve)
 
 
 def curve_title(curve: Curve, features: Features) -> str:
@@ -59,11 +59,11 @@ def render_curve(curve: Curve) -> str:
     high = max(point.interval[1] for point in curve.points)
     against = f"against {size_text(last.at)}, paired"
     scale = f"{low:.0%}".ljust(BAR - 4) + f"{high:.0%}".rjust(4)
-    lines = [f"{curve.unit:>15}  accuracy  95 % interval   log-loss  {against:<26}  {scale}"]
+    lines = [f"{curve.unit:>15}  accuracy  95 % interval   {against:<26}  {scale}"]
     for point in curve.points:
         difference = "" if point is last else f"{signed(point.difference)} {signed_interval(point.difference_interval)}"
         lines.append(
-            f"{size_text(point.at):>15}  {point.accuracy:>8.1%}  {percents(point.interval):<14}  {point.log_loss:>8.3f}"
+            f"{size_text(point.at):>15}  {point.accuracy:>8.1%}  {percents(point.interval):<14}"
             f"  {difference:<26}  {draw_interval(point, low, high)}".rstrip()
         )
     lines += ["", render_verdict(curve)]
@@ -89,7 +89,7 @@ def render_verdict(curve: Curve) -> str:
     found = read_curve(curve)
     if isinstance(found, Enough):
         return render_enough(found)
-    return render_forecast(found, curve.unit)
+    return render_extrapolation(found, curve.unit)
 
 
 def render_enough(found: Enough) -> str:
@@ -98,21 +98,17 @@ def render_enough(found: Enough) -> str:
     gap = f"{signed(found.deficit)} points, 95 % interval {signed_interval(found.deficit_interval)[1:-1]}"
     unseen = f"as far as these images tell: no difference shown to {found.best}, the best here ({gap})"
     if found.views == found.best == 0:
-        text = "no augmented views are needed: no number of them has a higher accuracy"
-    elif found.views == 0:
-        text = f"no augmented views are needed, {unseen}"
-    elif found.views == found.best:
-        text = f"{found.views} augmented {plural} best here, and the next smaller number is shown to be worse"
-    else:
-        text = f"{found.views} augmented {plural} enough, {unseen}"
-    if found.loss_worse:
-        text += f"\nfor probabilities it is another matter: log-loss is shown to be lower with {found.best_loss}"
-    return text
+        return "no augmented views are needed: no number of them has a higher accuracy"
+    if found.views == 0:
+        return f"no augmented views are needed, {unseen}"
+    if found.views == found.best:
+        return f"{found.views} augmented {plural} best here, and the next smaller number is shown to be worse"
+    return f"{found.views} augmented {plural} enough, {unseen}"
 
 
-def render_forecast(found: Forecast | NoForecast, unit: str) -> str:
+def render_extrapolation(found: Extrapolation | NoExtrapolation, unit: str) -> str:
     """What twice the photos would give."""
-    if isinstance(found, NoForecast):
+    if isinstance(found, NoExtrapolation):
         return f"no extrapolation to twice the photos: {found.reason}"
     sizes = f"{size_text(2 * found.at)} in place of {size_text(found.at)} {unit} to train on"
     return (

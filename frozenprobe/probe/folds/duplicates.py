@@ -21,7 +21,7 @@ from frozenprobe.probe.options import ProbeOptions
 
 MIRRORED = 0.05  # quantile of the cosines between an image and its mirror image
 CLASS_SAMPLE = 200  # images of a class that say how far apart two of a class are
-BLOCK = 8_000_000  # cosines held at once
+COSINES_AT_ONCE = 8_000_000  # of images with each other: bounds the memory
 MOST_PAIRS = 2_000_000
 ROUNDING = 1e-6  # of a cosine in float32: equal rows must count as equal at a threshold of 1
 
@@ -170,7 +170,7 @@ def near_duplicates(clean: Floats, threshold: float) -> tuple[Ints, Floats]:
 
 def blocks(rows: Floats, columns: Floats) -> Iterator[tuple[int, Floats]]:
     """(first row, its and the next rows' cosines): with the columns from the first row on, if both are the same."""
-    size = max(16, BLOCK // max(1, len(columns)))
+    size = max(16, COSINES_AT_ONCE // max(1, len(columns)))
     for start in range(0, len(rows), size):
         yield start, rows[start : start + size] @ (columns[start:] if columns is rows else columns).T
 

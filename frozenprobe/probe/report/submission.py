@@ -1,4 +1,4 @@
-"""A run's answers -> a submission CSV that fits the sample: its columns, its ids, its order, class names."""
+"""A run's test predictions -> a submission CSV that fits the sample: its columns, its ids, its order, class names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from frozenprobe.probe.report.runs import Run
 from frozenprobe.system.csv_tables import Table, read_table, write_table
 
 NO_SAMPLE = "no sample: all test images"
-FEW = 0.1  # warned about when all answers fall into fewer than this share of the classes
+FEW = 0.1  # warned about when all predictions fall into fewer than this share of the classes
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class SubmissionReport:
 
     Attributes:
         path: the CSV.
-        rows: answers in it.
+        rows: predictions in it.
         matched_by: how the sample's ids were found among the test images.
-        histogram: answers by label, most frequent first.
-        changed: answers that differ from the file that was there before; None: there was none to compare with.
+        histogram: predictions by label, most frequent first.
+        changed: predictions that differ from the file that was there before; None: there was none to compare with.
         warnings: what looks wrong but is not refused.
     """
 
@@ -48,10 +48,10 @@ def write_submission(
     label_map: Path | None = None,
     probabilities: bool = False,
 ) -> SubmissionReport:
-    """Check the run's answers against the sample submission and write them.
+    """Check the run's predictions against the sample submission and write them.
 
     Args:
-        run: answers to all test images.
+        run: predictions for all test images.
         out: the CSV.
         sample: the sample submission; None: the one kept in the feature file, else all test images under `ID,Label`.
         label_map: a CSV of two columns, class name and the label to write for it.
@@ -89,16 +89,16 @@ def write_submission(
         rows, matched_by = match_ids(sample, ids, run.test_ids)
         columns = check_columns(sample, id_name, labels, probabilities=probabilities, mapped=label_map is not None)
     chosen = run.test[rows]
-    answers = [labels[index] for index in chosen.argmax(axis=1)]
+    predicted = [labels[index] for index in chosen.argmax(axis=1)]
     by_column = dict(zip(map(composed, labels), chosen.T, strict=True)) if probabilities else None
-    cells = fill(columns, id_name, ids, answers, by_column)
+    cells = fill(columns, id_name, ids, predicted, by_column)
     report = SubmissionReport(
         path=out,
         rows=len(rows),
         matched_by=matched_by,
-        histogram=Counter(answers).most_common(),
-        changed=None if probabilities else count_changes(out, dict(zip(ids, answers, strict=True)), id_name),
-        warnings=make_warnings(run, rows, answers),
+        histogram=Counter(predicted).most_common(),
+        changed=None if probabilities else count_changes(out, dict(zip(ids, predicted, strict=True)), id_name),
+        warnings=make_warnings(run, rows, predicted),
     )
     write_table(out, columns, cells)
     return report
@@ -164,15 +164,15 @@ def fill(
     columns: Sequence[str],
     id_name: str,
     ids: Sequence[str],
-    answers: Sequence[str],
+    predicted: Sequence[str],
     probabilities: dict[str, Doubles] | None,
 ) -> list[list[str]]:
-    """The rows of the CSV; `probabilities` by label in composed form, or None for the answers."""
+    """The rows of the CSV; `probabilities` by label in composed form, or None for the predicted labels."""
 
     def cell(row: int, column: str) -> str:
         if column == id_name:
             return ids[row]
-        return answers[row] if probabilities is None else f"{probabilities[composed(column)][row]:.6f}"
+        return predicted[row] if probabilities is None else f"{probabilities[composed(column)][row]:.6f}"
 
     return [[cell(row, column) for column in columns] for row in range(len(ids))]
 
@@ -209,25 +209,25 @@ def read_label_map(path: Path, class_names: Sequence[str]) -> tuple[str, ...]:
     return labels
 
 
-def count_changes(out: Path, answers: dict[str, str], id_name: str) -> int | None:
-    """How many answers differ from the submission that `out` holds now; None if it holds none for the same ids."""
+def count_changes(out: Path, predicted: dict[str, str], id_name: str) -> int | None:
+    """How many predictions differ from the submission that `out` holds now; None if it holds none for the same ids."""
     try:
         last = read_table(out)
         (label_name,) = set(last.columns) - {id_name}
         before = dict(zip(last.column(id_name), last.column(label_name), strict=True))
     except (FrozenprobeError, ValueError):
         return None
-    if set(before) != set(answers):
+    if set(before) != set(predicted):
         return None
-    return sum(before[name] != answer for name, answer in answers.items())
+    return sum(before[name] != label for name, label in predicted.items())
 
 
-def make_warnings(run: Run, rows: Sequence[int], answers: Sequence[str]) -> list[str]:
+def make_warnings(run: Run, rows: Sequence[int], predicted: Sequence[str]) -> list[str]:
     """What looks wrong but may be right."""
     warnings = []
-    used, classes = len(set(answers)), len(run.class_names)
-    if len(answers) >= classes and used <= max(1, FEW * classes):
-        warnings.append(f"all {len(answers)} answers fall into {used} of {classes} classes")
+    used, classes = len(set(predicted)), len(run.class_names)
+    if len(predicted) >= classes and used <= max(1, FEW * classes):
+        warnings.append(f"all {len(predicted)} answers fall into {used} of {classes} classes")
     bad = [run.test_ids[row] for row in rows if not run.test_usable[row]]
     if bad:
         warnings.append(f"{len(bad)} images could not be decoded, their answers are guesses: {some(bad)}")

@@ -19,10 +19,13 @@ from frozenprobe.probe.result import ProbeResult, ScoredPredictions
 from frozenprobe.probe.stats import intervals, metrics
 
 WIDTH = 118  # of a line
+TOP = 5  # classes that count as a hit in the top-5 accuracy
 
 
 def summarise(result: ProbeResult, *, public_share: float | None = None) -> dict[str, Any]:
     """All numbers of a result as JSON-ready values, over the scored images (of all repeats).
+
+    The top-5 accuracy of five classes or fewer says nothing: it is None.
 
     Args:
         result: of the probe.
@@ -31,13 +34,12 @@ def summarise(result: ProbeResult, *, public_share: float | None = None) -> dict
     Raises:
         FrozenprobeError: no such share of the test images.
     """
-    answered, names = result.scored_predictions(), result.class_names
-    oof, labels = answered.oof, answered.labels
+    scored, names = result.scored_predictions(), result.class_names
+    oof, labels = scored.oof, scored.labels
     right = oof.argmax(axis=1) == labels
-    counts = metrics.confusion(oof.argmax(axis=1), labels, len(names))
-    per_class = metrics.class_table(counts)
-    low, high = intervals.accuracy_interval(right, answered.clusters)
-    loss_low, loss_high = intervals.log_loss_interval(metrics.losses(oof, labels), answered.clusters)
+    counts = result.confusion()
+    low, high = intervals.accuracy_interval(right, scored.clusters)
+    loss_low, loss_high = intervals.log_loss_interval(metrics.losses(oof, labels), scored.clusters)
     return {
         "accuracy": metrics.accuracy(oof, labels),
         "accuracy_low": low,
@@ -46,11 +48,11 @@ def summarise(result: ProbeResult, *, public_share: float | None = None) -> dict
         "log_loss_low": loss_low,
         "log_loss_high": loss_high,
         "calibration_error": expected_calibration_error(oof, labels),
-        "before_temperature": summarise_uncalibrated(answered),
-        "public_score": summarise_public(right, answered.clusters, len(result.test_ids), public_share),
+        "before_temperature": summarise_uncalibrated(scored),
+        "public_score": summarise_public(right, scored.clusters, len(result.test_ids), public_share),
         "macro_f1": metrics.macro_f1(counts),
         "balanced_accuracy": metrics.balanced_accuracy(counts),
-        "top5": metrics.top_k(oof, labels, 5),
+        "top5": metrics.top_k(oof, labels, TOP) if len(names) > TOP else None,
         "images": int(result.scored.sum()),
         "images_not_scored": int((~result.scored).sum()),
         "classes": len(names),
@@ -63,22 +65,28 @@ def summarise(result: ProbeResult, *, public_share: float | None = None) -> dict
         "refit": asdict(result.refit),
         "converged": converged(result),
         "confused": [[names[a], names[b], count] for a, b, count in metrics.confused_pairs(counts)],
-        "per_class": [
-            {"class": name, **{key: float(column[index]) for key, column in per_class.items()}}
-            for index, name in enumerate(names)
-        ],
+        "per_class": summarise_classes(counts, names),
         "notes": list(result.notes),
     }
 
 
-def summarise_uncalibrated(answered: ScoredPredictions) -> dict[str, float] | None:
+def summarise_uncalibrated(scored: ScoredPredictions) -> dict[str, float] | None:
     """What the temperature changed; None where none was fitted."""
-    if answered.uncalibrated is None:
+    if scored.uncalibrated is None:
         return None
     return {
-        "log_loss": metrics.log_loss(answered.uncalibrated, answered.labels),
-        "calibration_error": expected_calibration_error(answered.uncalibrated, answered.labels),
+        "log_loss": metrics.log_loss(scored.uncalibrated, scored.labels),
+        "calibration_error": expected_calibration_error(scored.uncalibrated, scored.labels),
     }
+
+
+def summarise_classes(counts: npt.NDArray[np.int64], names: Sequence[str]) -> list[dict[str, Any]]:
+    """A row a class, from the confusion matrix."""
+    columns = metrics.class_table(counts)
+    return [
+        {"class": name, **{key: float(column[index]) for key, column in columns.items()}}
+        for index, name in enumerate(names)
+    ]
 
 
 def summarise_public(
@@ -208,7 +216,7 @@ def render_scores(summary: dict[str, Any]) -> list[str]:
     lines = [
         f"out-of-fold accuracy  {summary['accuracy']:.1%}   (95 % interval {low:.1%} to {high:.1%}, "
         f"{summary['images']} images, {summary['classes']} classes)",
-        f"top-5 accuracy        {summary['top5']:.1%}",
+        *([] if summary["top5"] is None else [f"top-5 accuracy        {summary['top5']:.1%}"]),
         f"balanced accuracy     {summary['balanced_accuracy']:.1%}",
         f"log-loss              {loss})",
         f"calibration error     {error}",

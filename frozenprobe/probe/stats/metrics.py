@@ -42,17 +42,17 @@ def confusion(predicted: Ints, labels: Ints, classes: int) -> npt.NDArray[np.int
 def class_table(counts: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float64]]:
     """Precision, recall, F1 and images of each class from a confusion matrix; 0 where undefined."""
     right = np.diag(counts).astype(float)
-    truth, answers = counts.sum(axis=1), counts.sum(axis=0)
+    truth, predicted = counts.sum(axis=1), counts.sum(axis=0)
     return {
-        "precision": right / np.maximum(answers, 1),
+        "precision": right / np.maximum(predicted, 1),
         "recall": right / np.maximum(truth, 1),
-        "f1": 2 * right / np.maximum(truth + answers, 1),
+        "f1": 2 * right / np.maximum(truth + predicted, 1),
         "images": truth.astype(float),
     }
 
 
 def macro_f1(counts: npt.NDArray[np.int64]) -> float:
-    """Mean F1 over the classes that occur, as truth or as answer."""
+    """Mean F1 over the classes that occur, as truth or as prediction."""
     occurs = counts.sum(axis=0) + counts.sum(axis=1) > 0
     return float(class_table(counts)["f1"][occurs].mean())
 

@@ -65,30 +65,15 @@ def corrected_t(differences: Doubles, test_to_train: float) -> CorrectedT:
         differences: `(J,)` of an accuracy, one for each repeat and fold, J at least 2.
         test_to_train: n_test / n_train.
     """
+    from scipy.special import stdtr  # here, so that comparing runs without repeats does not load scipy
+
     count = len(differences)
     mean = float(differences.mean())
     deviation = math.sqrt((1 / count + test_to_train) * float(differences.var(ddof=1)))
     if deviation < 1e-12:  # rounding of equal differences
         return CorrectedT(mean, math.copysign(math.inf, mean) if mean else 0.0, count - 1, 0.0 if mean else 1.0)
     t = mean / deviation
-    return CorrectedT(mean, t, count - 1, student_p(t, count - 1))
-
-
-def student_p(t: float, freedom: int) -> float:
-    """Two-sided p-value of Student's t with whole degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
-    # With theta = atan(t / sqrt(f)) and c = cos(theta), P(|T| < t) is
-    #   f even:  sin(theta) (1 + 1/2 c^2 + (1 3)/(2 4) c^4 + ... up to c^(f - 2))
-    #   f odd:   2/pi (theta + sin(theta) (c + 2/3 c^3 + (2 4)/(3 5) c^5 + ... up to c^(f - 2)))
-    theta = math.atan(abs(t) / math.sqrt(freedom))
-    c2 = math.cos(theta) ** 2
-    odd = freedom % 2
-    term = math.cos(theta) if odd else 1.0
-    series = 0.0
-    for power in range(odd, freedom - 1, 2):
-        series += term
-        term *= c2 * (power + 1) / (power + 2)
-    inside = 2 / math.pi * (theta + math.sin(theta) * series) if odd else math.sin(theta) * series
-    return min(max(1 - inside, 0.0), 1.0)
+    return CorrectedT(mean, t, count - 1, float(2 * stdtr(count - 1, -abs(t))))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

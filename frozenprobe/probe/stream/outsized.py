@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.folds.duplicates import BLOCK
+from frozenprobe.probe.folds.duplicates import COSINES_AT_ONCE
 from frozenprobe.probe.heads.registry import HEADS, moment_heads
 from frozenprobe.probe.inputs import Views
 from frozenprobe.probe.options import AUTO, ProbeOptions
@@ -41,7 +41,7 @@ class Outsized:
     def searchable(self) -> bool:
         """Whether near duplicates can be looked for: the clean views fit, and a block of cosines."""
         images = max(len(self.features.train), len(self.features.test or ()))
-        return 4 * CLEAN_COPIES * images * self.features.dim + COSINE * min(images**2, BLOCK) <= self.limit
+        return 4 * CLEAN_COPIES * images * self.features.dim + COSINE * min(images**2, COSINES_AT_ONCE) <= self.limit
 
     def notes(self, options: ProbeOptions) -> list[str]:
         """What the user should know, options as they were settled."""

@@ -1,4 +1,4 @@
-"""Transductive answers: no label is seen, the objective never falls, Sinkhorn's marginals, skewed sets lose nothing."""
+"""Transductive predictions: no label is seen, the objective never falls, skewed sets lose nothing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import pytest
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import softmax
 from frozenprobe.probe.checks import transductive
-from frozenprobe.probe.checks.transductive import TransductiveSettings, balanced_assignment, link_neighbours, refine
+from frozenprobe.probe.checks.transductive import TransductiveSettings, link_neighbours, refine
+from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.heads.head import TrainingRows
 from frozenprobe.probe.heads.lda import ShrinkageLdaHead
+from frozenprobe.probe.options import ProbeOptions
+from frozenprobe.probe.report.summary import render, summarise
 from frozenprobe.probe.stats.metrics import accuracy, log_loss
+from tests.conftest import MakeFeatures
 
 Doubles = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -42,9 +46,9 @@ def make_set(seed: int, counts: Ints | int = 15, classes: int = CLASSES) -> tupl
 
 
 def lda(rows: TrainingRows, features: Floats, temperature: float = 2.0) -> Doubles:
-    """LDA's answers, softened: with so few images it is far too sure."""
-    answers = ShrinkageLdaHead(0.3).fit(rows, seed=0).probabilities(features)
-    return softmax(np.log(np.maximum(answers, 1e-15)) / temperature)
+    """LDA's predictions, softened: with so few images it is far too sure."""
+    probabilities = ShrinkageLdaHead(0.3).fit(rows, seed=0).probabilities(features)
+    return softmax(np.log(np.maximum(probabilities, 1e-15)) / temperature)
 
 
 def zipf(seed: int) -> Ints:
@@ -76,18 +80,18 @@ def test_labels_of_held_out_images_change_no_answer_of_their_fold_but_their_feat
     rows, _, _ = make_set(0)
     fold = rows.images % LABELLED
 
-    def answer(labels: Ints, features: Floats) -> Doubles:
+    def predict(labels: Ints, features: Floats) -> Doubles:
         inside, outside = fold == held, fold != held
         training = TrainingRows(features[outside], labels[outside], rows.weight[outside], rows.images[outside])
         return refine(lda(training, features[inside]), features[inside], training).probabilities
 
-    reference = answer(rows.labels, rows.features)
+    reference = predict(rows.labels, rows.features)
     wrong = np.where(fold == held, (rows.labels + 1) % CLASSES, rows.labels)
-    np.testing.assert_array_equal(answer(wrong, rows.features), reference)
+    np.testing.assert_array_equal(predict(wrong, rows.features), reference)
     poisoned = rows.features.copy()
     last = np.flatnonzero(fold == held)[-1]
     poisoned[last] = poisoned[np.flatnonzero(fold == held)[0]]
-    assert np.abs(answer(rows.labels, poisoned)[:-1] - reference[:-1]).max() > 1e-4  # said, since it is so
+    assert np.abs(predict(rows.labels, poisoned)[:-1] - reference[:-1]).max() > 1e-4  # said, since it is so
 
 
 SETTINGS = [
@@ -102,16 +106,16 @@ SETTINGS = [
 @pytest.mark.parametrize("seed", range(3))
 def test_the_objective_never_falls(seed: int, settings: TransductiveSettings) -> None:
     rows, features, _ = make_set(seed, zipf(seed))
-    answer = refine(lda(rows, features), features, rows, replace(settings, tolerance=1e-5))
-    rises = np.diff(answer.objective)
+    found = refine(lda(rows, features), features, rows, replace(settings, tolerance=1e-5))
+    rises = np.diff(found.objective)
     assert len(rises) >= (0 if settings.trust == 1 else 3)
-    assert (rises >= -1e-9 * np.abs(answer.objective[-1])).all(), rises.min()
+    assert (rises >= -1e-9 * np.abs(found.objective[-1])).all(), rises.min()
 
 
 def test_without_head_and_graph_it_is_em_of_the_mixture() -> None:
     rows, features, _ = make_set(1)
     settings = TransductiveSettings(trust=0, smoothing=0, weight=0.5, inertia=1, tolerance=1e-9)
-    answer = refine(lda(rows, features, 1.0), features, rows, settings)
+    found = refine(lda(rows, features, 1.0), features, rows, settings)
     # the plain loop, with densities of scipy's kind: N(x; m, temperature x Sigma), full covariance, no whitening
     x, z = rows.features.astype(float), features.astype(float)
     counts = np.full(CLASSES, float(LABELLED))
@@ -123,13 +127,13 @@ def test_without_head_and_graph_it_is_em_of_the_mixture() -> None:
     inverse *= problem.sharpness
     shares, means = counts / counts.sum(), labelled
     responsibility = lda(rows, features, 1.0)
-    for _ in range(answer.iterations):
+    for _ in range(found.iterations):
         mass = responsibility.sum(axis=0)
         means = (counts[:, None] * labelled + 0.5 * responsibility.T @ z) / (counts + 0.5 * mass)[:, None]
         shares = (len(z) / CLASSES + mass) / (2 * len(z))
         away = z[:, None] - means
         responsibility = softmax(np.log(shares) - np.einsum("ncd,de,nce->nc", away, inverse, away) / 2)
-    np.testing.assert_allclose(answer.probabilities, responsibility, atol=1e-5)
+    np.testing.assert_allclose(found.probabilities, responsibility, atol=1e-5)
     # and at the end F is the penalised log-likelihood, up to what does not depend on means and shares
     away = z[:, None] - means
     density = np.log(shares) - np.einsum("ncd,de,nce->nc", away, inverse, away) / 2
@@ -138,11 +142,10 @@ def test_without_head_and_graph_it_is_em_of_the_mixture() -> None:
     objective = likelihood + len(z) * np.log(shares).mean() - pull
     centre = labelled.mean(axis=0)  # the module measures from here
     shift = np.einsum("nd,de,ne->", z - centre, inverse, z - centre) / 2 - np.einsum("nd,de,ne->", z, inverse, z) / 2
-    assert answer.objective[-1] == pytest.approx(objective + shift, rel=1e-5)
+    assert found.objective[-1] == pytest.approx(objective + shift, rel=1e-5)
 
 
-def test_the_graph_is_the_normalised_one_of_a_naive_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transductive, "BLOCK", 4)  # several blocks
+def test_the_graph_is_the_normalised_one_of_a_naive_loop() -> None:
     points = np.random.default_rng(0).normal(size=(23, 5))
     cosine = points @ points.T / np.outer(*2 * [np.linalg.norm(points, axis=1)])
     np.fill_diagonal(cosine, -np.inf)
@@ -152,9 +155,7 @@ def test_the_graph_is_the_normalised_one_of_a_naive_loop(monkeypatch: pytest.Mon
             chosen[image, other] = max(cosine[image, other], 0)
     both = chosen + chosen.T
     naive = both / np.sqrt(np.outer(both.sum(axis=1), both.sum(axis=0)))
-    graph = link_neighbours(points, 10, neighbours=3)
-    np.testing.assert_allclose(graph.average(np.eye(23)), naive[:10], atol=1e-6)
-    np.testing.assert_allclose(graph.average(np.eye(23)[:10]), naive[:10] @ np.eye(23)[:, :23] * (np.arange(23) < 10))
+    np.testing.assert_allclose(link_neighbours(points, neighbours=3).toarray(), naive, atol=1e-6)
     assert np.abs(np.linalg.eigvalsh(naive)).max() <= 1 + 1e-9
 
 
@@ -198,83 +199,93 @@ def test_few_unlabelled_images_zeros_and_sure_answers_stay_finite(count: int) ->
     rows, features, _ = make_set(5)
     features = np.vstack([np.zeros((1, DIM), dtype=np.float32), features])[:count]
     sure = np.eye(CLASSES)[:count]
-    answer = refine(sure, features, rows)
-    assert answer.converged
-    assert answer.probabilities.shape == (count, CLASSES)
-    np.testing.assert_allclose(answer.probabilities.sum(axis=1), 1)
+    found = refine(sure, features, rows)
+    assert found.converged
+    assert found.probabilities.shape == (count, CLASSES)
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
 
 
 def test_it_says_what_it_used_and_when_it_gave_up() -> None:
     rows, features, _ = make_set(6)
-    answer = refine(lda(rows, features), features, rows)
-    assert answer.converged
-    assert f"{len(features)} unlabelled images" in answer.description
+    found = refine(lda(rows, features), features, rows)
+    assert found.converged
+    assert f"{len(features)} unlabelled images" in found.description
     hasty = refine(lda(rows, features), features, rows, TransductiveSettings(max_iter=1))
     assert not hasty.converged
     assert "NOT converged" in hasty.description
 
 
-def test_full_strength_gives_exactly_the_priors_shares() -> None:
-    rng = np.random.default_rng(0)
-    answers, prior = rng.dirichlet(np.full(6, 0.5), size=50), rng.dirichlet(np.full(6, 5.0))
-    result = balanced_assignment(answers, prior, strength=1, tolerance=1e-10)
-    assert result.converged
-    np.testing.assert_allclose(result.probabilities.mean(axis=0), prior, rtol=1e-6)
-    np.testing.assert_allclose(result.probabilities.sum(axis=1), 1)
-    # the answers times a factor an image and a factor a class, as Sinkhorn's theorem wants it
-    factors = np.log(result.probabilities / answers)
-    factors -= factors.mean(axis=0)
-    np.testing.assert_allclose(factors - factors.mean(axis=1, keepdims=True), 0, atol=1e-6)
+LDA = ProbeOptions("lda", {"shrinkage": 0.3}, transductive=True)
 
 
-def test_partial_strength_is_the_optimum_of_the_relaxed_problem() -> None:
-    rng = np.random.default_rng(1)
-    answers, prior = rng.dirichlet(np.ones(4), size=20), np.array([0.7, 0.1, 0.1, 0.1])
-    strength = 0.6
-    found = balanced_assignment(answers, prior, strength=strength, tolerance=1e-12).probabilities
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[TrainingRows]:
+    """Collects the labelled rows that each set of images is refined with."""
+    rows: list[TrainingRows] = []
 
-    def cost(shared: Doubles) -> float:
-        shares = shared.mean(axis=0)
-        relaxed = strength / (1 - strength) * len(shared) * (shares * np.log(shares / prior)).sum()
-        return float((shared * np.log(shared / answers)).sum() + relaxed)
+    def watch(probabilities: Doubles, features: Floats, labelled: TrainingRows) -> transductive.Refined:
+        assert features.shape == (len(probabilities), labelled.features.shape[1])
+        rows.append(labelled)
+        return refine(probabilities, features, labelled)
 
-    for _ in range(50):
-        other = softmax(np.log(found) + 0.05 * rng.normal(size=found.shape))
-        assert cost(other) > cost(found)
+    monkeypatch.setattr(transductive, "refine", watch)
+    return rows
 
 
-def test_no_strength_leaves_the_answers_and_more_moves_them_further() -> None:
-    rng = np.random.default_rng(2)
-    answers, prior = rng.dirichlet(np.ones(5), size=30), np.array([0.6, 0.1, 0.1, 0.1, 0.1])
-    shares = [
-        balanced_assignment(answers, prior, strength=strength).probabilities.mean(axis=0)[0]
-        for strength in (0, 0.3, 0.7, 1)
-    ]
-    np.testing.assert_allclose(balanced_assignment(answers, prior, strength=0).probabilities, answers, atol=1e-12)
-    assert np.all(np.diff(shares) > 0.01)
+def test_the_class_weight_of_the_options_weighs_the_labelled_images(
+    make_features: MakeFeatures, seen: list[TrainingRows]
+) -> None:
+    features = make_features(classes=3, labels=[0] * 12 + [1] * 6 + [2] * 3, noise=1.5)
+    cross_validate(features, replace(LDA, class_weight="balanced", folds=3))
+    for rows in seen:
+        np.testing.assert_allclose(np.bincount(rows.labels, weights=rows.weight), rows.weight.sum() / 3)
+    seen.clear()
+    cross_validate(features, replace(LDA, folds=3))
+    np.testing.assert_allclose(np.bincount(seen[-1].labels, weights=seen[-1].weight), [12, 6, 3])
 
 
-def test_sinkhorn_says_when_it_gave_up() -> None:
-    answers = np.random.default_rng(3).dirichlet(np.full(5, 0.1), size=30)
-    assert not balanced_assignment(answers, np.full(5, 0.2), strength=1, max_iter=1).converged
+def test_the_scaling_of_the_options_scales_the_labelled_images(
+    make_features: MakeFeatures, seen: list[TrainingRows]
+) -> None:
+    features = make_features(noise=1.5)
+    stored = features.read("train", range(len(features.views)))
+    cross_validate(features, replace(LDA, scale="none"))
+    np.testing.assert_array_equal(seen[-1].features, stored.reshape(-1, features.dim))
+    cross_validate(features, replace(LDA, scale="l2"))
+    np.testing.assert_allclose(np.linalg.norm(seen[-1].features, axis=1), 1, rtol=1e-5)
 
 
-def test_balance_helps_a_balanced_set_and_is_off_unless_asked_for() -> None:
-    rows, features, truth = make_set(7)
-    before = lda(rows, features)
-    plain, balanced = (refine(before, features, rows, TransductiveSettings(balance=value)) for value in (0, 1))
-    np.testing.assert_allclose(balanced.probabilities.mean(axis=0), 1 / CLASSES, atol=1e-4)
-    assert np.ptp(plain.probabilities.mean(axis=0)) > 0.01
-    assert accuracy(balanced.probabilities, truth) > accuracy(plain.probabilities, truth)
-    assert "moved towards the prior" in balanced.description
-    assert "prior" not in plain.description
+@pytest.mark.parametrize("scale", ["global", "none"])
+def test_clean_views_alone_take_part_where_the_options_say_so(scale: str, make_features: MakeFeatures) -> None:
+    features = make_features(noise=1.5)
+    found = cross_validate(features, replace(LDA, aggregate="clean", scale=scale))
+    alone = cross_validate(features, replace(LDA, views=0, test_views=("clean",), scale=scale))
+    np.testing.assert_allclose(found.oof, alone.oof, atol=1e-12)
+    np.testing.assert_allclose(found.test, alone.test, atol=1e-12)
+
+
+def test_views_that_are_averaged_make_one_row_an_image(make_features: MakeFeatures, seen: list[TrainingRows]) -> None:
+    features = make_features(noise=1.5)
+    cross_validate(features, replace(LDA, aggregate="mean"))
+    assert [len(rows.features) for rows in seen] == [len(np.unique(rows.images)) for rows in seen]
+    cross_validate(features, ProbeOptions(budget=0.0, transductive=True))  # auto leaves open what it chooses
+    assert len(seen[-1].features) == 24 * len(features.views)
+
+
+def test_there_is_nothing_before_a_temperature_that_came_first(make_features: MakeFeatures) -> None:
+    features = make_features(noise=1.5)
+    plain, refined = (
+        summarise(cross_validate(features, replace(LDA, calibrate=True, transductive=each))) for each in (False, True)
+    )
+    assert "before the temperature" in render(plain)
+    assert refined["before_temperature"] is None
+    assert "before the temperature" not in render(refined)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("trust", 1.1),
-        ("balance", -0.1),
         ("smoothing", float("nan")),
         ("weight", -1),
         ("weight", float("inf")),

@@ -48,8 +48,10 @@ def protocol(head: str, vectors: Floats) -> FitPredict:
     trainer = Trainer(make_head(head, settings), vectors, np.zeros(len(vectors), dtype=np.int64))
 
     def fit_predict(labels: Ints, train: Ints, held: Ints) -> Ints:
-        answers: Ints = replace(trainer, labels=labels, total=CLASSES).fit(train).predict(vectors[held]).argmax(axis=1)
-        return answers
+        predicted: Ints = (
+            replace(trainer, labels=labels, total=CLASSES).fit(train).predict(vectors[held]).argmax(axis=1)
+        )
+        return predicted
 
     return fit_predict
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from frozenprobe.cli import main
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.compare.compare import LEVEL, compare_runs, joint_p, what_would_show
 from frozenprobe.probe.compare.table import render_comparison
-from frozenprobe.probe.report.predictions import OutOfFold
+from frozenprobe.probe.report.runs import OutOfFold
 from frozenprobe.probe.stats import intervals
 from frozenprobe.probe.stats.significance import CorrectedT
 from frozenprobe.system.json_text import to_json
@@ -25,12 +27,12 @@ NAMES = ("10", "2", "NA")
 
 
 def make_run(right: npt.ArrayLike, *, name: str = "a", repeats: int = 1, **changes: object) -> OutOfFold:
-    """A run of three classes whose answers are right where `right` says so; 5 folds, every image its own cluster."""
-    answers_right = np.asarray(right, dtype=bool)
-    images = len(answers_right)
+    """A run of three classes whose predictions are right where `right` says so; 5 folds, every image a cluster."""
+    rightly = np.asarray(right, dtype=bool)
+    images = len(rightly)
     labels = np.arange(images) % 3
     oof = np.full((images, 3), 0.1)
-    oof[np.arange(images), np.where(answers_right, labels, (labels + 1) % 3)] = 0.8
+    oof[np.arange(images), np.where(rightly, labels, (labels + 1) % 3)] = 0.8
     folds = np.arange(images) // 3 % 5
     run = OutOfFold(
         path=Path("runs") / name,
@@ -337,6 +339,19 @@ def test_the_command_compares_the_named_runs_or_the_two_newest(tmp_path: Path, m
     assert values["images"] == 60
     assert values["pairs"][0]["better"] == "B"
     assert set(values["pairs"][0]) >= {"difference", "low", "high", "p", "log_loss_difference", "smallest_difference"}
+
+
+def test_comparing_runs_loads_scipy_for_a_t_test_only(tmp_path: Path) -> None:
+    for name in "ab":
+        save(make_run(rng().random(60) < 0.7, name=name), tmp_path)
+    heavy = ("h5py", "scipy", "sklearn", "pandas", "torch")
+    code = (
+        "import sys\nfrom frozenprobe.cli import main\n"
+        "try: main(['compare', 'runs/a', 'runs/b'])\nexcept SystemExit as end: assert not end.code\n"
+        f"print('LOADED', *[name for name in {heavy!r} if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert found.stdout.splitlines()[-1] == "LOADED"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 from frozenprobe.probe.curves.curve import label_curve, size_text, view_curve
@@ -14,10 +15,10 @@ from frozenprobe.probe.curves.table import (
     draw_interval,
     render_curve,
     render_enough,
-    render_forecast,
+    render_extrapolation,
     render_verdict,
 )
-from frozenprobe.probe.curves.verdict import Enough, Forecast, NoForecast
+from frozenprobe.probe.curves.verdict import Enough, Extrapolation, NoExtrapolation
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.system.json_text import to_json
 from tests.conftest import MakeFeatures
@@ -40,7 +41,7 @@ def test_a_line_a_point_with_its_numbers() -> None:
 
 
 def test_intervals_are_drawn_to_scale() -> None:
-    point = Point(1, 0.5, (0.25, 0.75), 1, 0, (0, 0), 1, 0)
+    point = Point(1, 0.5, (0.25, 0.75), 0, (0, 0), 1, 0)
     drawn = draw_interval(point, 0.0, 1.0)
     assert drawn.index("-") == round(0.25 * (BAR - 1))
     assert drawn.index("o") == round(0.5 * (BAR - 1))
@@ -51,24 +52,28 @@ def test_intervals_are_drawn_to_scale() -> None:
 def test_enough_is_said_with_what_could_not_be_seen() -> None:
     said = "2 augmented views are enough, as far as these images tell: no difference shown to 4, the best here (+0.2 "
     assert render_verdict(VIEWS).startswith(said + "points, 95 % interval +0.0 to +0.5)")
-    found = Enough(2, 2, 0, (0, 0), loss_worse=True, best_loss=4)
-    assert render_enough(found) == (
-        "2 augmented views are best here, and the next smaller number is shown to be worse\n"
-        "for probabilities it is another matter: log-loss is shown to be lower with 4"
-    )
-    none = replace(found, views=0, best=0, loss_worse=False)
+    found = Enough(2, 2, 0, (0, 0))
+    assert render_enough(found) == "2 augmented views are best here, and the next smaller number is shown to be worse"
+    none = replace(found, views=0, best=0)
     assert render_enough(none) == "no augmented views are needed: no number of them has a higher accuracy"
     assert render_enough(replace(none, best=2)).startswith("no augmented views are needed, as far as these images tell")
     assert render_enough(replace(none, views=1, best=2)).startswith("1 augmented view is enough, as far as")
 
 
-def test_a_forecast_says_that_it_is_one() -> None:
-    found = Forecast(8, 0.04, (-0.001, 0.07), 0.05, 0.6, 0.5)
-    text = render_forecast(found, "images a class")
+def test_an_extrapolation_says_that_it_is_one() -> None:
+    found = Extrapolation(8, 0.04, (-0.001, 0.07), 0.05, 0.6, 0.5)
+    text = render_extrapolation(found, "images a class")
     assert "twice the photos (16 in place of 8 images a class to train on) would give about +4.0 points" in text
     assert "(95 % interval -0.1 to +7.0)" in text
     assert "extrapolated, not measured: error = 0.050 + 0.600 n^-0.50" in text
-    assert render_forecast(NoForecast("because"), "x") == "no extrapolation to twice the photos: because"
+    assert render_extrapolation(NoExtrapolation("because"), "x") == "no extrapolation to twice the photos: because"
+
+
+def test_nothing_is_said_of_probabilities_that_nobody_calibrated(make_features: MakeFeatures) -> None:
+    features = make_features(per_class=10)
+    for curve in (view_curve(features, LDA), label_curve(features, LDA)):
+        told = render_curve(curve) + to_json(curve_facts(curve))
+        assert not re.search("loss|probabilit", told), told
 
 
 def test_an_unconverged_point_cannot_be_overlooked() -> None:

@@ -70,7 +70,7 @@ def join(
 
 @pytest.mark.parametrize("block", [1, 400, 8_000_000])
 def test_pairs_are_those_of_the_naive_loop_whatever_the_block(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "BLOCK", block)
+    monkeypatch.setattr(duplicates, "COSINES_AT_ONCE", block)
     clean = np.random.default_rng(0).normal(size=(70, 3)).astype(np.float32)
     pairs, cosine = near_duplicates(clean, 0.9)
     rows = unit(clean).astype(np.float64)
@@ -85,7 +85,7 @@ def test_where_there_are_too_many_pairs_the_most_similar_are_kept(monkeypatch: p
     clean = np.random.default_rng(0).normal(size=(70, 3)).astype(np.float32)
     pairs, cosine = near_duplicates(clean, 0.5)
     monkeypatch.setattr(duplicates, "MOST_PAIRS", 20)
-    monkeypatch.setattr(duplicates, "BLOCK", 1)
+    monkeypatch.setattr(duplicates, "COSINES_AT_ONCE", 1)
     few, highest = near_duplicates(clean, 0.5)
     assert len(few) == 20
     np.testing.assert_array_equal(few, pairs[:20])

@@ -1,10 +1,11 @@
-"""Runs: complete or invisible, readable without pickle, and the newest is the newest."""
+"""Runs: complete or invisible, back as they went in, readable without pickle, and the newest is the newest."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.report import runs
-from frozenprobe.probe.report.runs import load_run, newest_run, save_run
+from frozenprobe.probe.report.runs import load_predictions, load_run, newest_run, newest_runs, save_run
 from frozenprobe.probe.report.summary import summarise
 from frozenprobe.probe.result import ProbeResult
 from frozenprobe.system.csv_tables import Table, read_table
@@ -43,6 +44,25 @@ def save(result: ProbeResult, features: Features, folder: Path) -> Path:
     return save_run(result, summarise(result), features, folder)
 
 
+@pytest.fixture
+def make_run(result: ProbeResult, features: Features, tmp_path: Path) -> Callable[[], Path]:
+    """Writes a run of a small probe, in `runs`."""
+    return lambda: save(result, features, tmp_path / "runs")
+
+
+def change(path: Path, **arrays: object) -> None:
+    """Write the run's arrays again, with others."""
+    with np.load(path / "predictions.npz") as stored:
+        np.savez(path / "predictions.npz", **{**stored, **arrays})  # type: ignore[arg-type]
+
+
+def rewrite_config(path: Path, **changes: object) -> None:
+    """Write config.json again with changes; None takes an entry out."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8")) | changes
+    kept = {name: value for name, value in config.items() if value is not None}
+    (path / "config.json").write_text(json.dumps(kept), encoding="utf-8")
+
+
 def test_a_run_has_its_five_files_under_a_name_of_time_and_head(
     result: ProbeResult, features: Features, tmp_path: Path
 ) -> None:
@@ -61,6 +81,7 @@ def test_config_and_metrics_are_json_and_say_what_was_run(
 ) -> None:
     path = save(result, features, tmp_path)
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    assert (config["format"], config["version"]) == ("frozenprobe.run", 1)
     assert config["options"]["head"] == "lda"
     assert config["options"]["settings"] == {"shrinkage": 0.3}
     assert config["options"]["folds"] == 5
@@ -94,8 +115,8 @@ def test_the_out_of_fold_table_is_tidy(result: ProbeResult, features: Features, 
     assert table.columns == ("id", "label", "predicted", "probability", "probability_of_label", "fold", "scored")
     assert table.column("id") == result.ids
     assert table.column("label") == tuple(NAMES[label] for label in result.labels)
-    answers = result.oof.argmax(axis=1)
-    assert table.column("predicted") == tuple(NAMES[answer] for answer in answers)
+    predicted = result.oof.argmax(axis=1)
+    assert table.column("predicted") == tuple(NAMES[label] for label in predicted)
     np.testing.assert_allclose(np.array(table.column("probability"), dtype=float), result.oof.max(axis=1), atol=1e-6)
     own = result.oof[np.arange(24), result.labels]
     np.testing.assert_allclose(np.array(table.column("probability_of_label"), dtype=float), own, atol=1e-6)
@@ -148,6 +169,54 @@ def test_a_sample_without_rows_comes_back(make_features: MakeFeatures, tmp_path:
     assert run.sample == features.sample
 
 
+def test_the_predictions_that_a_probe_saved_come_back(result: ProbeResult, make_run: Callable[[], Path]) -> None:
+    read = load_predictions(make_run())
+    assert (read.ids, read.class_names) == (result.ids, result.class_names)
+    for name in ("labels", "folds", "clusters", "scored"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(result, name))
+    np.testing.assert_allclose(read.oof, result.oof, atol=1e-6)
+    assert read.config["options"]["head"] == "lda"
+
+
+def test_a_run_without_repeats_is_a_run_of_one(make_run: Callable[[], Path]) -> None:
+    read = load_predictions(make_run())
+    np.testing.assert_array_equal(read.repeat_predicted, read.oof.argmax(axis=1)[None])
+    np.testing.assert_array_equal(read.repeat_folds, read.folds[None])
+
+
+def test_repeats_are_read(make_run: Callable[[], Path]) -> None:
+    path = make_run()
+    repeats = np.random.default_rng(0).random((3, 24, 4)).astype(np.float32)
+    folds = np.tile(np.arange(24) % 5, (3, 1))
+    change(path, repeat_oof=repeats, repeat_folds=folds)
+    read = load_predictions(path)
+    np.testing.assert_array_equal(read.repeat_predicted, repeats.argmax(axis=2))
+    np.testing.assert_array_equal(read.repeat_folds, folds)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"labels": np.arange(3)},
+        {"oof": np.zeros((24, 3), dtype=np.float32)},
+        {"labels": np.full(24, 4)},
+        {"repeat_oof": np.zeros((2, 24, 4)), "repeat_folds": np.zeros((1, 24))},
+        {"repeat_oof": np.zeros((2, 24, 4))},
+        {"ids": np.array(["same"] * 24)},
+        {"ids": np.array(["objects"] * 24, dtype=object)},
+        {"class_names": np.array("no list")},
+    ],
+)
+def test_arrays_that_do_not_fit_are_an_error_that_names_the_run(
+    arrays: dict[str, object], make_run: Callable[[], Path]
+) -> None:
+    path = make_run()
+    change(path, **arrays)
+    with pytest.raises(FrozenprobeError, match="folder of a run") as caught:
+        load_predictions(path)
+    assert caught.value.where == str(path)
+
+
 def test_runs_within_a_second_do_not_collide(result: ProbeResult, features: Features, tmp_path: Path) -> None:
     paths = [save(result, features, tmp_path / "runs") for _ in range(4)]
     assert len(set(paths)) == 4
@@ -165,6 +234,25 @@ def test_the_newest_run_is_the_newest_by_the_time_inside(
     assert newest_run(tmp_path / "runs") == second
     (second / "config.json").write_text("{}")  # no time: not a run
     assert newest_run(tmp_path / "runs") == renamed
+
+
+def test_the_newest_runs_are_the_newest_by_the_time_inside_oldest_first(make_run: Callable[[], Path]) -> None:
+    paths = [make_run() for _ in range(3)]
+    renamed = paths[1].rename(paths[1].with_name("zzz"))
+    folder = renamed.parent
+    assert newest_runs(folder, 2) == [renamed, paths[2]]
+    assert newest_runs(folder, 1) == [newest_run(folder)]
+    (folder / "other").mkdir()
+    (folder / "other" / "config.json").write_text(json.dumps([]))
+    assert newest_runs(folder, 3) == [paths[0], renamed, paths[2]]
+
+
+def test_too_few_runs_is_an_error_that_says_how_to_make_one(make_run: Callable[[], Path], tmp_path: Path) -> None:
+    with pytest.raises(FrozenprobeError, match=r"2 runs(.|\n)*none(.|\n)*frozenprobe probe"):
+        newest_runs(tmp_path / "absent", 2)
+    make_run()
+    with pytest.raises(FrozenprobeError, match=r"2 runs\n  found:  1"):
+        newest_runs(tmp_path / "runs", 2)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "3", '{"created": ', "\udcff"])
@@ -245,34 +333,74 @@ def test_everything_is_on_disk_before_the_run_gets_its_name(
         ("predictions.npz", lambda data: b"not a zip file"),
         ("predictions.npz", lambda data: data[:200] + b"\0" * 200 + data[400:]),
         ("config.json", lambda data: data[:-5]),
+        ("config.json", lambda data: b"3"),
         ("config.json", lambda data: b"\xff\xfe"),
     ],
 )
+@pytest.mark.parametrize("load", [load_run, load_predictions])
 def test_a_damaged_run_is_an_error_that_names_it(
-    file: str, damage: object, result: ProbeResult, features: Features, tmp_path: Path
+    load: Callable[[Path], object], file: str, damage: Callable[[bytes], bytes], make_run: Callable[[], Path]
 ) -> None:
-    path = save(result, features, tmp_path)
-    (path / file).write_bytes(damage((path / file).read_bytes()))  # type: ignore[operator]
+    path = make_run()
+    (path / file).write_bytes(damage((path / file).read_bytes()))
     with pytest.raises(FrozenprobeError, match="folder of a run") as caught:
-        load_run(path)
+        load(path)
     assert caught.value.where == str(path)
 
 
-@pytest.mark.parametrize("file", ["predictions.npz", "config.json"])
-def test_a_run_with_a_file_missing_is_an_error(
-    file: str, result: ProbeResult, features: Features, tmp_path: Path
+def test_a_run_without_a_version_is_read_as_it_was(make_run: Callable[[], Path]) -> None:
+    path = make_run()
+    before = load_run(path), load_predictions(path)
+    rewrite_config(path, format=None, version=None)  # as of frozenprobe 0.4.0
+    run, predictions = load_run(path), load_predictions(path)
+    assert (run.test_ids, run.sample) == (before[0].test_ids, before[0].sample)
+    np.testing.assert_array_equal(run.test, before[0].test)
+    np.testing.assert_array_equal(predictions.oof, before[1].oof)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"version": 2}, "version = 2"),
+        ({"version": "1"}, "version = '1'"),
+        ({"version": 0}, "version = 0"),
+        ({"format": "frozenprobe.features"}, "format = frozenprobe.features"),
+    ],
+)
+@pytest.mark.parametrize("load", [load_run, load_predictions])
+def test_a_run_of_another_format_or_a_newer_version_is_refused(
+    load: Callable[[Path], object], changes: dict[str, object], found: str, make_run: Callable[[], Path]
 ) -> None:
-    path = save(result, features, tmp_path)
+    path = make_run()
+    rewrite_config(path, **changes)
+    with pytest.raises(FrozenprobeError, match="and a version up to 1") as caught:
+        load(path)
+    assert found in caught.value.found
+    assert caught.value.where == str(path)
+    assert "upgrade frozenprobe" in caught.value.remedy
+    assert "frozenprobe probe" in caught.value.remedy
+
+
+def test_the_newest_run_is_not_passed_over_for_its_version(make_run: Callable[[], Path]) -> None:
+    older, newer = make_run(), make_run()
+    rewrite_config(newer, version=2)
+    assert newest_runs(older.parent, 2) == [older, newer]  # whoever reads it is told
+
+
+@pytest.mark.parametrize("file", ["predictions.npz", "config.json"])
+@pytest.mark.parametrize("load", [load_run, load_predictions])
+def test_a_run_with_a_file_missing_is_an_error(
+    load: Callable[[Path], object], file: str, make_run: Callable[[], Path]
+) -> None:
+    path = make_run()
     (path / file).unlink()
     with pytest.raises(FrozenprobeError, match="folder of a run"):
-        load_run(path)
+        load(path)
 
 
-def test_pickled_objects_are_refused(result: ProbeResult, features: Features, tmp_path: Path) -> None:
-    path = save(result, features, tmp_path)
-    with np.load(path / "predictions.npz") as arrays:
-        plain = dict(arrays)
-    np.savez(path / "predictions.npz", **plain | {"class_names": np.array(list(NAMES), dtype=object)})
+def test_pickled_objects_are_refused(make_run: Callable[[], Path]) -> None:
+    path = make_run()
+    change(path, class_names=np.array(list(NAMES), dtype=object))
     with pytest.raises(FrozenprobeError, match="allow_pickle"):
         load_run(path)
 

@@ -23,15 +23,15 @@ NAMES = ("apple", "pear", "plum")
 
 def make_run(
     test_ids: Sequence[str] = ("a.jpg", "b.jpg", "c.jpg", "d.jpg"),
-    answers: Sequence[int] = (2, 0, 1, 1),
+    predicted: Sequence[int] = (2, 0, 1, 1),
     *,
     names: Sequence[str] = NAMES,
     bad: Sequence[int] = (),
     sample: Table | None = None,
 ) -> Run:
-    """A run whose answers are these indices of names."""
+    """A run whose predictions are these indices of names."""
     test = np.full((len(test_ids), len(names)), 0.1)
-    test[np.arange(len(test_ids)), list(answers)] = 0.9
+    test[np.arange(len(test_ids)), list(predicted)] = 0.9
     usable = np.array([index not in bad for index in range(len(test_ids))], dtype=bool)
     return Run(
         Path("runs/one"), {}, tuple(names), tuple(test_ids), test / test.sum(axis=1, keepdims=True), usable, sample
@@ -63,7 +63,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "submission.csv"
 
 
-# Rows: which answer belongs to which id
+# Rows: which prediction belongs to which id
 
 
 def test_without_a_sample_all_test_images_are_answered_under_id_and_label(out: Path) -> None:
@@ -139,8 +139,8 @@ def test_the_sample_of_the_run_is_used_unless_another_is_named(out: Path) -> Non
 def test_ids_match_exactly_else_by_base_name_else_by_stem_and_are_written_as_the_sample_has_them(
     test_ids: tuple[str, ...], ids: tuple[str, ...], matched_by: str, out: Path
 ) -> None:
-    answers = (2, 1) if ids != ("1.png", "1.jpg") else (1, 2)  # by the sample's rows: plum, pear
-    report = write_submission(make_run(test_ids, answers), out, sample=make_sample(ids))
+    predicted = (2, 1) if ids != ("1.png", "1.jpg") else (1, 2)  # by the sample's rows: plum, pear
+    report = write_submission(make_run(test_ids, predicted), out, sample=make_sample(ids))
     assert report.matched_by == matched_by
     assert read(out)[1:] == [[ids[0], "plum"], [ids[1], "pear"]]
 
@@ -163,17 +163,17 @@ def test_a_stem_ends_where_the_image_ending_begins() -> None:
 def test_every_id_gets_the_answer_of_its_own_image_and_never_an_index(
     ids: list[str], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    answers = data.draw(st.lists(st.integers(0, 2), min_size=len(ids), max_size=len(ids)))
+    predicted = data.draw(st.lists(st.integers(0, 2), min_size=len(ids), max_size=len(ids)))
     order = data.draw(st.permutations(range(len(ids))))
     target = tmp_path_factory.mktemp("any") / "submission.csv"
     sample = make_sample([ids[index] for index in order], "")
     try:
-        write_submission(make_run(ids, answers), target, sample=sample)
+        write_submission(make_run(ids, predicted), target, sample=sample)
     except SubmissionError:  # ids that differ only in spaces around them
         assert len({name.strip() for name in ids}) < len(ids)
         assert not target.exists()
         return
-    assert read(target)[1:] == [[ids[index], NAMES[answers[index]]] for index in order]
+    assert read(target)[1:] == [[ids[index], NAMES[predicted[index]]] for index in order]
 
 
 # Rows that do not fit
@@ -244,7 +244,7 @@ def test_awkward_class_names_are_written_as_they_are(out: Path) -> None:
 
 @pytest.mark.parametrize("names", [("10", "2", "33"), ("1", "0", "2"), ("class 10", "class 2", "x")])
 def test_an_index_never_reaches_the_csv(names: tuple[str, ...], out: Path) -> None:
-    write_submission(make_run(answers=(0, 1, 2, 0), names=names), out)
+    write_submission(make_run(predicted=(0, 1, 2, 0), names=names), out)
     assert [row[1] for row in read(out)[1:]] == [names[0], names[1], names[2], names[0]]
 
 
@@ -433,9 +433,9 @@ def test_the_histogram_counts_answers_most_frequent_first(out: Path) -> None:
 def test_the_answers_that_changed_against_the_last_submission_are_counted(out: Path) -> None:
     assert write_submission(make_run(), out).changed is None
     assert write_submission(make_run(), out).changed == 0
-    assert write_submission(make_run(answers=(2, 1, 1, 0)), out).changed == 2
+    assert write_submission(make_run(predicted=(2, 1, 1, 0)), out).changed == 2
     reordered = make_sample(["d.jpg", "c.jpg", "b.jpg", "a.jpg"])
-    assert write_submission(make_run(answers=(2, 1, 1, 1)), out, sample=reordered).changed == 1
+    assert write_submission(make_run(predicted=(2, 1, 1, 1)), out, sample=reordered).changed == 1
 
 
 @pytest.mark.parametrize(
@@ -459,7 +459,7 @@ def test_answers_in_few_classes_are_warned_about(out: Path) -> None:
 
 
 def test_the_same_answer_to_everything_is_warned_about_even_with_two_classes(out: Path) -> None:
-    assert write_submission(make_run(answers=(1, 1, 1, 1), names=("a", "b")), out).warnings
+    assert write_submission(make_run(predicted=(1, 1, 1, 1), names=("a", "b")), out).warnings
 
 
 def test_guesses_for_bad_images_are_warned_about_with_their_ids(out: Path) -> None:
@@ -470,7 +470,7 @@ def test_guesses_for_bad_images_are_warned_about_with_their_ids(out: Path) -> No
 
 def test_the_report_is_shown_with_bars_and_warnings(out: Path) -> None:
     write_submission(make_run(), out)
-    shown = render_submission(write_submission(make_run(answers=(1, 1, 1, 0), bad=(2,)), out))
+    shown = render_submission(write_submission(make_run(predicted=(1, 1, 1, 0), bad=(2,)), out))
     lines = shown.split("\n")
     assert lines[0] == f"submission {out}: 4 answers in 2 classes; no sample: all test images"
     assert lines[1].split() == ["pear", "3", "#" * 30]

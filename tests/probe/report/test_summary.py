@@ -35,13 +35,15 @@ def result(features: Features) -> ProbeResult:
 def test_the_numbers_are_those_of_the_scored_images(result: ProbeResult) -> None:
     summary = summarise(result)
     oof, labels = result.oof[:36], result.labels[:36]
-    answers = oof.argmax(axis=1)
+    predicted = oof.argmax(axis=1)
     assert summary["images"] == 36
     assert summary["images_not_scored"] == 1
     assert summary["classes"] == 7
-    assert summary["accuracy"] == sklearn.metrics.accuracy_score(labels, answers)
-    assert summary["macro_f1"] == pytest.approx(sklearn.metrics.f1_score(labels, answers, average="macro"))
-    assert summary["balanced_accuracy"] == pytest.approx(sklearn.metrics.recall_score(labels, answers, average="macro"))
+    assert summary["accuracy"] == sklearn.metrics.accuracy_score(labels, predicted)
+    assert summary["macro_f1"] == pytest.approx(sklearn.metrics.f1_score(labels, predicted, average="macro"))
+    assert summary["balanced_accuracy"] == pytest.approx(
+        sklearn.metrics.recall_score(labels, predicted, average="macro")
+    )
     top5 = sklearn.metrics.top_k_accuracy_score(labels, oof, k=5, labels=range(7))
     assert summary["top5"] == pytest.approx(top5)
     assert summary["log_loss"] == pytest.approx(-np.log(oof[np.arange(36), labels]).mean())
@@ -84,6 +86,13 @@ def test_the_table_holds_the_numbers(result: ProbeResult) -> None:
         assert any(f"{one} / {other}" in line and f"{count} images" in line for line in lines)
     assert any(line.startswith("note: 1 classes are trained on but not scored") for line in lines)
     assert "precision" not in shown
+
+
+@pytest.mark.parametrize(("classes", "told"), [(2, False), (5, False), (6, True)])
+def test_the_top_5_of_five_classes_or_fewer_are_not_told(classes: int, told: bool, make_features: MakeFeatures) -> None:
+    summary = summarise(cross_validate(make_features(classes=classes), ProbeOptions("lda", {"shrinkage": 0.3})))
+    assert (json.loads(to_json(summary))["top5"] is not None) is told
+    assert ("top-5" in render(summary)) is told
 
 
 def test_the_table_of_classes_is_there_when_asked_for_lowest_recall_first(result: ProbeResult) -> None:

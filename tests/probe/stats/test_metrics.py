@@ -15,7 +15,7 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def make_answers(classes: int = 6, images: int = 80, *, seed: int = 0) -> tuple[Doubles, Ints]:
+def make_predictions(classes: int = 6, images: int = 80, *, seed: int = 0) -> tuple[Doubles, Ints]:
     """Probabilities that are often right; every class occurs."""
     rng = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(classes), rng.integers(classes, size=images - classes)])
@@ -29,13 +29,15 @@ def count(probabilities: Doubles, labels: Ints) -> Ints:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_numbers_are_scikit_learns(seed: int) -> None:
-    probabilities, labels = make_answers(seed=seed)
-    answers, counts = probabilities.argmax(axis=1), count(probabilities, labels)
-    assert metrics.accuracy(probabilities, labels) == sklearn.metrics.accuracy_score(labels, answers)
+    probabilities, labels = make_predictions(seed=seed)
+    predicted, counts = probabilities.argmax(axis=1), count(probabilities, labels)
+    assert metrics.accuracy(probabilities, labels) == sklearn.metrics.accuracy_score(labels, predicted)
     assert metrics.log_loss(probabilities, labels) == pytest.approx(sklearn.metrics.log_loss(labels, probabilities))
-    assert metrics.macro_f1(counts) == pytest.approx(sklearn.metrics.f1_score(labels, answers, average="macro"))
-    assert metrics.balanced_accuracy(counts) == pytest.approx(sklearn.metrics.balanced_accuracy_score(labels, answers))
-    np.testing.assert_array_equal(counts, sklearn.metrics.confusion_matrix(labels, answers))
+    assert metrics.macro_f1(counts) == pytest.approx(sklearn.metrics.f1_score(labels, predicted, average="macro"))
+    assert metrics.balanced_accuracy(counts) == pytest.approx(
+        sklearn.metrics.balanced_accuracy_score(labels, predicted)
+    )
+    np.testing.assert_array_equal(counts, sklearn.metrics.confusion_matrix(labels, predicted))
     assert metrics.top_k(probabilities, labels, 6) == 1
     for k in (1, 2, 5):
         expected = sklearn.metrics.top_k_accuracy_score(labels, probabilities, k=k)
@@ -43,7 +45,7 @@ def test_the_numbers_are_scikit_learns(seed: int) -> None:
 
 
 def test_the_table_of_classes_is_scikit_learns() -> None:
-    probabilities, labels = make_answers(images=30)
+    probabilities, labels = make_predictions(images=30)
     table = metrics.class_table(count(probabilities, labels))
     precision, recall, f1, images = sklearn.metrics.precision_recall_fscore_support(
         labels, probabilities.argmax(axis=1), zero_division=0
@@ -53,16 +55,16 @@ def test_the_table_of_classes_is_scikit_learns() -> None:
 
 
 def test_classes_that_do_not_occur_do_not_count() -> None:
-    probabilities, labels = make_answers()
+    probabilities, labels = make_predictions()
     wide = np.hstack([probabilities, np.zeros((len(labels), 3))])
     assert metrics.macro_f1(count(wide, labels)) == pytest.approx(metrics.macro_f1(count(probabilities, labels)))
     assert metrics.balanced_accuracy(count(wide, labels)) == metrics.balanced_accuracy(count(probabilities, labels))
 
 
 def test_a_class_answered_but_never_true_lowers_f1_as_in_scikit_learn() -> None:
-    labels, answers = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
-    counts = metrics.confusion(answers, labels, 4)
-    assert metrics.macro_f1(counts) == pytest.approx(sklearn.metrics.f1_score(labels, answers, average="macro"))
+    labels, predicted = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
+    counts = metrics.confusion(predicted, labels, 4)
+    assert metrics.macro_f1(counts) == pytest.approx(sklearn.metrics.f1_score(labels, predicted, average="macro"))
     assert metrics.balanced_accuracy(counts) == 0.75  # the recall of a class without images is not defined
 
 
@@ -84,7 +86,7 @@ def test_confused_pairs_add_both_ways_and_leave_out_the_diagonal_and_zeros() -> 
 
 
 def test_no_numpy_warning_on_the_way() -> None:
-    probabilities, labels = make_answers(images=10)
+    probabilities, labels = make_predictions(images=10)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         metrics.class_table(count(probabilities, labels))
