@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.cache.contents import Contents, Split
-from frozenprobe.cache.growing.finish import utc_now
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.errors import FeatureFileError, some
+from frozenprobe.system.quantities import utc_now
 
 
 class Part(NamedTuple):
