@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from frozenprobe.probe.result import Outcome
 from frozenprobe.probe.stream.moments import MEMORY, Stream, Streamed, predict_stream, stream_probe
 from frozenprobe.probe.task import Task, fill_unusable, score_fold
 from frozenprobe.probe.views import Views
+from frozenprobe.system.memory import total_memory
 from frozenprobe.system.progress import Progress
 
 HEADS_ON_MOMENTS = ("lda", "ridge")
@@ -124,7 +124,7 @@ def find_outsized(files: Sequence[Features], views: Sequence[Views], options: Pr
         raise FrozenprobeError(
             f"Memory for all features at once, {gigabytes(needed)}: {', '.join(k for k, v in refused.items() if v)} "
             "cannot stream them from the file",
-            found=f"{gigabytes(limit)} allowed" + ("" if options.memory else ", half of what this machine has"),
+            found=f"{gigabytes(limit)} allowed" + ("" if options.memory else ", half of what this process may use"),
             where=", ".join(str(features.path) for features in files),
             remedy=f"one file and --head {' or '.join(STREAMED)}, which stream; or fewer --views; or allow more with "
             "--memory GB",
@@ -140,11 +140,9 @@ def bytes_needed(features: Features, views: Views) -> int:
 
 
 def memory_limit() -> float | None:
-    """Half of the machine's memory, in bytes; None where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
-    except (AttributeError, ValueError, OSError):
-        return None
+    """Half of the memory that this process may use, in bytes; None where the system does not tell."""
+    total = total_memory()
+    return None if total is None else total / 2
 
 
 def gigabytes(count: float) -> str:

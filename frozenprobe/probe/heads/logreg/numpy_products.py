@@ -223,8 +223,8 @@ def sweep(table: Table, stacked: Floats, asked: Sequence[Asked], change: Change)
     def run(thread: int) -> tuple[Doubles, list[Floats]]:
         losses, sums = np.zeros(len(asked)), [np.zeros_like(group.weights) for group in groups]
         for group, total in zip(groups, sums, strict=True):
-            share = -(-(group.rows.stop - group.rows.start) // threads.THREADS)
-            for rows in list(slices(group.rows, min(BLOCK, max(1, share))))[thread :: threads.THREADS]:
+            share = -(-(group.rows.stop - group.rows.start) // threads.thread_count())
+            for rows in list(slices(group.rows, min(BLOCK, max(1, share))))[thread :: threads.thread_count()]:
                 features = table.features[rows]
                 scores = features @ group.weights.T
                 for number, each, own in zip(group.numbers, group.asked, spans(group.asked), strict=True):
@@ -233,7 +233,7 @@ def sweep(table: Table, stacked: Floats, asked: Sequence[Asked], change: Change)
         return losses, sums
 
     losses, result = np.zeros(len(asked)), np.zeros_like(stacked)
-    for lost, sums in threads.in_threads(run, range(threads.THREADS)):
+    for lost, sums in threads.in_threads(run, range(threads.thread_count())):
         losses += lost
         for group, total in zip(groups, sums, strict=True):
             result[group.columns] += total
@@ -295,4 +295,4 @@ def slices(whole: slice, size: int) -> Iterator[slice]:
 
 def multiply(left: Floats, right: Floats) -> Floats:
     """left @ right, the rows of `left` shared among the threads."""
-    return np.concatenate(threads.in_threads(lambda part: part @ right, np.array_split(left, threads.THREADS)))
+    return np.concatenate(threads.in_threads(lambda part: part @ right, np.array_split(left, threads.thread_count())))
