@@ -19,9 +19,8 @@ from frozenprobe.extract.options import ExtractRequest
 from frozenprobe.extract.ranks.checked import inspect_together
 from frozenprobe.extract.ranks.rank import ALONE, Rank, own_cores
 from frozenprobe.extract.target import Target
-from frozenprobe.extract.views.cut import read_image
 from frozenprobe.extract.views.decode import check_image
-from frozenprobe.images.places import Place
+from frozenprobe.images.places import Place, read_image
 from frozenprobe.images.read import read_images
 from frozenprobe.images.table import ImageTable, limit_training
 from frozenprobe.system.csv_tables import Table

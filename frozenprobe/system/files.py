@@ -7,39 +7,44 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+class NoRegularFile(OSError):
+    """A folder, a pipe or a device where a file was wanted."""
+
+
 def require_regular(path: Path) -> None:
     """Refuse what is no regular file: opening a pipe waits for ever, a device may never end.
 
     Raises:
-        OSError: there is no such file, or something else has its name.
+        NoRegularFile: something else has this name.
+        OSError: there is no such file, or the system does not tell.
     """
     if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError("no regular file (a folder, a pipe or a device)")
+        raise NoRegularFile("no regular file (a folder, a pipe or a device)")
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading bytes, without a buffer.
+def open_regular(path: Path, *, buffering: int = -1) -> BinaryIO:
+    """Open a regular file for reading bytes.
 
     Raises:
-        OSError: it is no regular file, or cannot be opened.
+        OSError: as `require_regular`, or it cannot be opened.
     """
     require_regular(path)
-    return open(path, "rb", buffering=0)
+    return open(path, "rb", buffering=buffering)
 
 
 def read_regular(path: Path) -> bytes:
-    """All bytes of a file.
+    """All bytes of a regular file.
 
     Raises:
-        OSError: it is no regular file, or cannot be read.
+        OSError: as `open_regular`, or it cannot be read.
     """
-    require_regular(path)
-    return path.read_bytes()
+    with open_regular(path) as file:
+        return file.read()
 
 
-def system_text(path: Path) -> str:
+def system_text(path: Path | str) -> str:
     """What a file of the system says, without surrounding space; empty where there is none."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""

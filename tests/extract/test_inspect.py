@@ -18,7 +18,7 @@ from frozenprobe.extract.inspect import Inspected, all_bad, inspect, inspect_ima
 from frozenprobe.extract.options import Choices, ExtractRequest
 from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.target import open_target
-from frozenprobe.extract.views.cut import read_image
+from frozenprobe.images.places import read_image
 from frozenprobe.images.read import read_images
 from frozenprobe.images.sources import ImageSources
 from frozenprobe.system.progress import ignore_progress

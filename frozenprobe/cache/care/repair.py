@@ -152,7 +152,7 @@ def drop_damaged_pieces(path: Path) -> int:
     for piece in piece_files(path):
         try:
             file = SealedFile(piece)
-        except (Damage, Refused):
+        except (Damage, Refused, OSError):
             put_aside(piece, path)
             dropped += 1
             continue

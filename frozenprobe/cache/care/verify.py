@@ -19,8 +19,9 @@ from frozenprobe.cache.growing.pieces import whole_rows
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.paths import followed, piece_files, pieces_folder
 from frozenprobe.cache.store import Features, features_of, open_sealed, read_plan, refused, require_file
-from frozenprobe.errors import FeatureFileError, some
+from frozenprobe.errors import FeatureFileError, UnreadableImage, some
 from frozenprobe.images.label_csv import ImageFinder
+from frozenprobe.images.places import read_image
 from frozenprobe.system.progress import Progress
 
 
@@ -184,7 +185,7 @@ def verify_pieces(path: Path, features: Features | None, report: VerifyReport) -
             file = SealedFile(piece)
         except FileNotFoundError:
             continue  # its writer has joined it with others, or finished
-        except (Damage, Refused) as error:
+        except (Damage, Refused, OSError) as error:
             report.problems.append(f"piece {piece.name}: {error}")
             continue
         bad = sum(int((~whole_rows(file, array)).sum()) for array in file.features.values())
@@ -208,21 +209,27 @@ def verify_images(contents: Contents, root: Path, problems: list[str], progress:
     """Hash the images below a folder and compare with what their rows were computed from; returns how many."""
     checked = 0
     lost: list[str] = []
+    unreadable: list[str] = []
     changed: list[str] = []
     total = contents.images
     for name, split, _ in contents.splits:
         finder = ImageFinder(folder_of(root, name))
         for image, content_hash in zip(split.ids, split.hashes, strict=True):
-            path = finder.find(image)
-            if path is None or path in finder.outside:
-                lost.append(f"{name} {image}")
-            elif hashlib.sha256(path.read_bytes()).hexdigest() != content_hash:
-                changed.append(f"{name} {image}")
+            place = finder.find(image)
+            try:
+                if place is None or place in finder.outside:
+                    lost.append(f"{name} {image}")
+                elif hashlib.sha256(read_image(place)).hexdigest() != content_hash:
+                    changed.append(f"{name} {image}")
+            except UnreadableImage as error:
+                unreadable.append(f"{name} {image} ({error.found})")
             checked += 1
             if progress is not None:
                 progress("hashing images", checked, total)
     if lost:
         problems.append(f"{len(lost)} images are not in {root}: {some(lost)}")
+    if unreadable:
+        problems.append(f"{len(unreadable)} images cannot be read: {some(unreadable)}")
     if changed:
         problems.append(
             f"{len(changed)} images have another content than their rows were computed from: {some(changed)}"

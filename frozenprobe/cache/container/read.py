@@ -24,6 +24,7 @@ import numpy.typing as npt
 from frozenprobe.cache.container.hdf5 import FileImage, Placed, read_tree
 from frozenprobe.cache.container.seal import SEAL_BYTES, Damage, Seal, Span
 from frozenprobe.errors import FeatureFileError
+from frozenprobe.system.files import open_regular
 
 FEW_ROWS = 8  # of a block that has been checked are read one by one
 BLOCK_ROWS = 64  # rows under one digest: 128 kB at D = 1024 in float16
@@ -102,7 +103,7 @@ class SealedFile:
         self.path = path
         self.lock = threading.Lock()
         self.whole: set[tuple[str, int, int]] = set()  # blocks that have been found to be what was sealed
-        self.file: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115 - open as long as this object
+        self.file: BinaryIO = open_regular(path, buffering=0)  # open as long as this object
         self.opened_as = self.state()
         try:
             self.seal = self.read_seal(copy, lenient)

@@ -6,11 +6,12 @@ import json
 import os
 import secrets
 import socket
-import stat
 import sys
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
+
+from frozenprobe.system.files import read_regular, system_text
+from frozenprobe.system.quantities import utc_now
 
 LARGEST_LOCK = 10_000  # bytes
 
@@ -74,12 +75,12 @@ def this_process(*, rank: str = "") -> Holder:
     """The holder that this process is."""
     return Holder(
         host=socket.gethostname(),
-        machine=first_line("/etc/machine-id"),
-        boot=first_line("/proc/sys/kernel/random/boot_id"),
+        machine=system_text("/etc/machine-id"),
+        boot=system_text("/proc/sys/kernel/random/boot_id"),
         space=os.readlink("/proc/self/ns/pid") if os.path.islink("/proc/self/ns/pid") else "",
         pid=os.getpid(),
         started=start_of(os.getpid()),
-        since=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        since=utc_now("seconds"),
         command=printable(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:500]),
         token=secrets.token_hex(8),
         rank=rank,
@@ -89,9 +90,9 @@ def this_process(*, rank: str = "") -> Holder:
 def read_holder(lock: Path) -> Holder | None:
     """Who holds a lock; None if the file does not say (it is being written, or its writer was killed just then)."""
     try:
-        if not stat.S_ISREG(lock.stat().st_mode) or lock.stat().st_size > LARGEST_LOCK:
+        if lock.stat().st_size > LARGEST_LOCK:
             return None
-        values = json.loads(lock.read_text(encoding="utf-8"))
+        values = json.loads(read_regular(lock))
         texts = {name: printable(value) for name, value in values.items() if name != "pid"}
         pid = values["pid"]
         return Holder(**texts, pid=pid) if type(pid) is int and 0 < pid < 1 << 31 else None
@@ -104,21 +105,10 @@ def printable(text: str) -> str:
     return "".join(filter(str.isprintable, text))
 
 
-def first_line(path: str) -> str:
-    """What a file of the system says; empty where there is none."""
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""
-
-
 def start_of(pid: int) -> str:
     """When a process was started, in ticks since the machine was; empty where the system does not tell.
 
     A process that has been killed and that nobody has asked about yet still has a number: it was started never.
     """
-    try:
-        about = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "never" if about[0] in "ZX" else about[19]
+    about = system_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return "" if not about else "never" if about[0] in "ZX" else about[19]

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Doubles, Ints
+from frozenprobe.system.files import read_regular, require_regular
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def opened_run(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
         FrozenprobeError: no run there, or a damaged one.
     """
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        config = json.loads(read_regular(path / "config.json"))
+        require_regular(path / "predictions.npz")
         with np.load(path / "predictions.npz", allow_pickle=False) as arrays:
             yield config, arrays
     except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, BadZipFile) as error:
@@ -121,7 +123,7 @@ def newest_runs(folder: Path, count: int) -> list[Path]:
     runs: list[tuple[str, Path]] = []
     for config in folder.glob("[!.]*/config.json"):
         try:
-            runs.append((str(json.loads(config.read_text(encoding="utf-8"))["created"]), config.parent))
+            runs.append((str(json.loads(read_regular(config))["created"]), config.parent))
         except (OSError, ValueError, KeyError, TypeError):
             continue
     if len(runs) < count:
