@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe._version import __version__
-from frozenprobe.cache.care.verify import require_whole
 from frozenprobe.cache.contents import Contents
+from frozenprobe.cache.damage import require_whole
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.backbone import Backbone

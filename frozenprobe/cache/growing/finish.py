@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from frozenprobe.cache.care.verify import damaged_rows
 from frozenprobe.cache.contents import Contents
+from frozenprobe.cache.damage import damaged_rows
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.store import write_features, write_plan
 from frozenprobe.errors import FrozenprobeError

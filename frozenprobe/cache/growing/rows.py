@@ -15,8 +15,9 @@ import numpy.typing as npt
 from frozenprobe.cache.container.hdf5 import Refused, as_texts
 from frozenprobe.cache.container.read import FeatureArray, SealedFile, Vectors
 from frozenprobe.cache.container.seal import Damage
-from frozenprobe.cache.contents import Contents, Split, environments_of
-from frozenprobe.cache.growing.pieces import Hashes, environments_in, open_piece, read_piece, whole_rows, write_piece
+from frozenprobe.cache.contents import Contents, Split, Taps, environments_of
+from frozenprobe.cache.damage import whole_rows
+from frozenprobe.cache.growing.pieces import Hashes, environments_in, open_piece, read_piece, write_piece
 from frozenprobe.cache.paths import checked_files, piece_files, pieces_folder, plan_path
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FeatureFileError, some
@@ -24,6 +25,7 @@ from frozenprobe.errors import FeatureFileError, some
 SMALL_PIECES = 128  # so many are joined into one, so that a folder never holds more than a few thousand files
 JOINED_BYTES = 8 << 20  # or so many bytes; larger pieces are not joined again
 OPEN_PIECES = 8
+LEAST_COSINE = 0.999  # bfloat16 against float32 gives 0.9999; another preprocessing or other weights far less
 
 Integers = npt.NDArray[np.int64]
 
@@ -356,3 +358,16 @@ class RowStore:
                 ) from None
         self.opened.move_to_end(piece)
         return self.opened[piece], self.opened[piece].features["features"]
+
+
+def least_cosine(one: Vectors, other: Vectors, taps: Taps) -> float:
+    """The least cosine over the taps of two rows: a long vector must not hide that a short one differs."""
+    ends = np.cumsum([dim for _, dim in taps])[:-1]
+    return min(cosine(a, b) for a, b in zip(np.split(one, ends), np.split(other, ends), strict=True))
+
+
+def cosine(one: Vectors, other: Vectors) -> float:
+    """Cosine of two vectors, in float64; 0 if one of them is 0."""
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norms if norms else 0.0
