@@ -42,8 +42,8 @@ from frozenprobe.extract.backbones.catalogue import load_backbone
 from frozenprobe.extract.compute.embedder import Embedder
 from frozenprobe.extract.compute.engines import choose_engine
 from frozenprobe.extract.compute.pipeline import torch_threads
-from frozenprobe.extract.inspect import available_cores
 from frozenprobe.extract.options import MAX_PIXELS, Choices, ExtractRequest
+from frozenprobe.extract.ranks.rank import own_cores
 from frozenprobe.extract.target import options_of
 from frozenprobe.extract.views.cut import ViewSettings
 from frozenprobe.images.folders import IMAGE_ENDINGS
@@ -155,14 +155,14 @@ def sample(folder: Path, into: Path, photos: int) -> list[Path]:
 
 def choose_loops() -> list[Loop]:
     """With and without worker processes: the faster one counts."""
-    numbers = (0, available_cores())
+    numbers = (0, own_cores())
     loops = [Loop(loader, workers) for loader in ("torchvision", "timm") for workers in numbers]
-    return [*loops, Loop(workers=available_cores(), channels_last=True)]
+    return [*loops, Loop(workers=own_cores(), channels_last=True)]
 
 
 def try_ways(case: Case, engines: list[str], sizes: list[int]) -> dict[Way, float]:
     """Views a second of the network alone, for each engine that is installed, batch size and way of using the cores."""
-    cores, side = available_cores(), case.backbone.preprocessing.size
+    cores, side = own_cores(), case.backbone.preprocessing.size
     rates = {}
     for engine in engines:
         try:

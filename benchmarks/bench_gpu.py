@@ -51,8 +51,8 @@ from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions, loa
 from frozenprobe.extract.compute.embedder import Embedder
 from frozenprobe.extract.compute.pipeline import stacked, torch_threads
 from frozenprobe.extract.compute.tuning import make_embedder, threads_a_call
-from frozenprobe.extract.inspect import available_cores
 from frozenprobe.extract.options import MAX_PIXELS, Choices, ExtractRequest
+from frozenprobe.extract.ranks.rank import own_cores
 from frozenprobe.extract.target import open_target
 from frozenprobe.extract.views.cut import ViewSettings, cut_all
 from frozenprobe.images.sources import ImageSources
@@ -65,7 +65,7 @@ PUBLISHED = (  # images/s of timm's ViT-L/16 at 512 px in its tables of other ca
     ("RTX 5090", 174, 232),
 )
 CLASSES = 10
-THREADS = threads_a_call(available_cores())  # as in an extraction: code is compiled for a number of threads
+THREADS = threads_a_call(own_cores())  # as in an extraction: code is compiled for a number of threads
 COMPARED = 32  # views whose features are compared with float32
 
 
@@ -265,7 +265,7 @@ def make_photos(folder: Path, number: int, size: tuple[int, int]) -> list[Path]:
 
     for label in range(min(CLASSES, number)):
         (folder / f"class {label}").mkdir(parents=True)
-    with ThreadPoolExecutor(available_cores()) as pool:
+    with ThreadPoolExecutor(own_cores()) as pool:
         return list(pool.map(write, range(number)))
 
 
@@ -327,7 +327,7 @@ def measure_alone(bench: Bench, engine: str) -> None:
         target = open_target(bench.request(Path(folder, "none.h5"), engine=engine), bench.device)
         target.load()
         start = time.perf_counter()
-        embedder = make_embedder(target, workers=available_cores(), batch_size=None)
+        embedder = make_embedder(target, workers=own_cores(), batch_size=None)
         embedder.forward(noise_for(bench, embedder)).cpu()
     bench.note(name, "seconds of set-up", time.perf_counter() - start)
     for _ in range(3):
@@ -357,7 +357,7 @@ def noise_for(bench: Bench, embedder: Embedder) -> torch.Tensor:
 def measure_cutting(bench: Bench, recipe: str) -> None:
     """Views a second that all cores decode and cut with nothing else to do: the bound of the CPU's side."""
     views = bench.choices["views"]
-    jobs = jobs_of(bench.photos[: 4 * available_cores()], views)
+    jobs = jobs_of(bench.photos[: 4 * own_cores()], views)
     decoding, cutting = time_cutting(jobs, bench.settings(recipe))
     bench.note(f"cutting, {recipe}", "views/s", 1 / (cutting + decoding / (1 + views)))
 
@@ -411,7 +411,7 @@ def looping(bench: Bench, loop: Loop, recipe: str) -> Callable[[], None]:
 
 def choose_loops() -> list[Loop]:
     """In float32, as it comes, and under autocast."""
-    return [Loop(workers=available_cores(), autocast=dtype) for dtype in (torch.bfloat16, None)]
+    return [Loop(workers=own_cores(), autocast=dtype) for dtype in (torch.bfloat16, None)]
 
 
 def name_of(engine: str, recipe: str, place: str) -> str:

@@ -18,8 +18,8 @@ import torch
 from frozenprobe.extract.compute.embedder import Embedder
 from frozenprobe.extract.compute.engines import Engine
 from frozenprobe.extract.compute.pipeline import torch_threads
-from frozenprobe.extract.inspect import available_cores
 from frozenprobe.extract.options import ExtractRequest
+from frozenprobe.extract.ranks.rank import own_cores
 from frozenprobe.extract.run import ExtractReport, extract_features
 from frozenprobe.extract.views.cut import Job, ViewSettings, augmented_name, cut_all
 
@@ -64,7 +64,7 @@ def time_cutting(jobs: Sequence[Job], settings: ViewSettings) -> tuple[float, fl
 
     In processes, as nothing can be faster in Python: what our threads lose to its lock is not hidden in here.
     """
-    cores = available_cores()
+    cores = own_cores()
     with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("fork")) as pool:
         parts = pool.map(cut_jobs, [(jobs[core::cores], settings) for core in range(cores)])
         decoding, cutting = (sum(seconds) for seconds in zip(*parts, strict=True))
@@ -156,7 +156,7 @@ def describe_machine(device: torch.device) -> str:
     if about.exists():
         names = [line.partition(":")[2].strip() for line in about.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
-    parts = [f"{available_cores()} cores of {model}"]
+    parts = [f"{own_cores()} cores of {model}"]
     if device.type == "cuda":
         about_device = torch.cuda.get_device_properties(device)
         parts.append(f"{about_device.name}, {about_device.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}")

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from frozenprobe.images.places import Place
-
 
 class FrozenprobeError(Exception):
     """A mistake in data or values. The command line prints it without a traceback and exits with 1.
@@ -20,7 +18,7 @@ class FrozenprobeError(Exception):
         remedy: what the user can do about it.
     """
 
-    def __init__(self, wanted: str, *, found: str, where: str | Place, remedy: str) -> None:
+    def __init__(self, wanted: str, *, found: str, where: object, remedy: str) -> None:
         super().__init__(f"{wanted}\n  found:  {found}\n  where:  {where}\n  to do:  {remedy}")
         self.wanted, self.found, self.where, self.remedy = wanted, found, str(where), remedy
 

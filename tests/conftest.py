@@ -8,7 +8,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny matrices: threads would on
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import hashlib
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that write many small files and do not ask whether they survive a power cut."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+class Waited(BaseException):
+    """Somebody waits for what never comes."""
+
+
+@pytest.fixture
+def no_waiting() -> Iterator[None]:
+    """Fail after some seconds: what waits for a pipe that nobody writes to waits for ever."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Waited
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def write_image(path: Path, key: int, size: tuple[int, int] = (61, 47)) -> Path:

@@ -242,3 +242,18 @@ def test_every_public_name_is_there_and_none_is_loaded_early():
 def test_an_unknown_public_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="attribute nothing"):
         _ = frozenprobe.nothing
+
+
+LEVELS = ("container", "", "growing", "care")  # of the cache, from the bottom up; "": the modules beside its rooms
+
+
+def test_the_rooms_of_the_cache_know_only_those_below_them():
+    def level(module: str) -> int:
+        parts = module.removeprefix("frozenprobe.cache").split(".")[1:]
+        return LEVELS.index(parts[0] if parts and parts[0] in LEVELS else "")
+
+    for path in MODULES:
+        own = ".".join(("frozenprobe", *path.relative_to(ROOT).with_suffix("").parts))
+        if own.startswith("frozenprobe.cache."):
+            known = {name for name in imports(path) if name.startswith("frozenprobe.cache")}
+            assert {name for name in known if level(name) > level(own)} == set(), own

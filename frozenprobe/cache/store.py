@@ -26,6 +26,7 @@ from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.layout import FEATURES, PLAN, VERSION, arrays_of, attributes_of, contents_of, contradiction
 from frozenprobe.cache.paths import piece_files, pieces_folder, plan_path
 from frozenprobe.errors import FeatureFileError, some, unknown_name
+from frozenprobe.system.files import open_regular
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -256,7 +257,7 @@ def refused(path: Path, error: Refused) -> FeatureFileError:
 
 def damaged(path: Path, error: Exception) -> FeatureFileError:
     """The error for a file that is not what was sealed: what it is instead decides the remedy."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         start = file.read(len(MAGIC))
     if start.startswith(HDF5):
         return FeatureFileError(

@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.system.atomic_files import publish_text
+from frozenprobe.system.files import read_regular
 
 MADE_BY = "frozenprobe.pictograms"  # how a folder says that it is the demo's: written in folders that are there
 VERSION = 1  # of the pictures: raise it when the same settings no longer draw the same photos
@@ -157,7 +158,7 @@ def _check(photos: PhotoSet) -> None:
 
 def _read_marker(folder: Path) -> dict[str, object] | None:
     try:
-        marker = json.loads((folder / "photos.json").read_text(encoding="utf-8"))
+        marker = json.loads(read_regular(folder / "photos.json"))
     except (OSError, ValueError):
         return None
     return marker if isinstance(marker, dict) and marker.get("made_by") == MADE_BY else None

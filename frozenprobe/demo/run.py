@@ -20,7 +20,7 @@ from frozenprobe.extract.report import render_report
 from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.target import open_target
 from frozenprobe.extract.work import set_up, survey
-from frozenprobe.images.places import Place
+from frozenprobe.images.places import Place, read_image
 from frozenprobe.images.read import read_images
 from frozenprobe.images.sources import ImageSources
 from frozenprobe.probe.arrays import Floats, Ints
@@ -166,7 +166,7 @@ def read_pixels(places: tuple[Place, ...]) -> Floats:
     """`(n, 1, 3072)` values in [0, 1] of the photos shrunk to 32 x 32 px."""
     rows = []
     for place in places:
-        with Image.open(io.BytesIO(place.read_bytes())) as image:
+        with Image.open(io.BytesIO(read_image(place))) as image:
             small = image.convert("RGB").resize((PIXELS, PIXELS), Image.Resampling.BILINEAR)
         rows.append(np.asarray(small, dtype=np.float32).ravel())
     return np.stack(rows)[:, None, :] / np.float32(255)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from frozenprobe.cache.growing.finish import ROOM, finished_bytes, megabytes, row_bytes
+from frozenprobe.cache.growing.finish import ROOM, finished_bytes, row_bytes
 from frozenprobe.cache.growing.lock import writer_of
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.compute.embedder import Fidelity
@@ -22,6 +22,7 @@ from frozenprobe.extract.views.cut import Job
 from frozenprobe.extract.work import Setup, announce, describe_compute, set_up, survey
 from frozenprobe.system.devices import choose_device, computing_on
 from frozenprobe.system.progress import Progress, ignore_progress
+from frozenprobe.system.quantities import megabytes
 
 log = logging.getLogger("frozenprobe")
 

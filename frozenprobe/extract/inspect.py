@@ -17,11 +17,10 @@ from frozenprobe.cache.store import Features
 from frozenprobe.errors import ImageError, UnreadableImage, some
 from frozenprobe.extract.options import ExtractRequest
 from frozenprobe.extract.ranks.checked import inspect_together
-from frozenprobe.extract.ranks.rank import ALONE, Rank, available_cores
+from frozenprobe.extract.ranks.rank import ALONE, Rank, own_cores
 from frozenprobe.extract.target import Target
-from frozenprobe.extract.views.cut import read_image
 from frozenprobe.extract.views.decode import check_image
-from frozenprobe.images.places import Place
+from frozenprobe.images.places import Place, read_image
 from frozenprobe.images.read import read_images
 from frozenprobe.images.table import ImageTable, limit_training
 from frozenprobe.system.csv_tables import Table
@@ -74,7 +73,7 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: R
         if good
     }
     places = train.places + (test.places if test is not None else ())
-    side, threads = target.info.size or 512, available_cores()
+    side, threads = target.info.size or 512, own_cores()
 
     def check(part: Sequence[Place], done: int) -> tuple[list[str], dict[Place, ImageError]]:
         return inspect_images(

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe._version import __version__
-from frozenprobe.cache.care.verify import require_whole
 from frozenprobe.cache.contents import Contents
+from frozenprobe.cache.damage import require_whole
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.backbone import Backbone
@@ -27,7 +27,7 @@ from frozenprobe.extract.compute.tuning import check_fidelity, make_embedder, th
 from frozenprobe.extract.inspect import Inspected
 from frozenprobe.extract.options import ExtractRequest, Settled
 from frozenprobe.extract.plan import missing_jobs, require_same_set
-from frozenprobe.extract.ranks.rank import ALONE, Rank, available_cores
+from frozenprobe.extract.ranks.rank import ALONE, Rank, own_cores
 from frozenprobe.extract.ranks.share import share_of, take_stock
 from frozenprobe.extract.target import Target, options_text
 from frozenprobe.extract.views.cut import Job, Row, ViewSettings
@@ -99,7 +99,7 @@ def set_up(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
     )
     if rows.existing is not None:
         require_whole(rows.existing, progress)
-    workers = available_cores() if request.workers is None else request.workers
+    workers = own_cores() if request.workers is None else request.workers
     known, here = rows.known_environments, describe_environment(target.device)
     with torch_threads(threads_a_call(workers)):  # as in the pass: code is compiled for this number
         embedder = make_embedder(target, workers=workers, batch_size=request.batch_size)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from frozenprobe.errors import ImageError, some
-from frozenprobe.images.table import ImageTable, check_ids, composed, labelled_table
+from frozenprobe.images.table import ImageTable, check_ids, labelled_table
+from frozenprobe.system.unicode_text import composed
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 

@@ -14,8 +14,9 @@ from frozenprobe.images.places import Place
 from frozenprobe.images.shard_names import find_shards
 from frozenprobe.images.shards import list_members
 from frozenprobe.images.sources import CsvColumns
-from frozenprobe.images.table import ImageTable, composed, labelled_table, require_inside
+from frozenprobe.images.table import ImageTable, labelled_table, require_inside
 from frozenprobe.system.csv_tables import Table, read_table
+from frozenprobe.system.unicode_text import composed
 
 log = logging.getLogger("frozenprobe")
 

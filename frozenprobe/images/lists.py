@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from frozenprobe.errors import ImageError, some
 from frozenprobe.images.folders import IMAGE_ENDINGS
-from frozenprobe.images.table import ImageTable, check_ids, composed, labelled_table, require_inside
+from frozenprobe.images.table import ImageTable, check_ids, labelled_table, require_inside
 from frozenprobe.system.csv_tables import read_text
+from frozenprobe.system.unicode_text import composed
 
 LIST_ENDINGS = (".txt", ".lst")
 

@@ -1,9 +1,12 @@
-"""Where an image's bytes lie: in a file of their own, or as a member of a tar shard."""
+"""Where an image's bytes lie: in a file of their own, or as a member of a tar shard; and reading them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import NamedTuple
+
+from frozenprobe.errors import UnreadableImage
+from frozenprobe.system.files import open_regular, read_regular
 
 
 class Member(NamedTuple):
@@ -23,7 +26,7 @@ class Member(NamedTuple):
         Raises:
             OSError: the shard cannot be read, or is shorter than it was.
         """
-        with self.tar.open("rb") as file:
+        with open_regular(self.tar) as file:
             file.seek(self.offset)
             content = file.read(self.size)
         if len(content) < self.size:
@@ -32,3 +35,17 @@ class Member(NamedTuple):
 
 
 Place = Path | Member
+
+
+def read_image(place: Place) -> bytes:
+    """The bytes of a file, or of a member of a shard.
+
+    Raises:
+        UnreadableImage: it cannot be read.
+    """
+    try:
+        return place.read_bytes() if isinstance(place, Member) else read_regular(place)
+    except OSError as error:
+        raise UnreadableImage(
+            "A readable image", found=str(error), where=place, remedy="check the file and its permissions"
+        ) from None

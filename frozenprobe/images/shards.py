@@ -15,8 +15,9 @@ from typing import NamedTuple
 from frozenprobe.errors import ImageError, some
 from frozenprobe.images.folders import IMAGE_ENDINGS, is_hidden
 from frozenprobe.images.places import Member
-from frozenprobe.images.table import ImageTable, check_ids, composed, has_surrogates, labelled_table
+from frozenprobe.images.table import ImageTable, check_ids, labelled_table
 from frozenprobe.images.tar_headers import walk_tar
+from frozenprobe.system.unicode_text import composed, has_surrogates
 
 log = logging.getLogger("frozenprobe")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from frozenprobe.errors import ImageError, some
 from frozenprobe.images.places import Place
+from frozenprobe.system.unicode_text import has_surrogates
 
 
 @dataclass(frozen=True)
@@ -139,13 +139,3 @@ def limit_training(table: ImageTable, count: int) -> ImageTable:
     for label in chosen:
         kept.extend(np.flatnonzero(table.labels == label)[:quota].tolist())
     return table.take(sorted(kept))
-
-
-def composed(text: str) -> str:
-    """Unicode's composed form (NFC): macOS stores `é` as two code points, everybody else as one."""
-    return unicodedata.normalize("NFC", text)
-
-
-def has_surrogates(text: str) -> bool:
-    """Whether `text` holds bytes that were no UTF-8 (Python keeps them as lone surrogates)."""
-    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)

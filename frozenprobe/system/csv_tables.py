@@ -10,6 +10,7 @@ from pathlib import Path
 
 from frozenprobe.errors import FrozenprobeError, some
 from frozenprobe.system.atomic_files import publish_text
+from frozenprobe.system.files import NoRegularFile, require_regular
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,13 @@ def read_text(path: Path, broken: Callable[..., FrozenprobeError]) -> str:
         broken: makes the error of (what was found, what to do; without it, how to save such a file).
 
     Raises:
-        FrozenprobeError: there is no such file, or it is no text in UTF-8.
+        FrozenprobeError: there is no such file, or no text in UTF-8 in it.
     """
-    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
-        raise broken("no regular file (a folder, a pipe or a device)", "name a file")
     try:
+        require_regular(path)
         return path.read_text(encoding="utf-8-sig")
+    except NoRegularFile as error:
+        raise broken(str(error), "name a file") from None
     except FileNotFoundError:
         raise broken("no such file", "check the path") from None
     except (OSError, UnicodeDecodeError) as error:

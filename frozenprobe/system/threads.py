@@ -3,28 +3,60 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any, TypeVar
+
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.system.cores import available_cores
 
 One = TypeVar("One")
 Other = TypeVar("Other")
 
-CORES = (
-    len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-)  # not on macOS, Windows
-THREADS = int(os.environ.get("OMP_NUM_THREADS") or CORES)
-POOL: list[ThreadPoolExecutor] = []
+VARIABLE = "OMP_NUM_THREADS"
+
+
+@cache
+def thread_count() -> int:
+    """Threads that work here, counted when they are first needed.
+
+    Raises:
+        FrozenprobeError: the environment asks for none, or for no number.
+    """
+    return threads_asked(os.environ) or available_cores()
+
+
+def threads_asked(environment: Mapping[str, str]) -> int | None:
+    """Threads that OMP_NUM_THREADS asks for: of `4,2`, which has a number for each level, the first; None: for none.
+
+    Raises:
+        FrozenprobeError: no whole number above 0.
+    """
+    text = environment.get(VARIABLE, "").strip()
+    first = text.split(",")[0].strip()
+    if not text:
+        return None
+    if not (first.isascii() and first.isdecimal() and int(first)):
+        raise FrozenprobeError(
+            "A whole number of threads from 1 on",
+            found=repr(text),
+            where=f"the environment variable {VARIABLE}",
+            remedy=f"set it to a number, or unset it: then there is a thread for each of {available_cores()} cores",
+        )
+    return int(first)
+
+
+@cache
+def pool() -> ThreadPoolExecutor:
+    """The threads, made when they are first needed."""
+    return ThreadPoolExecutor(thread_count())
 
 
 def in_threads(work: Callable[[One], Other], items: Iterable[One]) -> list[Other]:
-    """Call `work` for each item, in threads made when they are first needed; `work` must not call this again."""
-    if THREADS == 1:
-        return [*map(work, items)]
-    if not POOL:
-        POOL.append(ThreadPoolExecutor(THREADS))
-    return [*POOL[0].map(work, items)]
+    """Call `work` for each item, side by side; `work` must not call this again."""
+    return [*(map(work, items) if thread_count() == 1 else pool().map(work, items))]
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:

@@ -6,7 +6,6 @@ import os
 import pickle
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import h5py
@@ -287,10 +286,3 @@ def test_no_feature_file_is_an_error_that_says_how_to_make_one(tmp_path):
 def test_names_that_are_no_unicode_travel_as_question_marks(make_features):
     sample = Table(Path(os.fsdecode(b"sample-\xff.csv")), ("ID",), (("1",),))
     assert make_features(sample=sample).sample.path == Path("sample-?.csv")
-
-
-def test_equal_contents_make_equal_files(make_features, monkeypatch):
-    """Byte for byte, whenever they are written: HDF5 would note the time if it were let."""
-    first = make_features().path.read_bytes()
-    time.sleep(1.1)
-    assert make_features().path.read_bytes() == first

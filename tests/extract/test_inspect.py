@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from frozenprobe.errors import ImageError, UnreadableImage
+from frozenprobe.errors import ImageError
 from frozenprobe.extract import inspect as inspection
 from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions
 from frozenprobe.extract.inspect import Inspected, all_bad, inspect, inspect_images, limited, make_split
 from frozenprobe.extract.options import Choices, ExtractRequest
 from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.target import open_target
-from frozenprobe.extract.views.cut import read_image
 from frozenprobe.images.read import read_images
 from frozenprobe.images.sources import ImageSources
 from frozenprobe.system.progress import ignore_progress
@@ -166,12 +164,3 @@ def test_split_keeps_groups_and_folds(request_: ExtractRequest) -> None:
     split = make_split(table, {path: path.name for path in table.places}, {})
     assert (split.groups, split.folds) == (table.groups, table.folds)
     assert split.hashes == tuple(path.name for path in table.places)
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_pipe_with_the_name_of_an_image_is_a_bad_image_and_nobody_waits_for_it(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(UnreadableImage, match="no regular file"):
-        read_image(tmp_path / "pipe.jpg")
-    with pytest.raises(UnreadableImage, match="no regular file"):
-        read_image(tmp_path)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from frozenprobe.errors import ImageError
 from frozenprobe.images.lists import is_list, read_labelled_list, read_unlabelled_list
-from tests.images.test_read import touch
+from tests.images.test_folders import touch
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

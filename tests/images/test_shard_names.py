@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from frozenprobe.errors import ImageError
 from frozenprobe.images.shard_names import expand, find_shards
 from tests.conftest import write_image
-from tests.images.test_read import touch
+from tests.images.test_folders import touch
 
 BASH = shutil.which("bash")
 

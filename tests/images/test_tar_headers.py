@@ -173,18 +173,6 @@ def test_a_folder_named_like_a_tar_is_no_tar(tmp_path):
         list(walk_tar(tmp_path / "x.tar"))
 
 
-def test_a_shard_that_shrank_after_it_was_listed_is_an_error_of_the_system(tmp_path):
-    path = write_tar(tmp_path / "x.tar", {"a.jpg": b"x" * 900})
-    (header,) = walk_tar(path)
-    member = Member(path, header.name, header.offset_data, header.size)
-    assert member.read_bytes() == b"x" * 900
-    with path.open("r+b") as file:
-        file.truncate(1000)
-    with pytest.raises(OSError, match="shorter than it was"):
-        member.read_bytes()
-    assert str(member) == f"{path}/a.jpg"
-
-
 def test_nothing_is_kept_of_members_that_were_walked(tmp_path):
     path = tmp_path / "x.tar"
     with tarfile.open(path, "w") as tar:

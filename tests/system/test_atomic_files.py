@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from frozenprobe.errors import DiskFull
-from frozenprobe.system.atomic_files import publish_bytes, published, remove_partials
+from frozenprobe.system.atomic_files import publish_bytes, published, remove_partials, sync_folder
 
 
 def test_the_content_arrives_and_nothing_is_left_aside(tmp_path):
@@ -79,6 +79,18 @@ def test_a_file_system_that_cannot_sync_a_folder_is_no_obstacle(tmp_path, monkey
     monkeypatch.setattr(os, "fsync", refuse_folders)
     publish_bytes(tmp_path / "new" / "folder" / "a.bin", b"x")
     assert (tmp_path / "new" / "folder" / "a.bin").read_bytes() == b"x"
+
+
+def test_windows_whose_folders_cannot_be_opened_is_not_asked_to_sync_one(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise PermissionError(errno.EACCES, "a folder")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError):
+        sync_folder(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "name", "nt")
+        sync_folder(tmp_path)
 
 
 def test_the_name_of_a_new_folder_is_synced_too(tmp_path, monkeypatch):

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from frozenprobe.cache.care.verify import DamagedRows, damaged_rows, open_salvageable, say_damaged
 from frozenprobe.cache.container.hdf5 import Refused
 from frozenprobe.cache.container.read import BLOCK_ROWS, SealedFile, Vectors, salvage
 from frozenprobe.cache.container.seal import Damage
 from frozenprobe.cache.contents import Split, environments_of
+from frozenprobe.cache.damage import DamagedRows, damaged_rows, describe_damage, open_salvageable, whole_rows
 from frozenprobe.cache.growing.finish import require_space
 from frozenprobe.cache.growing.lock import writer_lock
-from frozenprobe.cache.growing.pieces import environments_in, read_piece, whole_rows, write_piece
+from frozenprobe.cache.growing.pieces import environments_in, read_piece, write_piece
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.paths import followed, piece_files, pieces_folder, plan_path
 from frozenprobe.cache.store import Features, open_plan, require_file, write_features, write_plan
@@ -75,7 +75,7 @@ def repair_features(path: Path, *, break_lock: bool = False, progress: Progress 
         if path.is_file():
             features, report.problems = open_salvageable(path)
             report.dropped = list(damaged_rows(features, progress))
-            report.problems += map(say_damaged, report.dropped)
+            report.problems += map(describe_damage, report.dropped)
             lost = sum(len(damaged.rows) for damaged in report.dropped)
             report.kept = features.stored_rows - lost
             if report.dropped:
@@ -152,7 +152,7 @@ def drop_damaged_pieces(path: Path) -> int:
     for piece in piece_files(path):
         try:
             file = SealedFile(piece)
-        except (Damage, Refused):
+        except (Damage, Refused, OSError):
             put_aside(piece, path)
             dropped += 1
             continue

@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
 
 from frozenprobe.cache.container.hdf5 import Refused
-from frozenprobe.cache.container.read import BACK, FRONT, SealedFile, salvage
+from frozenprobe.cache.container.read import SealedFile
 from frozenprobe.cache.container.seal import Damage
 from frozenprobe.cache.contents import Contents
+from frozenprobe.cache.damage import DamagedRows, damaged_rows, describe_damage, open_salvageable, whole_rows
 from frozenprobe.cache.growing.lock import writer_of
-from frozenprobe.cache.growing.pieces import whole_rows
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.paths import followed, piece_files, pieces_folder
-from frozenprobe.cache.store import Features, features_of, open_sealed, read_plan, refused, require_file
-from frozenprobe.errors import FeatureFileError, some
+from frozenprobe.cache.store import Features, read_plan, require_file
+from frozenprobe.errors import FeatureFileError, UnreadableImage, some
 from frozenprobe.images.label_csv import ImageFinder
+from frozenprobe.images.places import read_image
 from frozenprobe.system.progress import Progress
-
-
-class DamagedRows(NamedTuple):
-    """Rows of one view of a finished file that are not what was written, or no finite numbers, in at least one tap."""
-
-    split: str
-    view: str
-    rows: tuple[int, ...]
-    ids: tuple[str, ...]
-    taps: tuple[str, ...]
 
 
 @dataclass
@@ -93,7 +80,7 @@ def verify_features(path: Path, *, images: Path | None = None, progress: Progres
         report.rows = features.stored_rows
         report.problems += damages
         report.damaged = list(damaged_rows(features, progress))
-        report.problems += map(say_damaged, report.damaged)
+        report.problems += map(describe_damage, report.damaged)
     elif not pieces_folder(path).is_dir():
         require_file(path)
     plan = verify_pieces(path, features, report)
@@ -101,74 +88,6 @@ def verify_features(path: Path, *, images: Path | None = None, progress: Progres
     if images is not None and contents is not None:
         report.images_checked = verify_images(contents, images, report.image_problems, progress)
     return report
-
-
-def open_salvageable(path: Path) -> tuple[Features, list[str]]:
-    """A feature file by whichever copy of its metadata is whole, and what is wrong with either.
-
-    Raises:
-        FeatureFileError: neither copy is whole, or it is no feature file.
-    """
-    damages: list[str] = []
-    sealed, has_spare = None, True
-    try:
-        for copy, what in ((FRONT, "seal or metadata"), (BACK, "spare copy of seal and metadata")):
-            try:
-                file = SealedFile(path, copy=copy)
-            except Damage as error:
-                damages += [f"{what}: {error}"] if has_spare else []
-            else:
-                has_spare = file.seal.spare is not None
-                if sealed is None:
-                    sealed = file
-                else:
-                    file.close()
-        sealed = sealed or salvage(path)
-    except Refused as error:
-        raise refused(path, error) from None
-    return features_of(sealed or open_sealed(path)), damages
-
-
-def say_damaged(damaged: DamagedRows) -> str:
-    """A sentence about damaged rows."""
-    where = f"{damaged.split}, view {damaged.view}, {'+'.join(damaged.taps)}"
-    return f"{len(damaged.rows)} rows of {where}: {some(damaged.ids, most=3)}"
-
-
-def damaged_rows(features: Features, progress: Progress | None = None) -> Iterator[DamagedRows]:
-    """Read every row of a finished file; yields what is not what was written, or not finite, view by view."""
-    total = sum(array.shape[0] * array.blocks for array in features.sealed.features.values())
-    done = 0
-    for name, split, views in features.splits:
-        for number, view in enumerate(views):
-            bad, taps = np.zeros(len(split), dtype=bool), []
-            for (tap, _), array in zip(features.taps, features.arrays(name), strict=True):
-                good = whole_rows(
-                    features.sealed, array, number
-                )  # those of unusable images are zeros, and whole as such
-                bad |= ~good
-                taps += [] if good.all() else [tap]
-                done += array.blocks
-                if progress is not None:
-                    progress("verifying blocks", done, total)
-            if taps:
-                rows = tuple(np.flatnonzero(bad).tolist())
-                yield DamagedRows(name, view, rows, tuple(split.ids[row] for row in rows), tuple(taps))
-
-
-def require_whole(features: Features, progress: Progress | None = None) -> None:
-    """Read every row of a finished file, before hours are spent on adding to it.
-
-    Raises:
-        FeatureFileError: rows are damaged.
-    """
-    for damaged in damaged_rows(features, progress):
-        raise FeatureFileError(
-            "A whole feature file to add to",
-            found=f"damaged rows: {say_damaged(damaged)}",
-            where=features.path,
-            remedy=f"frozenprobe repair {features.path}   keeps all other rows; then the same extract command again",
-        )
 
 
 def verify_pieces(path: Path, features: Features | None, report: VerifyReport) -> Contents | None:
@@ -184,7 +103,7 @@ def verify_pieces(path: Path, features: Features | None, report: VerifyReport) -
             file = SealedFile(piece)
         except FileNotFoundError:
             continue  # its writer has joined it with others, or finished
-        except (Damage, Refused) as error:
+        except (Damage, Refused, OSError) as error:
             report.problems.append(f"piece {piece.name}: {error}")
             continue
         bad = sum(int((~whole_rows(file, array)).sum()) for array in file.features.values())
@@ -208,21 +127,27 @@ def verify_images(contents: Contents, root: Path, problems: list[str], progress:
     """Hash the images below a folder and compare with what their rows were computed from; returns how many."""
     checked = 0
     lost: list[str] = []
+    unreadable: list[str] = []
     changed: list[str] = []
     total = contents.images
     for name, split, _ in contents.splits:
         finder = ImageFinder(folder_of(root, name))
         for image, content_hash in zip(split.ids, split.hashes, strict=True):
-            path = finder.find(image)
-            if path is None or path in finder.outside:
-                lost.append(f"{name} {image}")
-            elif hashlib.sha256(path.read_bytes()).hexdigest() != content_hash:
-                changed.append(f"{name} {image}")
+            place = finder.find(image)
+            try:
+                if place is None or place in finder.outside:
+                    lost.append(f"{name} {image}")
+                elif hashlib.sha256(read_image(place)).hexdigest() != content_hash:
+                    changed.append(f"{name} {image}")
+            except UnreadableImage as error:
+                unreadable.append(f"{name} {image} ({error.found})")
             checked += 1
             if progress is not None:
                 progress("hashing images", checked, total)
     if lost:
         problems.append(f"{len(lost)} images are not in {root}: {some(lost)}")
+    if unreadable:
+        problems.append(f"{len(unreadable)} images cannot be read: {some(unreadable)}")
     if changed:
         problems.append(
             f"{len(changed)} images have another content than their rows were computed from: {some(changed)}"

@@ -18,7 +18,7 @@ LARGEST_ATTRIBUTE = 1 << 16  # bytes, HDF5's own limit for attributes in an obje
 PAGE = 1 << 16
 
 Span = tuple[int, int]  # (offset, bytes)
-Arrays = dict[str, npt.NDArray[Any]]
+SmallArrays = dict[str, npt.NDArray[Any]]  # by dataset name
 Attributes = dict[str, str | int]
 
 
@@ -35,7 +35,7 @@ class Placed(NamedTuple):
     dtype: np.dtype[Any]
 
 
-class FileImage(io.RawIOBase):
+class MemoryFile(io.RawIOBase):
     """The bytes of a file in memory, of which only those that were written take any: a stand-in for a disk.
 
     Args:
@@ -49,12 +49,12 @@ class FileImage(io.RawIOBase):
 
     def get(self, offset: int, size: int) -> bytes:
         """Bytes at a place."""
-        parts = [bytes(self.pages.get(page, bytes(PAGE))[cut]) for page, cut, _ in pieces(offset, size)]
+        parts = [bytes(self.pages.get(page, bytes(PAGE))[cut]) for page, cut, _ in cut_at_pages(offset, size)]
         return b"".join(parts)
 
     def put(self, offset: int, content: bytes | memoryview) -> None:
         """Write bytes at a place."""
-        for page, cut, part in pieces(offset, len(content)):
+        for page, cut, part in cut_at_pages(offset, len(content)):
             self.pages.setdefault(page, bytearray(PAGE))[cut] = content[part]
         self.size = max(self.size, offset + len(content))
 
@@ -100,7 +100,7 @@ class FileImage(io.RawIOBase):
         return len(view)
 
 
-def pieces(offset: int, size: int) -> Iterator[tuple[int, slice, slice]]:
+def cut_at_pages(offset: int, size: int) -> Iterator[tuple[int, slice, slice]]:
     """A span cut at the ends of pages: (page, where in the page, where in the span)."""
     done = 0
     while done < size:
@@ -116,14 +116,14 @@ def write_tree(
     features: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
     *,
     user_block: int,
-) -> tuple[FileImage, dict[str, Placed]]:
+) -> tuple[MemoryFile, dict[str, Placed]]:
     """Lay out an HDF5 file: attributes, small arrays with their values, and room for the feature arrays.
 
     Returns:
-        the image, without the feature arrays' bytes, and where every dataset's values belong.
+        the file in memory, without the feature arrays' bytes, and where every dataset's values belong.
     """
-    image = FileImage()
-    with h5py.File(image, "w", libver=LIBVER, userblock_size=user_block) as file:
+    memory = MemoryFile()
+    with h5py.File(memory, "w", libver=LIBVER, userblock_size=user_block) as file:
         for name, value in attributes.items():
             file.attrs.create(name, text_array([value])[0] if isinstance(value, str) else np.int64(value))
         for name, values in arrays.items():
@@ -133,7 +133,7 @@ def write_tree(
         rooms = {name: declare(file, name, shape, dtype) for name, (shape, dtype) in features.items()}
         placed = {name: make_room(dataset, name) for name, dataset in rooms.items()}
         placed |= {name: place_of(file[name].id, name) for name in arrays}
-    return image, placed
+    return memory, placed
 
 
 def text_array(texts: Sequence[str] | npt.NDArray[np.bytes_]) -> npt.NDArray[Any]:
@@ -167,7 +167,7 @@ def make_room(dataset: h5d.DatasetID, name: str) -> Placed:
     return place_of(dataset, name)
 
 
-def read_tree(image: FileImage, metadata: Sequence[Span]) -> tuple[Attributes, Arrays, dict[str, Placed]]:
+def read_tree(memory: MemoryFile, metadata: Sequence[Span]) -> tuple[Attributes, SmallArrays, dict[str, Placed]]:
     """Read an HDF5 file that may come from a stranger: attributes, small arrays, and where larger ones lie.
 
     Only hard links, groups and contiguous datasets of fixed-size types without filters are read; soft and external
@@ -175,16 +175,16 @@ def read_tree(image: FileImage, metadata: Sequence[Span]) -> tuple[Attributes, A
     or declare more than is there, are refused.
 
     Args:
-        image: the file's metadata.
-        metadata: spans of the file that the image holds; arrays outside of them are only located.
+        memory: the file's metadata.
+        metadata: spans of the file that the memory holds; arrays outside of them are only located.
 
     Raises:
         Refused: anything else than that, or libhdf5 cannot make sense of it.
     """
-    arrays: Arrays = {}
+    arrays: SmallArrays = {}
     placed: dict[str, Placed] = {}
     try:
-        with h5py.File(image, "r") as file:
+        with h5py.File(memory, "r") as file:
             attributes = read_attributes(file.id)
             for name, dataset in walk(file.id):
                 where = place_of(dataset, name)
@@ -193,7 +193,7 @@ def read_tree(image: FileImage, metadata: Sequence[Span]) -> tuple[Attributes, A
                 elif any(
                     begin <= where.offset and where.offset + where.bytes <= begin + size for begin, size in metadata
                 ):
-                    content = image.get(where.offset, where.bytes)
+                    content = memory.get(where.offset, where.bytes)
                     arrays[name] = np.frombuffer(content, dtype=where.dtype).reshape(where.shape)
                 else:
                     placed[name] = where

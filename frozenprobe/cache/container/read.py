@@ -3,9 +3,8 @@
     seal | HDF5: superblock, headers, small datasets | feature arrays | spare: the metadata and the seal once more
 
 The metadata (all of the HDF5 part but the feature arrays and the spare) is digest-checked in memory before libhdf5
-sees it, and libhdf5 sees nothing else: it reads an image of the metadata in memory, never the disk. Feature arrays are
-contiguous, read and written here with plain I/O, and every block of them has a digest of its own. docs/format.md is
-the specification.
+sees it, and libhdf5 sees nothing else: it reads them in memory, never the disk. Feature arrays are contiguous, read
+and written here with plain I/O, and every block of them has a digest of its own. docs/format.md is the specification.
 """
 
 from __future__ import annotations
@@ -21,9 +20,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.cache.container.hdf5 import FileImage, Placed, read_tree
+from frozenprobe.cache.container.hdf5 import MemoryFile, Placed, read_tree
 from frozenprobe.cache.container.seal import SEAL_BYTES, Damage, Seal, Span
 from frozenprobe.errors import FeatureFileError
+from frozenprobe.system.files import open_regular
 
 FEW_ROWS = 8  # of a block that has been checked are read one by one
 BLOCK_ROWS = 64  # rows under one digest: 128 kB at D = 1024 in float16
@@ -102,11 +102,11 @@ class SealedFile:
         self.path = path
         self.lock = threading.Lock()
         self.whole: set[tuple[str, int, int]] = set()  # blocks that have been found to be what was sealed
-        self.file: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115 - open as long as this object
+        self.file: BinaryIO = open_regular(path, buffering=0)  # open as long as this object
         self.opened_as = self.state()
         try:
             self.seal = self.read_seal(copy, lenient)
-            self.attributes, self.arrays, placed = read_tree(self.read_image(copy), self.seal.spans())
+            self.attributes, self.arrays, placed = read_tree(self.read_metadata(copy), self.seal.spans())
             spare = placed.pop(SPARE, None)
             if spare is not None and (spare.offset, spare.bytes) != self.seal.spare:
                 raise Damage("a spare that is not where the seal says")
@@ -131,18 +131,18 @@ class SealedFile:
             raise Damage("no spare metadata")
         return seal
 
-    def read_image(self, copy: str) -> FileImage:
+    def read_metadata(self, copy: str) -> MemoryFile:
         """The metadata, digest-checked, where libhdf5 expects them."""
-        image, digest = FileImage(self.seal.size), hashlib.sha256()
+        memory, digest = MemoryFile(self.seal.size), hashlib.sha256()
         position = self.seal.spare[0] if self.seal.spare else 0
         for offset, size in self.seal.spans():
             content = self.read_at(offset if copy == FRONT else position, size)
             position += size
             digest.update(content)
-            image.put(offset, content)
+            memory.put(offset, content)
         if digest.hexdigest() != self.seal.metadata:
             raise Damage("another checksum of the metadata than they were sealed with")
-        return image
+        return memory
 
     def feature_array(self, name: str, where: Placed) -> FeatureArray:
         """A feature array and its digests, which have to fit it."""
@@ -193,16 +193,16 @@ class SealedFile:
         out: Vectors = np.empty((len(rows), array.shape[2]), dtype=array.dtype)
         blocks = rows // BLOCK_ROWS
         for block in np.unique(blocks).tolist():
-            places = np.flatnonzero(blocks == block)
-            inside = rows[places] - block * BLOCK_ROWS
-            if (array.name, view, block) in self.whole and len(places) < FEW_ROWS:
-                out[places] = self.read_some(array, view, block, inside)
+            wanted = np.flatnonzero(blocks == block)
+            inside = rows[wanted] - block * BLOCK_ROWS
+            if (array.name, view, block) in self.whole and len(wanted) < FEW_ROWS:
+                out[wanted] = self.read_some(array, view, block, inside)
                 continue
             found = self.read_block(array, view, block)
             if found is None:
                 raise DamagedBlock(self.path, array, view, block)
             self.whole.add((array.name, view, block))
-            out[places] = found[inside]
+            out[wanted] = found[inside]
         return out
 
     def read_some(self, array: FeatureArray, view: int, block: int, inside: npt.NDArray[np.int64]) -> Vectors:

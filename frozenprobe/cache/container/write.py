@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from frozenprobe.cache.container.hdf5 import FileImage, Placed, write_tree
+from frozenprobe.cache.container.hdf5 import MemoryFile, Placed, write_tree
 from frozenprobe.cache.container.read import BLOCK_ROWS, DIGESTS, SPARE, FeatureArray, Vectors, blocks_in
 from frozenprobe.cache.container.seal import SEAL_BYTES, Seal
 from frozenprobe.system.atomic_files import published
@@ -75,10 +75,10 @@ def publish_sealed(
         for name, (array, _) in parts.items()
     }
     layout = {**arrays, **{DIGESTS + name: value for name, value in digests.items()}}
-    image, seal, placed = lay_out(attributes, layout, shapes, spare_bytes=1 if spare else 0)
+    memory, seal, placed = lay_out(attributes, layout, shapes, spare_bytes=1 if spare else 0)
     if spare:  # laid out once more, with as much room as there are metadata; where they lie does not depend on it
         size = sum(size for _, size in seal.spans()) + SEAL_BYTES
-        image, seal, placed = lay_out(attributes, layout, shapes, spare_bytes=size)
+        memory, seal, placed = lay_out(attributes, layout, shapes, spare_bytes=size)
     where = {
         name: FeatureArray(name, placed[name].offset, array.shape_of(cut), placed[name].dtype, digests[name])
         for name, (array, cut) in parts.items()
@@ -87,8 +87,8 @@ def publish_sealed(
         for name, array in features.items():
             write_blocks(file, [(cut, where[part]) for part, cut in array.columns(name).items()], array.blocks)
         for name, values in digests.items():
-            image.put(placed[DIGESTS + name].offset, values.tobytes())
-        metadata = [image.get(*span) for span in seal.spans()]
+            memory.put(placed[DIGESTS + name].offset, values.tobytes())
+        metadata = [memory.get(*span) for span in seal.spans()]
         block = seal._replace(metadata=hashlib.sha256(b"".join(metadata)).hexdigest()).encode()
         rest = [(0, block), *((offset, content) for (offset, _), content in zip(seal.spans(), metadata, strict=True))]
         if seal.spare is not None:
@@ -105,13 +105,13 @@ def lay_out(
     shapes: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
     *,
     spare_bytes: int,
-) -> tuple[FileImage, Seal, dict[str, Placed]]:
+) -> tuple[MemoryFile, Seal, dict[str, Placed]]:
     """Lay out the HDF5 part; the spare is a dataset, too: a program that opens the file for writing leaves it there."""
     room = {SPARE: ((spare_bytes,), np.dtype(np.uint8))} if spare_bytes else {}
-    image, placed = write_tree(attributes, arrays, {**shapes, **room}, user_block=SEAL_BYTES)
+    memory, placed = write_tree(attributes, arrays, {**shapes, **room}, user_block=SEAL_BYTES)
     spans = tuple(sorted((placed[name].offset, placed[name].bytes) for name in shapes))
     spare = (placed[SPARE].offset, placed[SPARE].bytes) if spare_bytes else None
-    return image, Seal(image.size, spans, spare, ""), placed
+    return memory, Seal(memory.size, spans, spare, ""), placed
 
 
 def write_blocks(file: BinaryIO, parts: Sequence[tuple[slice, FeatureArray]], blocks: Iterator[Vectors]) -> None:

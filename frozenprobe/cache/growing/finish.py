@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 
-from frozenprobe.cache.care.verify import damaged_rows
 from frozenprobe.cache.contents import Contents
+from frozenprobe.cache.damage import damaged_rows
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.store import write_features, write_plan
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.system.quantities import megabytes, utc_now
 
 BYTES_AN_IMAGE = 600  # ids, hashes, labels and checksums of an image, twice, in the finished file
 ROOM = 1.02  # headers and file system blocks
@@ -91,13 +91,3 @@ def finish(path: Path, rows: RowStore, contents: Contents, *, computed: bool) ->
         write_features(path, contents, rows.read_block)
     rows.discard()
     return changed
-
-
-def megabytes(number: int) -> str:
-    """A number of bytes for a person."""
-    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
-
-
-def utc_now() -> str:
-    """The time in UTC, ISO 8601 to the microsecond, so that text order is time order."""
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds")

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.cache.container.read import FeatureArray, SealedFile, Vectors
+from frozenprobe.cache.container.read import SealedFile, Vectors
 from frozenprobe.cache.container.seal import Damage
 from frozenprobe.cache.container.write import NewArray, one_view, publish_sealed
 from frozenprobe.cache.contents import environments_of
+from frozenprobe.cache.damage import whole_rows
 from frozenprobe.cache.layout import VERSION
 from frozenprobe.cache.spec import FeatureSpec
 
@@ -80,13 +81,3 @@ def read_piece(file: SealedFile) -> tuple[Hashes, Hashes, Vectors]:
     array = file.features["features"]
     good = np.flatnonzero(whole_rows(file, array))
     return file.arrays["hashes"][good], file.arrays["views"][good], file.read_rows(array, 0, good)
-
-
-def whole_rows(file: SealedFile, array: FeatureArray, view: int = 0) -> npt.NDArray[np.bool_]:
-    """`(rows,)` which rows of a view are in blocks that are what was written, and finite."""
-    whole = np.zeros(array.shape[1], dtype=bool)
-    for block in range(array.blocks):
-        vectors = file.read_block(array, view, block)
-        if vectors is not None:
-            whole[array.rows_of(block)] = np.isfinite(vectors).all(axis=1)
-    return whole

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from frozenprobe.cache.container.hdf5 import Refused, as_texts
 from frozenprobe.cache.container.read import FeatureArray, SealedFile, Vectors
 from frozenprobe.cache.container.seal import Damage
-from frozenprobe.cache.contents import Contents, Split, environments_of
-from frozenprobe.cache.growing.pieces import Hashes, environments_in, open_piece, read_piece, whole_rows, write_piece
+from frozenprobe.cache.contents import Contents, Split, Taps, environments_of
+from frozenprobe.cache.damage import whole_rows
+from frozenprobe.cache.growing.pieces import Hashes, environments_in, open_piece, read_piece, write_piece
 from frozenprobe.cache.paths import checked_files, piece_files, pieces_folder, plan_path
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FeatureFileError, some
@@ -24,6 +25,7 @@ from frozenprobe.errors import FeatureFileError, some
 SMALL_PIECES = 128  # so many are joined into one, so that a folder never holds more than a few thousand files
 JOINED_BYTES = 8 << 20  # or so many bytes; larger pieces are not joined again
 OPEN_PIECES = 8
+LEAST_COSINE = 0.999  # bfloat16 against float32 gives 0.9999; another preprocessing or other weights far less
 
 Integers = npt.NDArray[np.int64]
 
@@ -34,7 +36,7 @@ class LostPiece(FeatureFileError):
 
 @dataclass
 class Source:
-    """A place where rows lie: a split of the finished file (`piece` is None) or a piece.
+    """Where rows lie: a split of the finished file (`piece` is None) or a piece.
 
     Attributes:
         split: of the finished file.
@@ -87,7 +89,7 @@ class RowStore:
             position = self._positions(hashes)
             for view in views:
                 self.wanted[self.views[view], position] = True
-        self.places: Integers = np.full(shape, -1, dtype=np.int64)  # source << 32 | row
+        self.locations: Integers = np.full(shape, -1, dtype=np.int64)  # source << 32 | row
         self.origin: set[str] = set()  # environments of the rows that are added
         self.environments: set[str] = set()  # where those in pieces come from
         self.sources: list[Source] = []
@@ -104,7 +106,7 @@ class RowStore:
 
     def __contains__(self, row: tuple[str, str]) -> bool:
         position = int(self._positions(as_texts([row[0]]))[0])
-        return row[1] in self.views and position >= 0 and bool(self.places[self.views[row[1]], position] >= 0)
+        return row[1] in self.views and position >= 0 and bool(self.locations[self.views[row[1]], position] >= 0)
 
     @property
     def total(self) -> int:
@@ -114,11 +116,11 @@ class RowStore:
     @property
     def there(self) -> int:
         """Rows of those that exist."""
-        return int((self.wanted & (self.places >= 0)).sum())
+        return int((self.wanted & (self.locations >= 0)).sum())
 
     def missing(self) -> dict[str, tuple[str, ...]]:
         """The views of each image content that are nowhere yet, by hash, in the order of the images."""
-        lacking = self.wanted & (self.places < 0)
+        lacking = self.wanted & (self.locations < 0)
         lacks: npt.NDArray[np.bool_] = lacking.max(axis=0, initial=False)
         found: dict[str, tuple[str, ...]] = {}
         for _, split, _ in self.contents.splits:
@@ -133,7 +135,7 @@ class RowStore:
         """`(N,)` which images have all rows of these views; those that are not usable need none."""
         positions = self._positions(as_texts(split.hashes))
         codes = [self.views[view] for view in views]
-        whole: npt.NDArray[np.bool_] = self.places[codes].min(axis=0, initial=0) >= 0
+        whole: npt.NDArray[np.bool_] = self.locations[codes].min(axis=0, initial=0) >= 0
         result = ~split.usable
         known = positions >= 0
         result[known] |= whole[positions[known]]
@@ -157,7 +159,7 @@ class RowStore:
 
     def stored(self, most: int = 1000) -> list[tuple[str, str]]:
         """Hash and view of rows that exist: all, or `most` of them spread evenly."""
-        cells = np.flatnonzero(((self.places >= 0) & self.wanted).T)  # all views of an image, then the next image
+        cells = np.flatnonzero(((self.locations >= 0) & self.wanted).T)  # all views of an image, then the next image
         chosen = cells[np.unique(np.linspace(0, len(cells) - 1, min(most, len(cells))).astype(int))].tolist()
         names = list(self.views)
         return [(self.hashes[cell // len(names)].decode(), names[cell % len(names)]) for cell in chosen]
@@ -186,22 +188,22 @@ class RowStore:
         """As `read_block`, where the rows were last seen."""
         positions = self._positions(as_texts(split.hashes[images]))
         codes = np.array([self.views[view] for view in views], dtype=np.int64)
-        places = self.places[codes[None, :], positions[:, None]]
-        places[~split.usable[images] | (positions < 0)] = -1
-        if (places[split.usable[images]] < 0).any():
+        locations = self.locations[codes[None, :], positions[:, None]]
+        locations[~split.usable[images] | (positions < 0)] = -1
+        if (locations[split.usable[images]] < 0).any():
             raise KeyError("rows that have not been computed")
-        out: Vectors = np.zeros((*places.shape, self.dim), dtype=self.spec.storage_dtype)
-        origin = places >> 32
-        for number in np.unique(origin[places >= 0]).tolist():
+        out: Vectors = np.zeros((*locations.shape, self.dim), dtype=self.spec.storage_dtype)
+        origin = locations >> 32
+        for number in np.unique(origin[locations >= 0]).tolist():
             source = self.sources[number]
             for column, view in enumerate(views):
                 image = np.flatnonzero(origin[:, column] == number)
                 if source.piece is None and len(image):
-                    out[image, column] = self._read_file(source, view, places[image, column] & 0xFFFFFFFF)
+                    out[image, column] = self._read_file(source, view, locations[image, column] & 0xFFFFFFFF)
             if source.piece is not None:
                 cells = np.nonzero(origin == number)
                 file, array = self._open(source.piece)
-                out[cells] = file.read_rows(array, 0, places[cells] & 0xFFFFFFFF)
+                out[cells] = file.read_rows(array, 0, locations[cells] & 0xFFFFFFFF)
         broken = np.flatnonzero(~np.isfinite(out).all(axis=(1, 2)))
         if len(broken):
             raise FeatureFileError(
@@ -273,7 +275,7 @@ class RowStore:
             positions = self._positions(as_texts(split.hashes)[rows])
             rows, positions = rows[positions >= 0], positions[positions >= 0]
             for view in set(views) & set(self.views):
-                self.places[self.views[view], positions] = (len(self.sources) - 1) << 32 | rows
+                self.locations[self.views[view], positions] = (len(self.sources) - 1) << 32 | rows
 
     def _take_up(self, piece: Path, check: bool) -> None:
         """Note the rows of a piece of the same specification that an earlier run left."""
@@ -307,7 +309,7 @@ class RowStore:
         wanted[known] = self.wanted[codes[known], positions[known]]
         self.sources.append(Source(piece=piece, size=size, foreign=int((good & ~wanted).sum())))
         known &= good
-        self.places[codes[known], positions[known]] = number << 32 | np.flatnonzero(known)
+        self.locations[codes[known], positions[known]] = number << 32 | np.flatnonzero(known)
         if size < JOINED_BYTES // 2:
             self.small.append(number)
 
@@ -356,3 +358,16 @@ class RowStore:
                 ) from None
         self.opened.move_to_end(piece)
         return self.opened[piece], self.opened[piece].features["features"]
+
+
+def least_cosine(one: Vectors, other: Vectors, taps: Taps) -> float:
+    """The least cosine over the taps of two rows: a long vector must not hide that a short one differs."""
+    ends = np.cumsum([dim for _, dim in taps])[:-1]
+    return min(cosine(a, b) for a, b in zip(np.split(one, ends), np.split(other, ends), strict=True))
+
+
+def cosine(one: Vectors, other: Vectors) -> float:
+    """Cosine of two vectors, in float64; 0 if one of them is 0."""
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norms if norms else 0.0

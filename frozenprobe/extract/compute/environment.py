@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from frozenprobe.cache.growing.agreement import LEAST_COSINE, least_cosine
-from frozenprobe.cache.growing.rows import RowStore
+from frozenprobe.cache.growing.rows import LEAST_COSINE, RowStore, least_cosine
 from frozenprobe.errors import SpecMismatch
 from frozenprobe.extract.compute.embedder import Embedder
 from frozenprobe.extract.compute.pipeline import stacked

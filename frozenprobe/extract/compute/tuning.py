@@ -11,7 +11,7 @@ import numpy as np
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.compute.embedder import Embedder, Fidelity
 from frozenprobe.extract.compute.pipeline import stacked
-from frozenprobe.extract.ranks.rank import available_cores
+from frozenprobe.extract.ranks.rank import own_cores
 from frozenprobe.extract.target import Target
 from frozenprobe.extract.views.cut import Job, ViewSettings, cut_all
 
@@ -53,7 +53,7 @@ def make_embedder(target: Target, *, workers: int, batch_size: int | None) -> Em
 
 def threads_a_call(workers: int) -> int:
     """Threads of one call on a CPU, so that all workers together use each core once."""
-    return max(1, available_cores() // max(1, workers))
+    return max(1, own_cores() // max(1, workers))
 
 
 def find_batch_size(embedder: Embedder, side: int) -> int:

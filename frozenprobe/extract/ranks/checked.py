@@ -21,6 +21,7 @@ from frozenprobe.errors import ImageError
 from frozenprobe.extract.ranks.rank import Rank
 from frozenprobe.images.places import Member, Place
 from frozenprobe.system.atomic_files import publish_text
+from frozenprobe.system.files import read_regular
 
 SLICE = 256  # images: a second or two of checking, which is what two ranks may do twice at the end
 LARGEST_NOTE = 1 << 20  # bytes
@@ -109,7 +110,7 @@ def read_note(note: Path, images: int) -> list[Checked | None]:
     try:
         if note.stat().st_size > LARGEST_NOTE:
             raise ValueError("no note of ours")
-        entries = [None if entry is None else Checked(*entry) for entry in json.loads(note.read_text(encoding="utf-8"))]
+        entries = [None if entry is None else Checked(*entry) for entry in json.loads(read_regular(note))]
     except (OSError, ValueError, TypeError, RecursionError):
         return [None] * images
     fits = len(entries) == images and all(entry is None or is_sane(entry) for entry in entries)

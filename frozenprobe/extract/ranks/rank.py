@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.system.cores import available_cores
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,9 @@ def read_rank(environment: Mapping[str, str] = os.environ) -> Rank:
     return Rank(number, world, neighbours)
 
 
-def available_cores(environment: Mapping[str, str] = os.environ) -> int:
-    """Cores this process may use: containers, job schedulers and neighbouring ranks leave it fewer than there are."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // read_rank(environment).neighbours)
+def own_cores(environment: Mapping[str, str] = os.environ) -> int:
+    """This rank's share of the cores that it and its neighbours may use."""
+    return max(1, available_cores() // read_rank(environment).neighbours)
 
 
 def read_number(environment: Mapping[str, str], name: str, *, least: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ from typing import NamedTuple
 import torch
 from PIL import Image
 
-from frozenprobe.errors import ImageError, UnreadableImage
+from frozenprobe.errors import ImageError
 from frozenprobe.extract.views.decode import decode_image
 from frozenprobe.extract.views.operations import P
 from frozenprobe.extract.views.preprocessing import Preprocessing, Resized, cut_test_view
 from frozenprobe.extract.views.recipes import View, cut_augmented, leaves_enough, make_recipe, pixels_of
-from frozenprobe.images.places import Member, Place
+from frozenprobe.images.places import Place, read_image
 
 
 class Job(NamedTuple):
@@ -183,20 +182,3 @@ def read_job(job: Job) -> bytes:
             remedy="let nothing change the images during extraction, and run the same command again",
         )
     return content
-
-
-def read_image(place: Place) -> bytes:
-    """The bytes of a file, or of a member of a shard.
-
-    Raises:
-        UnreadableImage: it cannot be read.
-    """
-    try:
-        file = place.tar if isinstance(place, Member) else place
-        if not stat.S_ISREG(file.stat().st_mode):  # opening a pipe waits for ever, a device may never end
-            raise OSError("no regular file (a folder, a pipe or a device)")
-        return place.read_bytes()
-    except OSError as error:
-        raise UnreadableImage(
-            "A readable image", found=str(error), where=place, remedy="check the file and its permissions"
-        ) from None

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from frozenprobe.errors import SubmissionError, some
-from frozenprobe.images.table import composed
 from frozenprobe.system.csv_tables import Table
+from frozenprobe.system.unicode_text import composed
 
 
 def find_id_column(sample: Table, test_ids: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.result import ProbeResult
 from frozenprobe.system.atomic_files import sync_folder
 from frozenprobe.system.csv_tables import Table, write_table
+from frozenprobe.system.files import read_regular, require_regular
 from frozenprobe.system.json_text import to_json
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def newest_runs(folder: Path, count: int) -> list[Path]:
     runs: list[tuple[str, Path]] = []
     for config in folder.glob("[!.]*/config.json"):
         try:
-            runs.append((str(json.loads(config.read_text(encoding="utf-8"))["created"]), config.parent))
+            runs.append((str(json.loads(read_regular(config))["created"]), config.parent))
         except (OSError, ValueError, KeyError, TypeError):
             continue
     if len(runs) < count:
@@ -277,8 +278,9 @@ def opened_run(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
         FrozenprobeError: no run there, a damaged one, or one of another format.
     """
     try:
-        config = dict(json.loads((path / "config.json").read_text(encoding="utf-8")))
+        config = dict(json.loads(read_regular(path / "config.json")))
         check_format(config, path)
+        require_regular(path / "predictions.npz")
         with np.load(path / "predictions.npz", allow_pickle=False) as arrays:
             yield config, arrays
     except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, BadZipFile) as error:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frozenprobe.errors import FrozenprobeError, SubmissionError, some
-from frozenprobe.images.table import composed
 from frozenprobe.probe.arrays import Doubles
 from frozenprobe.probe.report.match_ids import find_id_column, match_ids
 from frozenprobe.probe.report.runs import Run
 from frozenprobe.system.csv_tables import Table, read_table, write_table
+from frozenprobe.system.unicode_text import composed
 
 NO_SAMPLE = "no sample: all test images"
 FEW = 0.1  # warned about when all predictions fall into fewer than this share of the classes

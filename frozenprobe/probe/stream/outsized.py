@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from frozenprobe.probe.inputs import Views
 from frozenprobe.probe.options import AUTO, ProbeOptions
 from frozenprobe.probe.result import Outcome
 from frozenprobe.probe.task import Task
+from frozenprobe.system.memory import total_memory
 from frozenprobe.system.progress import Progress
 
 COPIES = 3  # of all vectors that are alive at once: as they are stored, on their way to being scaled, scaled
@@ -93,7 +93,7 @@ def find_outsized(files: Sequence[Features], views: Sequence[Views], options: Pr
         raise FrozenprobeError(
             f"Memory for all features at once, {gigabytes(needed)}: {', '.join(k for k, v in refused.items() if v)} "
             "cannot stream them from the file",
-            found=f"{gigabytes(limit)} allowed" + ("" if options.memory else ", half of what this machine has"),
+            found=f"{gigabytes(limit)} allowed" + ("" if options.memory else ", half of what this process may use"),
             where=", ".join(str(features.path) for features in files),
             remedy=f"one file and --head {' or '.join(able)}, which stream; or fewer --views; or allow more with "
             "--memory GB",
@@ -109,11 +109,9 @@ def bytes_needed(features: Features, views: Views) -> int:
 
 
 def memory_limit() -> float | None:
-    """Half of the machine's memory, in bytes; None where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
-    except (AttributeError, ValueError, OSError):
-        return None
+    """Half of the memory that this process may use, in bytes; None where the system does not tell."""
+    total = total_memory()
+    return None if total is None else total / 2
 
 
 def gigabytes(count: float) -> str:

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from frozenprobe.cache.growing import holder as holders
+from frozenprobe.cache.growing import lock as holders
 from frozenprobe.cache.growing import lock as locks
-from frozenprobe.cache.growing.holder import read_holder, start_of, this_process
-from frozenprobe.cache.growing.lock import rank_lock, rank_turn, writer_lock
+from frozenprobe.cache.growing.lock import rank_lock, rank_turn, read_holder, start_of, this_process, writer_lock
 from frozenprobe.errors import FileInUse
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="whether a process lives is asked the POSIX way")

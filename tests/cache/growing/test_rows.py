@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -153,22 +152,6 @@ def test_missing_rows_are_told_by_image_in_their_order(tmp_path):
     add(store, ("c", "clean"), ("c", "hflip"), ("c", "aug1"), ("b", "hflip"))
     assert list(store.missing().items()) == [("a", ("clean", "hflip", "aug1")), ("b", ("clean", "aug1"))]
     assert store.complete(split_of("cabx"), ["clean"]).tolist() == [True, False, False, False]
-
-
-def test_pieces_are_closed_hdf5_files_with_a_fingerprint(tmp_path):
-    store = store_of(tmp_path)
-    add(store, ("a", "clean"))
-    (path,) = store.folder.iterdir()
-    with h5py.File(path) as piece:
-        assert piece.attrs["fingerprint"].decode() == SPEC.fingerprint()
-        assert piece["features"].shape == (1, 1, 3)
-
-
-def test_rows_without_a_name_are_a_bug_and_not_a_piece(tmp_path):
-    store = store_of(tmp_path)
-    with pytest.raises(ValueError, match="2 hashes and 1 views for 1 rows"):
-        store.add(["a", "b"], ["clean"], row("a", "clean")[None])
-    assert not store.folder.exists()
 
 
 def test_many_small_pieces_become_one(tmp_path, monkeypatch, no_fsync):

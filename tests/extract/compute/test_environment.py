@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from frozenprobe.cache.contents import environments_of
-from frozenprobe.cache.growing.agreement import cosine
+from frozenprobe.cache.growing.rows import cosine
 from frozenprobe.cache.store import open_features
 from frozenprobe.errors import SpecMismatch
 from frozenprobe.extract import work

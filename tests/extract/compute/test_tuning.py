@@ -58,7 +58,7 @@ def test_the_smallest_batch_is_found_that_is_nearly_as_fast_as_the_next(
 def test_workers_and_their_threads_use_each_core_once(
     cores: int, workers: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "available_cores", lambda: cores)
+    monkeypatch.setattr(tuning, "own_cores", lambda: cores)
     assert threads_a_call(workers) == threads
 
 

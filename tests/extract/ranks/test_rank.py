@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.ranks.rank import Rank, available_cores, read_rank
+from frozenprobe.extract.ranks import rank as module
+from frozenprobe.extract.ranks.rank import Rank, own_cores, read_rank
 
 
 @pytest.mark.parametrize("environment", [{}, {"RANK": "3"}, {"WORLD_SIZE": ""}, {"RANK": "0", "WORLD_SIZE": "1"}])
@@ -53,8 +52,8 @@ def test_a_device_that_is_named_or_a_process_that_is_alone_is_left_as_it_is():
 
 
 def test_ranks_of_a_machine_share_its_cores(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(16), raising=False)
+    monkeypatch.setattr(module, "available_cores", lambda: 16)
     alone = {"RANK": "0", "WORLD_SIZE": "16"}
     for neighbours, cores in (("2", 8), ("5", 3), ("64", 1), ("", 16)):
-        assert available_cores({**alone, "LOCAL_WORLD_SIZE": neighbours}) == cores
-    assert available_cores({}) == 16
+        assert own_cores({**alone, "LOCAL_WORLD_SIZE": neighbours}) == cores
+    assert own_cores({}) == 16

@@ -219,12 +219,13 @@ def sweep(table: Table, stacked: Floats, operands: Sequence[Operand], change: Ch
     Rows are not multiplied for problems in which they have no weight.
     """
     groups = [group for group in (Group.of(segment, stacked, operands) for segment in table.segments) if group.operands]
+    count = threads.thread_count()
 
     def run(thread: int) -> tuple[Doubles, list[Floats]]:
         losses, sums = np.zeros(len(operands)), [np.zeros_like(group.weights) for group in groups]
         for group, total in zip(groups, sums, strict=True):
-            share = -(-(group.rows.stop - group.rows.start) // threads.THREADS)
-            for rows in list(slices(group.rows, min(THREAD_ROWS, max(1, share))))[thread :: threads.THREADS]:
+            share = -(-(group.rows.stop - group.rows.start) // count)
+            for rows in list(slices(group.rows, min(THREAD_ROWS, max(1, share))))[thread::count]:
                 features = table.features[rows]
                 scores = features @ group.weights.T
                 for number, each, own in zip(group.numbers, group.operands, spans(group.operands), strict=True):
@@ -233,7 +234,7 @@ def sweep(table: Table, stacked: Floats, operands: Sequence[Operand], change: Ch
         return losses, sums
 
     losses, result = np.zeros(len(operands)), np.zeros_like(stacked)
-    for lost, sums in threads.in_threads(run, range(threads.THREADS)):
+    for lost, sums in threads.in_threads(run, range(count)):
         losses += lost
         for group, total in zip(groups, sums, strict=True):
             result[group.columns] += total
@@ -295,4 +296,4 @@ def slices(whole: slice, size: int) -> Iterator[slice]:
 
 def multiply(left: Floats, right: Floats) -> Floats:
     """left @ right, the rows of `left` shared among the threads."""
-    return np.concatenate(threads.in_threads(lambda part: part @ right, np.array_split(left, threads.THREADS)))
+    return np.concatenate(threads.in_threads(lambda part: part @ right, np.array_split(left, threads.thread_count())))

@@ -59,7 +59,7 @@ def points(products: LogisticProducts, seed: int = 1) -> list[Operand]:
 def test_objective_and_gradient_are_those_of_finite_differences(
     threads: int, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "THREADS", threads)
+    monkeypatch.setattr(pool, "thread_count", lambda: threads)
     monkeypatch.setattr(module, "THREAD_ROWS", size)
     rows = make_rows()
     weights = make_weights(rows)
