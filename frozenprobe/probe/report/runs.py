@@ -23,7 +23,7 @@ from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.result import ProbeResult
 from frozenprobe.system.atomic_files import sync_folder
 from frozenprobe.system.csv_tables import Table, write_table
-from frozenprobe.system.files import read_regular, require_regular
+from frozenprobe.system.files import open_regular, read_regular
 from frozenprobe.system.json_text import to_json
 
 if TYPE_CHECKING:
@@ -280,8 +280,7 @@ def opened_run(path: Path) -> Iterator[tuple[dict[str, Any], Any]]:
     try:
         config = dict(json.loads(read_regular(path / "config.json")))
         check_format(config, path)
-        require_regular(path / "predictions.npz")
-        with np.load(path / "predictions.npz", allow_pickle=False) as arrays:
+        with open_regular(path / "predictions.npz") as file, np.load(file, allow_pickle=False) as arrays:
             yield config, arrays
     except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, BadZipFile) as error:
         raise FrozenprobeError(
