@@ -38,7 +38,7 @@ from stages import (
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.backbone import Backbone
-from frozenprobe.extract.backbones.catalogue import load_backbone
+from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.compute.embedder import Embedder
 from frozenprobe.extract.compute.engines import choose_engine
 from frozenprobe.extract.compute.pipeline import torch_threads

@@ -47,7 +47,8 @@ from torchvision.models import VisionTransformer
 
 from frozenprobe.extract import work
 from frozenprobe.extract.backbones.backbone import Backbone
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions, load_backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions
+from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.compute.embedder import Embedder
 from frozenprobe.extract.compute.pipeline import stacked, torch_threads
 from frozenprobe.extract.compute.tuning import make_embedder, threads_a_call

@@ -17,7 +17,8 @@ from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import Features, open_features, open_plan
 from frozenprobe.errors import FrozenprobeError, unknown_name
 from frozenprobe.extract.backbones.backbone import Backbone
-from frozenprobe.extract.backbones.catalogue import BackboneInfo, WeightsOptions, find_backbone, load_backbone
+from frozenprobe.extract.backbones.catalogue import BackboneInfo, WeightsOptions, find_backbone
+from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.backbones.taps import tap_backbone
 from frozenprobe.extract.compute.embedder import choose_dtype
 from frozenprobe.extract.compute.engines import choose_engine

@@ -15,7 +15,8 @@ from torchvision import models
 
 from frozenprobe.cache.store import open_features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions, load_backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions
+from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.backbones.torchvision_models import (
     KNOWN_HEADS,
     KNOWN_PREPROCESSING,

@@ -12,7 +12,8 @@ import torchvision
 from torch import nn
 
 from frozenprobe.errors import FrozenprobeError, MissingExtra
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions, load_backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions
+from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.compute import engines
 from frozenprobe.extract.compute.engines import choose_engine, make_engine, onnx_engine, with_cast_weights
 

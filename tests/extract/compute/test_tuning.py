@@ -14,7 +14,8 @@ from torch import nn
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.backbone import Backbone
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, find_backbone, load_backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, find_backbone
+from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.compute import tuning
 from frozenprobe.extract.compute.embedder import Embedder, Fidelity
 from frozenprobe.extract.compute.tuning import check_fidelity, find_batch_size, make_embedder, threads_a_call
