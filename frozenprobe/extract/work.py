@@ -25,11 +25,12 @@ from frozenprobe.extract.compute.loader import Seconds
 from frozenprobe.extract.compute.pipeline import Embedded, embed_jobs, torch_threads
 from frozenprobe.extract.compute.tuning import check_fidelity, make_embedder, threads_a_call
 from frozenprobe.extract.inspect import Inspected
-from frozenprobe.extract.options import ExtractRequest, Settled
+from frozenprobe.extract.options import ExtractRequest, FeatureOptions
 from frozenprobe.extract.plan import missing_jobs, require_same_set
 from frozenprobe.extract.ranks.rank import ALONE, Rank, available_cores
 from frozenprobe.extract.ranks.share import share_of, take_stock
-from frozenprobe.extract.target import Target, options_text
+from frozenprobe.extract.settle import weights_options_text
+from frozenprobe.extract.target import Target
 from frozenprobe.extract.views.cut import Job, Row, ViewSettings
 from frozenprobe.system.progress import Progress
 
@@ -95,7 +96,7 @@ def set_up(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
     target, rows = work.target, work.rows
     backbone, settled = target.load(), target.settled
     settings = ViewSettings(
-        backbone.preprocessing, settled.recipe, settled.seed, request.max_pixels, settled.decode, settled.augment_on
+        backbone.preprocessing, settled.recipe, settled.seed, request.max_pixels, settled.decoding, settled.augment_on
     )
     if rows.existing is not None:
         require_whole(rows.existing, progress)
@@ -161,7 +162,7 @@ def with_facts(contents: Contents, target: Target) -> Contents:
     return replace(contents, taps=target.load().taps, about=describe(target.load(), target.settled))
 
 
-def describe(backbone: Backbone, settled: Settled) -> dict[str, str]:
+def describe(backbone: Backbone, settled: FeatureOptions) -> dict[str, str]:
     """Facts for people, kept in the file."""
     libraries = {name: version(name) for name in ("torch", "torchvision", "numpy", "h5py", "pillow")}
     return {
@@ -173,11 +174,11 @@ def describe(backbone: Backbone, settled: Settled) -> dict[str, str]:
         "remarks": "; ".join(remarks_of(backbone.info, settled)),
         "weights": backbone.weights_from,
         "weights_file": str(settled.weights or ""),
-        "weights_options": options_text(settled.weights_options),
+        "weights_options": weights_options_text(settled.weights_options),
     }
 
 
-def remarks_of(info: BackboneInfo, settled: Settled) -> tuple[str, ...]:
+def remarks_of(info: BackboneInfo, settled: FeatureOptions) -> tuple[str, ...]:
     """What is known of the weights and of the pixels; of a local file under an official name only by that name."""
     remarks = [*info.remarks]
     if settled.weights is not None and info.parameters and info.name != ANY_VIT:

@@ -13,9 +13,9 @@ import torch
 
 from frozenprobe.errors import ImageError, UnreadableImage
 from frozenprobe.extract import inspect as inspection
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions
+from frozenprobe.extract.backbones.catalogue import ANY_VIT
 from frozenprobe.extract.inspect import Inspected, all_bad, inspect, inspect_images, limited, make_split
-from frozenprobe.extract.options import Choices, ExtractRequest
+from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
 from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.target import open_target
 from frozenprobe.extract.views.cut import read_image

@@ -15,7 +15,7 @@ from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.inspect import Inspected
-from frozenprobe.extract.options import Settled
+from frozenprobe.extract.options import FeatureOptions
 from frozenprobe.extract.plan import missing_jobs, plan_contents, require_same_set
 from frozenprobe.extract.target import Target
 from frozenprobe.extract.views.cut import Job
@@ -104,7 +104,7 @@ def test_planned_file_has_the_views_and_images_asked_for() -> None:
         existing.path,
         existing,
         None,
-        Settled(views=2, test_views=("clean", "direct")),
+        FeatureOptions(views=2, test_views=("clean", "direct")),
         torch.device("cpu"),
         "float32",
         None,

@@ -28,10 +28,10 @@ from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError, ImageError, SpecMismatch
 from frozenprobe.extract import run, work
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions
+from frozenprobe.extract.backbones.catalogue import ANY_VIT
 from frozenprobe.extract.compute import embedder as compute
 from frozenprobe.extract.compute import tuning
-from frozenprobe.extract.options import Choices, ExtractRequest
+from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
 from frozenprobe.extract.ranks import share as together
 from frozenprobe.extract.report import ExtractReport, render_report
 from frozenprobe.extract.run import extract_features
@@ -53,7 +53,7 @@ ROWS = 12 * 4 + 5 * 2  # 12 training images with 2 + 2 views, 5 test images with
 def request_(photo_folder: Path, tiny_vit: Path, tmp_path: Path) -> ExtractRequest:
     return ExtractRequest(
         sources=ImageSources(photo_folder / "train", photo_folder / "test"),
-        choices=Choices(ANY_VIT, tiny_vit, OPTIONS, recipe="erase", views=2, storage="float32"),
+        choices=Choices(ANY_VIT, tiny_vit, OPTIONS, recipe="erase", views=2, storage_dtype="float32"),
         out=tmp_path / "f.h5",
         workers=0,
     )
@@ -203,7 +203,7 @@ def test_rows_do_not_depend_on_the_workers(request_: ExtractRequest, tmp_path: P
 
 @pytest.mark.parametrize(
     "choices",
-    [{"seed": 1}, {"recipe": "mild"}, {"recipe": "report"}, {"preprocess": "report"}, {"dtype": "bfloat16"}],
+    [{"seed": 1}, {"recipe": "mild"}, {"recipe": "report"}, {"preprocessing": "report"}, {"compute_dtype": "bfloat16"}],
     ids=str,
 )
 def test_rows_depend_on_every_choice_in_the_specification(
@@ -220,7 +220,7 @@ def test_rows_depend_on_every_choice_in_the_specification(
 
 def test_float16_storage_is_float32_rounded(request_: ExtractRequest, tmp_path: Path) -> None:
     _, whole = extracted(request_)
-    _, half = extracted(replace(choosing(request_, storage="float16"), out=tmp_path / "half.h5"))
+    _, half = extracted(replace(choosing(request_, storage_dtype="float16"), out=tmp_path / "half.h5"))
     mine, others = rows_of(whole), rows_of(half)
     assert all(np.array_equal(mine[key].astype(np.float16).astype(np.float32), others[key]) for key in mine)
 
@@ -337,7 +337,7 @@ def test_second_run_does_not_even_load_the_backbone(request_: ExtractRequest, mo
 
 def test_options_that_are_not_typed_are_the_files(request_: ExtractRequest, tmp_path: Path) -> None:
     """Recipe, seed, weights, heads ... all come from the file when another view is asked for."""
-    request = choosing(request_, recipe="crop-flip", seed=9, preprocess="report", test_views=("clean",))
+    request = choosing(request_, recipe="crop-flip", seed=9, preprocessing="report", test_views=("clean",))
     _, before = extracted(request)
     report, after = extracted(untyped(request_, views=3))
     assert report.computed == 12
@@ -480,9 +480,9 @@ def test_test_images_can_come_later(request_: ExtractRequest) -> None:
     [
         ({"seed": 1}, "seed"),
         ({"recipe": "mild"}, "recipe"),
-        ({"storage": "float16"}, "storage_dtype"),
-        ({"dtype": "bf16"}, "compute_dtype"),
-        ({"preprocess": "report"}, "preprocessing"),
+        ({"storage_dtype": "float16"}, "storage_dtype"),
+        ({"compute_dtype": "bf16"}, "compute_dtype"),
+        ({"preprocessing": "report"}, "preprocessing"),
         ({"weights_options": replace(OPTIONS, heads=4)}, "weights_digest"),
         ({"weights_options": replace(OPTIONS, resize=40)}, "preprocessing"),
         ({"backbone": "resnet18.in1k"}, "backbone"),
@@ -592,7 +592,7 @@ def test_nan_weights_are_an_error_that_names_an_image(request_: ExtractRequest, 
 def test_feature_beyond_float16_asks_for_float32_storage(request_: ExtractRequest, tmp_path: Path) -> None:
     request = changed_weights(request_, tmp_path / "w.pth", lambda state: state["encoder.ln.weight"].mul_(1e6))
     with pytest.raises(FrozenprobeError, match="beyond float16's 65504") as caught:
-        extract_features(choosing(request, storage="float16"))
+        extract_features(choosing(request, storage_dtype="float16"))
     assert "--storage float32" in caught.value.remedy
     _, features = extracted(request)
     assert np.abs(features.read("train", [0])).max() > 65504
@@ -682,8 +682,7 @@ import os, signal
 from pathlib import Path, PosixPath
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.options import Choices, ExtractRequest
-from frozenprobe.extract.backbones.catalogue import WeightsOptions
+from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
 from frozenprobe.images.sources import CsvColumns, ImageSources
 add, calls = RowStore.add, []
 def add_or_die(*args):
@@ -840,7 +839,7 @@ def test_the_network_is_called_with_one_number_of_threads(
     before = torch.get_num_threads()
     monkeypatch.setattr(tuning, "available_cores", lambda: before + 2)
     monkeypatch.setattr(compute, "make_engine", make_noting)
-    report = extract_features(choosing(request_, dtype="bfloat16"))
+    report = extract_features(choosing(request_, compute_dtype="bfloat16"))
     assert report.fidelity is not None
     assert set(seen) == {before + 2}
     assert torch.get_num_threads() == before

@@ -14,7 +14,7 @@ from frozenprobe.cache.growing.lock import rank_lock
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import open_features, open_plan
 from frozenprobe.extract.inspect import Inspected
-from frozenprobe.extract.options import Settled
+from frozenprobe.extract.options import FeatureOptions
 from frozenprobe.extract.ranks.rank import Rank
 from frozenprobe.extract.ranks.share import finish_share, share_of, take_stock
 from frozenprobe.extract.target import Target, state_of
@@ -29,7 +29,7 @@ class SyntheticTarget(Target):
 
 
 def target_of(path: Path, wanted: World) -> Target:
-    settled = Settled(views=wanted.views, test_views=TEST_VIEWS)
+    settled = FeatureOptions(views=wanted.views, test_views=TEST_VIEWS)
     existing, begun = open_features(path) if path.is_file() else None, open_plan(path)
     state = state_of(path)
     return SyntheticTarget(path, existing, begun, settled, torch.device("cpu"), "float32", None, state)

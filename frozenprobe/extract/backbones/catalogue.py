@@ -52,17 +52,6 @@ class BackboneInfo:
         return tuple(lines)
 
 
-@dataclass(frozen=True)
-class WeightsOptions:
-    """What a file of weights cannot tell, where no table knows it (None: not given)."""
-
-    heads: int | None = None
-    resize: int | None = None
-    interpolation: str | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-
-
 TORCHVISION = "frozenprobe.extract.backbones.torchvision_models:load_torchvision"
 SHAPED = "frozenprobe.extract.backbones.torchvision_models:load_shaped_vit"
 TIMM = "frozenprobe.extract.backbones.timm_models:load_timm"

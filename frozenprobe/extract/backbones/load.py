@@ -6,7 +6,8 @@ from importlib import import_module
 from pathlib import Path
 
 from frozenprobe.extract.backbones.backbone import Backbone
-from frozenprobe.extract.backbones.catalogue import WeightsOptions, find_backbone
+from frozenprobe.extract.backbones.catalogue import find_backbone
+from frozenprobe.extract.options import WeightsOptions
 
 
 def load_backbone(name: str, weights: Path | None = None, options: WeightsOptions | None = None) -> Backbone:

@@ -92,7 +92,7 @@ class Embedder:
         self.staging = Staging(device)
 
     @property
-    def full_precision(self) -> bool:
+    def is_float32(self) -> bool:
         """Whether it computes in float32."""
         return self.dtype is torch.float32
 

@@ -20,8 +20,8 @@ from click.testing import CliRunner
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.cli import main
 from frozenprobe.errors import FileInUse, FrozenprobeError, ImageError
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions
-from frozenprobe.extract.options import Choices, ExtractRequest
+from frozenprobe.extract.backbones.catalogue import ANY_VIT
+from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
 from frozenprobe.extract.ranks import checked as slices
 from frozenprobe.extract.ranks.rank import Rank
 from frozenprobe.extract.report import ExtractReport, render_report
@@ -56,7 +56,9 @@ def request_(photo_folder: Path, tiny_vit: Path, tmp_path: Path) -> ExtractReque
     """Batches of 4 views are an image: of equal shape however many ranks there are."""
     return ExtractRequest(
         sources=ImageSources(photo_folder / "train", photo_folder / "test"),
-        choices=Choices(ANY_VIT, tiny_vit, WeightsOptions(3, 36, "bicubic", HALF, HALF), views=2, storage="float32"),
+        choices=Choices(
+            ANY_VIT, tiny_vit, WeightsOptions(3, 36, "bicubic", HALF, HALF), views=2, storage_dtype="float32"
+        ),
         out=tmp_path / "f.h5",
         batch_size=4,
     )
@@ -80,9 +82,9 @@ def options(request: ExtractRequest) -> list[str]:
     half = ["0.5"] * 3
     return [
         "extract", "--train", f"{request.sources.train}", "--test", f"{request.sources.test}", "--backbone", ANY_VIT,
-        "--weights", f"{request.choices.weights}", "--heads", "3", "--resize", "36", "--interpolation", "bicubic",
-        "--mean", *half, "--std", *half, "--views", "2", "--storage", "float32", "--batch-size", "4",
-        "--out", f"{request.out}",
+        "--weights", f"{request.choices.weights}", "--attention-heads", "3", "--resize", "36",
+        "--interpolation", "bicubic", "--mean", *half, "--std", *half,
+        "--views", "2", "--storage", "float32", "--batch-size", "4", "--out", f"{request.out}",
     ]  # fmt: skip
 
 
