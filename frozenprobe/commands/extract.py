@@ -84,7 +84,7 @@ def extract(dry_run: bool, price_per_hour: float | None, as_json: bool, **given:
     Options that decide the features and are not typed are taken from an existing file.
     """
     if dry_run:
-        print_plan(given, price_per_hour, as_json)
+        print_forecast(given, price_per_hour, as_json)
         return
     if price_per_hour is not None:
         raise click.UsageError("--price-per-hour goes with --dry-run, or with frozenprobe plan")
@@ -110,10 +110,10 @@ def plan(price_per_hour: float | None, as_json: bool, **given: Any) -> None:
 
     A few seconds of the pass are timed on the images themselves; nothing is written.
     """
-    print_plan(given, price_per_hour, as_json)
+    print_forecast(given, price_per_hour, as_json)
 
 
-def print_plan(given: dict[str, Any], price_per_hour: float | None, as_json: bool) -> None:
+def print_forecast(given: dict[str, Any], price_per_hour: float | None, as_json: bool) -> None:
     """Make a forecast and print it."""
     from frozenprobe.extract.forecast import forecast, render_forecast
 

@@ -14,14 +14,16 @@ import torch
 from frozenprobe.errors import ImageError, UnreadableImage
 from frozenprobe.extract import inspect as inspection
 from frozenprobe.extract.backbones.catalogue import ANY_VIT
-from frozenprobe.extract.inspect import Inspected, all_bad, inspect, inspect_images, limited, make_split
-from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
+from frozenprobe.extract.inspect import Inspected, all_bad, contents_of, inspect, inspect_images, limited, make_split
+from frozenprobe.extract.options import Choices, ExtractRequest, FeatureOptions, WeightsOptions
 from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.target import open_target
+from frozenprobe.extract.target import Target, open_target
 from frozenprobe.extract.views.cut import read_image
 from frozenprobe.images.read import read_images
 from frozenprobe.images.sources import ImageSources
 from frozenprobe.system.progress import ignore_progress
+from tests.cache.test_contents import SAMPLE, opened
+from tests.cache.test_contents import split as split_of
 from tests.conftest import write_image
 
 OPTIONS = WeightsOptions(3, 36, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -175,3 +177,21 @@ def test_pipe_with_the_name_of_an_image_is_a_bad_image_and_nobody_waits_for_it(t
         read_image(tmp_path / "pipe.jpg")
     with pytest.raises(UnreadableImage, match="no regular file"):
         read_image(tmp_path)
+
+
+def test_the_file_will_have_the_views_and_images_asked_for() -> None:
+    existing = opened()
+    target = Target(
+        existing.path,
+        existing,
+        None,
+        FeatureOptions(views=2, test_views=("clean", "direct")),
+        torch.device("cpu"),
+        "float32",
+        None,
+    )
+    train, test = split_of("a", "b"), split_of("c", labels=False)
+    wanted = contents_of(target, Inspected(train, test, ("a", "b"), SAMPLE, {}, []))
+    assert wanted.views == ("clean", "direct", "aug1", "aug2")
+    assert (wanted.train, wanted.test, wanted.sample, wanted.class_names) == (train, test, SAMPLE, ("a", "b"))
+    assert (wanted.spec, wanted.dim, wanted.about) == (existing.spec, existing.dim, existing.about)
