@@ -38,13 +38,13 @@ from stages import (
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.backbone import Backbone
-from frozenprobe.extract.backbones.catalogue import load_backbone
+from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.compute.embedder import Embedder
 from frozenprobe.extract.compute.engines import choose_engine
 from frozenprobe.extract.compute.pipeline import torch_threads
 from frozenprobe.extract.options import MAX_PIXELS, Choices, ExtractRequest
 from frozenprobe.extract.ranks.rank import own_cores
-from frozenprobe.extract.target import options_of
+from frozenprobe.extract.settle import read_weights_options
 from frozenprobe.extract.views.cut import ViewSettings
 from frozenprobe.images.folders import IMAGE_ENDINGS
 from frozenprobe.images.sources import ImageSources
@@ -117,9 +117,16 @@ def main(
 ) -> None:
     """Print a Markdown table of rates and ratios."""
     torch._dynamo.config.recompile_limit = 64  # beyond 8 shapes it would go back to eager torch
-    options = options_of(weights_options)
+    options = read_weights_options(weights_options)
     choices = Choices(
-        backbone, weights, options, recipe=RECIPE, views=views, test_views=("clean",), dtype="float32", engine=engine
+        backbone,
+        weights,
+        options,
+        recipe=RECIPE,
+        views=views,
+        test_views=("clean",),
+        compute_dtype="float32",
+        engine=engine,
     )
     loaded = load_backbone(backbone, weights, options)
     with tempfile.TemporaryDirectory() as scratch:

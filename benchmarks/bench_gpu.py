@@ -47,11 +47,12 @@ from torchvision.models import VisionTransformer
 
 from frozenprobe.extract import work
 from frozenprobe.extract.backbones.backbone import Backbone
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions, load_backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT
+from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.compute.embedder import Embedder
 from frozenprobe.extract.compute.pipeline import stacked, torch_threads
 from frozenprobe.extract.compute.tuning import make_embedder, threads_a_call
-from frozenprobe.extract.options import MAX_PIXELS, Choices, ExtractRequest
+from frozenprobe.extract.options import MAX_PIXELS, Choices, ExtractRequest, WeightsOptions
 from frozenprobe.extract.ranks.rank import own_cores
 from frozenprobe.extract.target import open_target
 from frozenprobe.extract.views.cut import ViewSettings, cut_all
@@ -211,7 +212,7 @@ def main(
         bench = Bench(
             torch_device,
             load_backbone(ANY_VIT, weights, options),
-            {"backbone": ANY_VIT, "weights": weights, "weights_options": options, "dtype": dtype}
+            {"backbone": ANY_VIT, "weights": weights, "weights_options": options, "compute_dtype": dtype}
             | {"views": views, "test_views": ("clean",)},
             Path(scratch, "photos"),
             make_photos(Path(scratch, "photos"), photos, (width, height)),

@@ -74,7 +74,7 @@ def time_cutting(jobs: Sequence[Job], settings: ViewSettings) -> tuple[float, fl
 def cut_jobs(given: tuple[Sequence[Job], ViewSettings]) -> tuple[float, float]:
     """Seconds of decoding and cutting in one process."""
     jobs, settings = given
-    cuts = [cut_all(job, settings, torch.device("cpu"))[-2:] for job in jobs]
+    cuts = [cut_all(job, settings)[-2:] for job in jobs]
     return sum(decoding for decoding, _ in cuts), sum(cutting for _, cutting in cuts)
 
 

@@ -13,7 +13,7 @@ import pytest
 import frozenprobe
 
 ROOT = Path(frozenprobe.__file__).parent.parent
-SCRIPTS = sorted(path.name for path in (ROOT / "benchmarks").glob("bench_*.py"))
+SCRIPTS = [*sorted(path.name for path in (ROOT / "benchmarks").glob("bench_*.py")), "first_gpu.py"]
 TINY = '{"heads": 3, "resize": 36, "interpolation": "bicubic", "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}'
 
 
@@ -66,6 +66,28 @@ def test_a_gpu_is_measured_from_peak_to_photos(tmp_path: Path) -> None:
     for place in ("cpu", "device"):
         assert numbers[f"frozenprobe, torch, mild views cut on {place}"]["fraction"][0] > 0
     assert "of the network alone" in out
+
+
+@pytest.mark.parametrize(
+    ("what", "only"), [("core", ""), ("e2e", "photos,loop autocast mild,extract mild device")], ids=["core", "e2e"]
+)
+def test_every_step_of_a_first_look_at_a_gpu_runs(
+    what: str, only: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the second command only one step of each kind: the others are the same command with other options."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import first_gpu
+
+    run("first_gpu.py", what, "--device", "cpu", "--tiny", "--out", tmp_path, "--only", only)
+    found = json.loads((tmp_path / f"first-{what}.json").read_text())
+    assert found["errors"] == {}
+    assert list(found["steps"]) == (only.split(",") if only else [name for name, *_ in first_gpu.STEPS[what]])
+    assert all(found[name] for name in found["steps"])
+    if what == "core":
+        assert found["correct"]["float32"]["cosine to the CPU"] == pytest.approx(1)
+        assert found["variants"]["lean, float32 added up, cosine"] > 0.999
+        assert found["today"]["cosine"] > 0.999
+        assert found["memory runs out"]["rows"] == 8
 
 
 def test_multiplications_are_counted_right(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from tests.conftest import write_image
 from tests.images.shard_files import write_tar
 
 VIT = [
-    *("torchvision:VisionTransformer", "--heads", "3", "--resize", "36", "--interpolation", "bicubic"),
+    *("torchvision:VisionTransformer", "--attention-heads", "3", "--resize", "36", "--interpolation", "bicubic"),
     *("--mean", ".5", ".5", ".5", "--std", ".5", ".5", ".5"),
 ]
 

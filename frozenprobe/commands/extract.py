@@ -5,31 +5,45 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import Field, asdict, fields
 from pathlib import Path
 from typing import Any
 
 import click
 
-from frozenprobe.commands.options import FILE, as_json, break_lock, names_of, options, print_json
+from frozenprobe.commands.options import FILE, Command, as_json, break_lock, names_of, options, print_json
 from frozenprobe.commands.progress import EchoHandler, ProgressPrinter
-from frozenprobe.extract.backbones.catalogue import BACKBONES, FAMILIES, WeightsOptions
+from frozenprobe.extract.backbones.catalogue import BACKBONES, FAMILIES
 from frozenprobe.extract.options import (
-    AUGMENT_ON,
-    DECODINGS,
-    DEFAULTS,
-    ENGINES,
     MAX_PIXELS,
-    PREPROCESSINGS,
-    RECIPES,
-    STORAGE_DTYPES,
-    TAPS,
-    TEST_VIEWS,
     Choices,
     ExtractRequest,
+    FeatureOptions,
+    Option,
+    WeightsOptions,
+    options_of,
 )
 from frozenprobe.extract.ranks.rank import Rank, read_rank
 from frozenprobe.images.sources import CsvColumns, ImageSources
+
+TYPES: dict[str, dict[str, Any]] = {  # how a value of a field's type is typed
+    "str": {},
+    "int": {"type": int},
+    "Path": {"type": FILE},
+    "tuple[str, ...]": {"callback": lambda context, option, text: names_of(text)},
+    "tuple[float, float, float]": {"type": float, "nargs": 3},
+}
+
+
+def feature_option(field: Field[Any], about: Option) -> Callable[[Command], Command]:
+    """The option of the command line that a field of FeatureOptions, or of WeightsOptions, is."""
+    names = (" or " if len(about.names) == 2 else ", ").join(about.names)
+    default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+    shown = "" if default is None else f"  [default: {about.default_help or default}]"
+    how = TYPES[str(field.type).removesuffix(" | None")]
+    return click.option(about.flag, field.name, help=about.help.format(names) + shown, **how)
+
 
 EXTRACT_OPTIONS = options(
     click.option(
@@ -42,34 +56,7 @@ EXTRACT_OPTIONS = options(
     click.option("--group-column", help="Column of groups (patient, site ...) that folds must not split."),
     click.option("--fold-column", help="Column of folds to use."),
     click.option("--sample", type=FILE, help="Sample submission.  [default: the one beside the test folder]"),
-    click.option("--backbone", help=f"See `frozenprobe backbones`.  [default: {DEFAULTS.backbone}]"),
-    click.option("--weights", type=FILE, help="Local state dict (.pth, .safetensors) in place of the download."),
-    click.option("--heads", type=int, help="Attention heads, if --weights is a ViT of unknown shape."),
-    click.option("--resize", type=int, help="Short side in px before the crop, for such weights."),
-    click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic"]), help="For such weights."),
-    click.option("--mean", type=float, nargs=3, help="Channel means in [0, 1], for such weights."),
-    click.option("--std", type=float, nargs=3, help="Channel deviations in [0, 1], for such weights."),
-    click.option("--recipe", help=f"Of the augmented views: {', '.join(RECIPES)}.  [default: {DEFAULTS.recipe}]"),
-    click.option("--views", type=int, help=f"Augmented views a training image.  [default: {DEFAULTS.views}]"),
-    click.option(
-        "--test-views",
-        help=f"Fixed views, comma-separated: {', '.join(TEST_VIEWS)}.  [default: {','.join(DEFAULTS.test_views)}]",
-    ),
-    click.option("--preprocess", help=f"{' or '.join(PREPROCESSINGS)}.  [default: {DEFAULTS.preprocess}]"),
-    click.option("--seed", type=int, help=f"Of the augmented views.  [default: {DEFAULTS.seed}]"),
-    click.option(
-        "--decode",
-        help=f"JPEGs: {' or '.join(DECODINGS)} (large ones sooner, pixels not equal).  [default: {DEFAULTS.decode}]",
-    ),
-    click.option(
-        "--augment-on",
-        help=f"Cut augmented views on: {' or '.join(AUGMENT_ON)} (same draws, other rounding).  "
-        f"[default: {DEFAULTS.augment_on}]",
-    ),
-    click.option("--tap", help=f"Vectors to store: {', '.join(TAPS)}.  [default: {DEFAULTS.tap}]"),
-    click.option("--engine", help=f"What runs the network: {', '.join(ENGINES)}.  [default: {DEFAULTS.engine}]"),
-    click.option("--dtype", help="Compute dtype.  [default: bf16 on recent CUDA, fp16 on older, fp32 elsewhere]"),
-    click.option("--storage", help=f"Stored dtype: {' or '.join(STORAGE_DTYPES)}.  [default: {DEFAULTS.storage}]"),
+    *(feature_option(field, about) for field, about in options_of(FeatureOptions).items()),
     click.option("--out", type=FILE, help="Feature file.  [default: features/<backbone>-<recipe>.h5]"),
     click.option("--device", default=ExtractRequest.device, show_default=True, help="auto, cuda, cuda:1, mps or cpu."),
     click.option("--batch-size", type=int, help="Views in a forward pass.  [default: what suits the device]"),
@@ -97,7 +84,7 @@ def extract(dry_run: bool, price_per_hour: float | None, as_json: bool, **given:
     Options that decide the features and are not typed are taken from an existing file.
     """
     if dry_run:
-        print_plan(given, price_per_hour, as_json)
+        print_forecast(given, price_per_hour, as_json)
         return
     if price_per_hour is not None:
         raise click.UsageError("--price-per-hour goes with --dry-run, or with frozenprobe plan")
@@ -123,10 +110,10 @@ def plan(price_per_hour: float | None, as_json: bool, **given: Any) -> None:
 
     A few seconds of the pass are timed on the images themselves; nothing is written.
     """
-    print_plan(given, price_per_hour, as_json)
+    print_forecast(given, price_per_hour, as_json)
 
 
-def print_plan(given: dict[str, Any], price_per_hour: float | None, as_json: bool) -> None:
+def print_forecast(given: dict[str, Any], price_per_hour: float | None, as_json: bool) -> None:
     """Make a forecast and print it."""
     from frozenprobe.extract.forecast import forecast, render_forecast
 
@@ -138,22 +125,21 @@ def requested(given: dict[str, Any]) -> ExtractRequest:
     """The request that the options of extract make."""
     test = given["test"] or ImageSources.test_beside(given["train"])
     columns = CsvColumns(given["image_column"], given["label_column"], given["group_column"], given["fold_column"])
-    weights_options = WeightsOptions(
-        **{name: given[name] for name in ("heads", "resize", "interpolation", "mean", "std")}
-    )
     return ExtractRequest(
         sources=ImageSources(
             given["train"], test, given["train_csv"], columns, given["sample"], given["allow_outside"]
         ),
-        choices=Choices(
-            **{name: given[name] for name in ("backbone", "weights", "recipe", "views", "preprocess", "seed")},
-            **{name: given[name] for name in ("decode", "augment_on", "tap", "engine", "dtype", "storage")},
-            test_views=names_of(given["test_views"]),
-            weights_options=weights_options if weights_options != WeightsOptions() else None,
-        ),
+        choices=choices_in(given),
         **{name: given[name] for name in ("out", "device", "batch_size", "workers", "skip_bad", "max_pixels")},
         **{name: given[name] for name in ("limit", "drop_missing", "break_lock")},
     )
+
+
+def choices_in(given: dict[str, Any]) -> Choices:
+    """The options that decide the features, as typed."""
+    of_weights = WeightsOptions(**{each.name: given[each.name] for each in fields(WeightsOptions)})
+    typed = {each.name: given[each.name] for each in fields(FeatureOptions) if each.name in given}
+    return Choices(**typed, weights_options=of_weights if of_weights != WeightsOptions() else None)
 
 
 def speak_as(rank: Rank) -> None:

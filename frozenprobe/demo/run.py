@@ -11,15 +11,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from frozenprobe.cache.store import Features, open_features
+from frozenprobe.cache.store import Features, open_features, open_plan
 from frozenprobe.demo.pictograms import PhotoSet, write_photos
-from frozenprobe.extract.inspect import inspect
+from frozenprobe.extract.forecast import forecast
 from frozenprobe.extract.options import Choices, ExtractRequest
-from frozenprobe.extract.rehearsal import rehearse
 from frozenprobe.extract.report import render_report
 from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.target import open_target
-from frozenprobe.extract.work import set_up, survey
 from frozenprobe.images.places import Place, read_image
 from frozenprobe.images.read import read_images
 from frozenprobe.images.sources import ImageSources
@@ -33,7 +30,6 @@ from frozenprobe.probe.report.submission import render_submission, write_submiss
 from frozenprobe.probe.report.summary import render, summarise, title
 from frozenprobe.probe.result import ProbeResult
 from frozenprobe.system.csv_tables import read_table
-from frozenprobe.system.devices import choose_device
 from frozenprobe.system.progress import Progress
 
 BACKBONE = "efficientnet_lite0"
@@ -94,7 +90,8 @@ def run_demo(folder: Path, *, say: Say, progress: Progress) -> DemoReport:
     path = folder / "features" / f"{BACKBONE}-mild.h5"
     sources = ImageSources(data / "train", data / "test")
     request = ExtractRequest(sources, Choices(backbone=BACKBONE, views=MOST_VIEWS), out=path)
-    views = len(open_features(path).augmented_views) if path.exists() else affordable_views(request, progress)
+    there = open_features(path) if path.exists() else open_plan(path)
+    views = len(there.augmented_views) if there else affordable_views(request, progress)
     say(f"{views} augmented views a photo fit into 3 minutes on this machine.\n\n$ cd {folder}")
 
     say(f"$ frozenprobe extract --backbone {BACKBONE} --views {views}")
@@ -136,12 +133,12 @@ def run_demo(folder: Path, *, say: Say, progress: Progress) -> DemoReport:
 
 def affordable_views(request: ExtractRequest, progress: Progress) -> int:
     """How many augmented views the backbone can embed in the time there is, timed on some of the photos."""
-    request = replace(request, limit=PHOTOS.classes)
-    target = open_target(request, choose_device(request.device))
-    work = survey(target, request, inspect(request, target, progress))
-    rate = rehearse(work.jobs, set_up(work, request, progress)).rate
+    measured = forecast(replace(request, limit=PHOTOS.classes), progress).measured
+    if measured is None:
+        return MOST_VIEWS
     train = PHOTOS.classes * PHOTOS.train_per_class
-    spare = FORWARD_SECONDS * rate - 2 * (train + PHOTOS.test)  # two test-time views of every photo come first
+    # two test-time views of every photo come first
+    spare = FORWARD_SECONDS * measured.speed.rate - 2 * (train + PHOTOS.test)
     return int(np.clip(spare // train, 1, MOST_VIEWS))
 
 

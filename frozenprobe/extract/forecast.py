@@ -246,29 +246,29 @@ def existing_folder(out: Path) -> Path:
     return folder
 
 
-def render_forecast(plan: Forecast) -> str:
+def render_forecast(told: Forecast) -> str:
     """What an extraction will take, for a person."""
     lines = [
-        f"plan for {plan.path}: nothing has been written",
-        f"images     {plan.train:,} training in {plan.classes:,} classes, {plan.test:,} test",
-        f"forwards   {plan.left.forwards:,} to compute, {plan.reused:,} there already",
-        f"disk       {megabytes(plan.disk.file)} in the end, {megabytes(plan.disk.pieces)} beside it meanwhile; "
-        f"{megabytes(plan.disk.free)} free" + ("" if plan.disk.enough else ": NOT ENOUGH, extract will refuse"),
+        f"plan for {told.path}: nothing has been written",
+        f"images     {told.train:,} training in {told.classes:,} classes, {told.test:,} test",
+        f"forwards   {told.left.forwards:,} to compute, {told.reused:,} there already",
+        f"disk       {megabytes(told.disk.file)} in the end, {megabytes(told.disk.pieces)} beside it meanwhile; "
+        f"{megabytes(told.disk.free)} free" + ("" if told.disk.enough else ": NOT ENOUGH, extract will refuse"),
     ]
-    if plan.measured is not None:
-        lines += [*render_measured(plan.measured), f"predicted  {say(plan.left)}"]
+    if told.measured is not None:
+        lines += [*render_measured(told.measured), f"predicted  {render_pass(told.left)}"]
     else:
         lines.append("nothing left to compute: all views of all images are there")
     lines += [
         f"the report's way, a forward every epoch ({REPORT_EPOCHS} epochs x {REPORT_FOLDS} folds), for 69 dollars: "
-        f"{say(plan.report_study)}",
-        f"here{', from the start' if plan.reused else ''}: {say(plan.study)}; "
+        f"{render_pass(told.report_study)}",
+        f"here{', from the start' if told.reused else ''}: {render_pass(told.study)}; "
         "any head, folds or C tried afterwards: 0 forwards",
     ]
-    if plan.skipped:
-        lines += [f"bad images, which will be skipped: {len(plan.skipped)}", *(f"  {text}" for text in plan.skipped)]
-    if plan.writer:
-        lines.append(f"WARNING: another process is writing this file: {plan.writer}")
+    if told.skipped:
+        lines += [f"bad images, which will be skipped: {len(told.skipped)}", *(f"  {text}" for text in told.skipped)]
+    if told.writer:
+        lines.append(f"WARNING: another process is writing this file: {told.writer}")
     return "\n".join(lines)
 
 
@@ -289,7 +289,7 @@ def render_measured(measured: Measured) -> list[str]:
     ]
 
 
-def say(work: Pass) -> str:
+def render_pass(work: Pass) -> str:
     """Forwards, time and money."""
     text = f"{work.forwards:,} forwards"
     if work.seconds is not None:

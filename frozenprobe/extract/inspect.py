@@ -1,4 +1,4 @@
-"""Before the hours are spent: every image listed, hashed and checked, bad ones named all at once."""
+"""Before the hours are spent: every image hashed and checked, bad ones named at once, and what the file will hold."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.paths import pieces_folder
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import ImageError, UnreadableImage, some
-from frozenprobe.extract.options import ExtractRequest
+from frozenprobe.extract.options import ExtractRequest, FeatureOptions
 from frozenprobe.extract.ranks.checked import inspect_together
 from frozenprobe.extract.ranks.rank import ALONE, Rank, own_cores
 from frozenprobe.extract.target import Target
+from frozenprobe.extract.views.cut import augmented_name
 from frozenprobe.extract.views.decode import check_image
 from frozenprobe.images.places import Place, read_image
 from frozenprobe.images.read import read_images
@@ -55,6 +56,10 @@ class Inspected:
     def total(self) -> int:
         """Training and test images."""
         return len(self.train) + len(self.test or ())
+
+    def rows(self, settled: FeatureOptions) -> int:
+        """Views of all images at hand; copies of an image share theirs."""
+        return len(self.places) * len(settled.test_views) + len(set(self.train.hashes)) * settled.views
 
 
 def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: Rank = ALONE) -> Inspected:
@@ -118,6 +123,23 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: R
         sample=sample or (old.sample if old else None),
         places={hash_of[place]: place for place in places if place not in bad},
         skipped=[f"{place}: {error.found}" for place, error in bad.items()],
+    )
+
+
+def contents_of(target: Target, images: Inspected) -> Contents:
+    """What the feature file will hold; taps and facts as in the existing or begun file, if there is one."""
+    before = target.before
+    augmented = tuple(augmented_name(view) for view in range(1, target.settled.views + 1))
+    return Contents(
+        spec=target.spec,
+        taps=before.taps if before else (),
+        test_views=target.settled.test_views,
+        augmented_views=augmented,
+        class_names=images.class_names,
+        train=images.train,
+        test=images.test,
+        sample=images.sample,
+        about=before.about if before else {},
     )
 
 

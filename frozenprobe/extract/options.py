@@ -1,82 +1,164 @@
-"""What an extraction can be asked for, and the defaults: light enough to import for `--help`."""
+"""What an extraction can be asked for, each option once, and the defaults: light enough to import for `--help`.
+
+An option that decides the features is a field of `FeatureOptions` (or of `WeightsOptions`): the command line, what a
+file was made with, the specification and the messages follow from it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass, make_dataclass
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
-from frozenprobe.extract.backbones.catalogue import DEFAULT_BACKBONE, WeightsOptions
+from frozenprobe.errors import FrozenprobeError, unknown_name
+from frozenprobe.extract.backbones.catalogue import DEFAULT_BACKBONE
 from frozenprobe.images.sources import ImageSources
 
-TEST_VIEWS = ("clean", "hflip", "direct")
+AUTO = "auto"
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 RECIPES = ("mild", "report", "crop-flip", "trivial", "erase", "none")
+TEST_VIEWS = ("clean", "hflip", "direct")
 PREPROCESSINGS = ("weights", "report")
-STORAGE_DTYPES = ("float16", "float32")
 DECODINGS = ("full", "scaled")
 AUGMENT_ON = ("cpu", "device")
-TAPS = ("auto", "cls", "mean", "cls+mean", "last4", "head-input")
-ENGINES = ("auto", "torch", "compile", "onnxruntime")
+TAPS = (AUTO, "cls", "mean", "cls+mean", "last4", "head-input")
+ENGINES = (AUTO, "torch", "compile", "onnxruntime")
+STORAGE_DTYPES = ("float16", "float32")
 MAX_PIXELS = 178_956_970  # width x height; where Pillow stops too: 0.5 GB of RGB
 
 
 @dataclass(frozen=True)
-class Choices:
-    """What decides the features. None: as in the existing file, else as in `DEFAULTS`.
+class Option:
+    """What is known of an option besides its name, type and default, which are its field's.
 
     Attributes:
-        backbone: a name from `frozenprobe backbones`.
-        weights: a local state dict in place of the official weights.
-        weights_options: what such a file cannot tell.
-        recipe: how the augmented views are cut.
-        views: V, augmented views of every training image.
-        test_views: the T fixed views of every image; `clean` is always the first.
-        preprocess: `weights` or `report`.
-        seed: of the augmented views.
-        dtype: of the forward pass: `auto`, `float32`, `bfloat16` or `float16`.
-        storage: dtype of the stored features: `float16` or `float32`.
-        decode: `full` or `scaled`.
-        augment_on: where augmented views are cut: `cpu` or `device`.
-        tap: which vectors of the network are stored.
-        engine: what runs the network: `auto`, `torch`, `compile` or `onnxruntime`.
+        flag: what a user types.
+        help: for `--help`; `{}` stands for the names it takes.
+        kind: what such a name is called in a message.
+        names: those it takes; empty: any, or a number.
+        least: the smallest number it takes.
+        default_help: for `--help`, where the field's own says too little.
     """
 
-    backbone: str | None = None
-    weights: Path | None = None
-    weights_options: WeightsOptions | None = None
-    recipe: str | None = None
-    views: int | None = None
-    test_views: tuple[str, ...] | None = None
-    preprocess: str | None = None
-    seed: int | None = None
-    dtype: str | None = None
-    storage: str | None = None
-    decode: str | None = None
-    augment_on: str | None = None
-    tap: str | None = None
-    engine: str | None = None
+    flag: str
+    help: str
+    kind: str = ""
+    names: tuple[str, ...] = ()
+    least: int | None = None
+    default_help: str = ""
+
+    def check(self, value: Any) -> None:
+        """Refuse a name that is in no list, or a number out of range.
+
+        Raises:
+            FrozenprobeError: says the nearest name and the list, or the range.
+        """
+        for name in value if isinstance(value, tuple) else (value,):
+            if self.names and name not in self.names:
+                raise unknown_name(self.kind, name, self.names, where=self.flag)
+        if self.least is not None and value < self.least:
+            raise FrozenprobeError(
+                f"A number from {self.least} on",
+                found=str(value),
+                where=self.flag,
+                remedy=f"give {self.least} or more",
+            )
+
+
+def option(default: Any, flag: str, help: str, **about: Any) -> Any:
+    """A field of a dataclass that is an option; see `Option`."""
+    return field(default=default, metadata={"option": Option(flag, help, **about)})
+
+
+def options_of(kind: type) -> dict[Field[Any], Option]:
+    """The fields of a dataclass that are options, with those of the dataclasses in it, in the order of `--help`."""
+    found: dict[Field[Any], Option] = {}
+    for each in fields(kind):
+        found |= options_of(type(each.default)) if is_dataclass(each.default) else {each: each.metadata["option"]}
+    return found
 
 
 @dataclass(frozen=True)
-class Settled:
-    """Choices with every question answered."""
+class WeightsOptions:
+    """What a file of weights cannot tell, where no table knows it. None: not given.
 
-    backbone: str = DEFAULT_BACKBONE
-    weights: Path | None = None
+    `mean` and `std` are those of the channels (R, G, B), for values in [0, 1].
+    """
+
+    heads: int | None = option(None, "--attention-heads", "Attention heads, if --weights is a ViT of unknown shape.")
+    resize: int | None = option(None, "--resize", "Short side in px before the crop, for such weights.")
+    interpolation: str | None = option(
+        None, "--interpolation", "For such weights: {}.", kind="way to interpolate", names=INTERPOLATIONS
+    )
+    mean: tuple[float, float, float] | None = option(None, "--mean", "Channel means in [0, 1], for such weights.")
+    std: tuple[float, float, float] | None = option(None, "--std", "Channel deviations in [0, 1], for such weights.")
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """What decides the features, every question answered. A field of FeatureSpec has the same name here.
+
+    `test_views` are the T fixed views of every image, of which `clean` is always the first; `views` is V, the augmented
+    views of every training image.
+    """
+
+    backbone: str = option(DEFAULT_BACKBONE, "--backbone", "See `frozenprobe backbones`.")
+    weights: Path | None = option(None, "--weights", "Local state dict (.pth, .safetensors) in place of the download.")
     weights_options: WeightsOptions = WeightsOptions()
-    recipe: str = "mild"
-    views: int = 8
-    test_views: tuple[str, ...] = ("clean", "hflip")
-    preprocess: str = "weights"
-    seed: int = 0
-    dtype: str = "auto"
-    storage: str = "float16"
-    decode: str = "full"
-    augment_on: str = "cpu"
-    tap: str = "auto"
-    engine: str = "auto"
+    recipe: str = option("mild", "--recipe", "Of the augmented views: {}.", kind="recipe", names=RECIPES)
+    views: int = option(8, "--views", "Augmented views a training image.", least=0)
+    test_views: tuple[str, ...] = option(
+        ("clean", "hflip"),
+        "--test-views",
+        "Fixed views, comma-separated: {}.",
+        kind="test-time view",
+        names=TEST_VIEWS,
+    )
+    preprocessing: str = option("weights", "--preprocess", "{}.", kind="preprocessing", names=PREPROCESSINGS)
+    seed: int = option(0, "--seed", "Of the augmented views.", least=0)
+    decoding: str = option(
+        "full",
+        "--decode",
+        "JPEGs: {} (large ones sooner, pixels not equal).",
+        kind="way of decoding",
+        names=DECODINGS,
+    )
+    augment_on: str = option(
+        "cpu",
+        "--augment-on",
+        "Cut augmented views on: {} (same draws, other rounding).",
+        kind="place to augment",
+        names=AUGMENT_ON,
+    )
+    tap: str = option(AUTO, "--tap", "Vectors to store: {}.", kind="tap", names=TAPS)
+    engine: str = option(AUTO, "--engine", "What runs the network: {}.", kind="engine", names=ENGINES)
+    compute_dtype: str = option(
+        AUTO, "--dtype", "Compute dtype.", default_help="bf16 on recent CUDA, fp16 on older, fp32 elsewhere"
+    )
+    storage_dtype: str = option("float16", "--storage", "Stored dtype: {}.", kind="storage dtype", names=STORAGE_DTYPES)
 
 
-DEFAULTS = Settled()
+Typed: Any = make_dataclass(
+    "Typed", [(each.name, f"{each.type} | None", None) for each in fields(FeatureOptions)], frozen=True
+)
+
+
+class Choices(Typed):  # type: ignore[misc]  # a field for each of FeatureOptions
+    """Some of `FeatureOptions`, as typed. None: not typed; then as in the existing file, else the default.
+
+    Raises:
+        FrozenprobeError: no such option; says the nearest one and the list.
+    """
+
+    __signature__ = signature(Typed)  # what editors show
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        known = [each.name for each in fields(FeatureOptions)]
+        for name in named:
+            if name not in known:
+                raise unknown_name("choice", name, known, where="Choices")
+        super().__init__(*values, **named)
 
 
 @dataclass(frozen=True)

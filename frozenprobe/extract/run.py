@@ -1,14 +1,24 @@
-"""The one pass: images -> batches of views -> backbone -> feature file; only what is missing is computed."""
+"""The one pass: images -> batches of views -> backbone -> feature file; only what is missing is computed.
+
+A thread writes: embedded rows become pieces on disk while the next ones are computed.
+"""
 
 from __future__ import annotations
 
 import logging
-import time
+from queue import Empty, Queue
+from threading import Thread
+from time import monotonic, perf_counter
+from types import TracebackType
 
+import numpy as np
 import torch
 
 from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.growing.finish import begin
+from frozenprobe.cache.growing.rows import RowStore
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.extract.compute.pipeline import Embedded
 from frozenprobe.extract.inspect import inspect
 from frozenprobe.extract.options import ExtractRequest
 from frozenprobe.extract.ranks.rank import Rank, read_rank
@@ -16,11 +26,14 @@ from frozenprobe.extract.ranks.share import finish_share, writing
 from frozenprobe.extract.report import ExtractReport
 from frozenprobe.extract.target import Target, open_target, require_writable
 from frozenprobe.extract.work import Work, announce, describe_compute, embed, set_up, survey, with_facts
-from frozenprobe.extract.writing import PIECE_ROWS, PieceWriter
 from frozenprobe.system.devices import choose_device, computing_on
 from frozenprobe.system.progress import Progress, ignore_progress
 
 log = logging.getLogger("frozenprobe")
+
+PIECE_ROWS = 64
+PIECE_SECONDS = 1.0  # what a kill costs at most, besides what is being computed
+WAITING = 8  # batches; whoever computes faster than the disk takes waits, so that memory stays bounded
 
 
 def extract_features(request: ExtractRequest, progress: Progress = ignore_progress) -> ExtractReport:
@@ -45,21 +58,26 @@ def extract_features(request: ExtractRequest, progress: Progress = ignore_progre
 
 def extract_into(target: Target, request: ExtractRequest, *, rank: Rank, progress: Progress) -> ExtractReport:
     """As `extract_features`, into a target that nobody else writes, or only other ranks of this extraction."""
-    start = time.perf_counter()
+    start = perf_counter()
     log.info(announce(target))
     images = inspect(request, target, progress, rank)
-    work = survey(target, request, images, rank)
-    target = work.target
     report = ExtractReport(target.out, images=images.total, skipped=images.skipped)
     report.rank = "" if rank.is_alone else str(rank)
+    if target.before is None and target.backbone is None and rank.is_idle(len(images.places)):
+        target = open_target(request, target.device)  # others may have begun: then it is known what the rows will be of
+        if target.before is None:  # only for that would the backbone be loaded
+            report.waiting, report.elapsed = images.rows(target.settled), perf_counter() - start
+            return report
+    work = survey(target, request, images, rank)
+    target = work.target
     report.computed, report.reused = work.missing, work.rows.there
     contents = compute(work, request, report=report, progress=progress) if work.jobs else work.rows.contents
-    start_writing = time.perf_counter()
+    start_writing = perf_counter()
     report.written, report.waiting = finish_share(
-        target, work.rows, contents, rank, computed=bool(work.jobs), with_facts=lambda bare: with_facts(bare, target)
+        target, work.rows, contents, rank, computed=bool(work.jobs), with_facts=with_facts
     )
-    report.seconds.writing += time.perf_counter() - start_writing
-    report.elapsed = time.perf_counter() - start
+    report.seconds.writing += perf_counter() - start_writing
+    report.elapsed = perf_counter() - start
     return report
 
 
@@ -85,3 +103,77 @@ def compute(work: Work, request: ExtractRequest, *, report: ExtractReport, progr
     if overflowed:
         log.info("%d of %d views overflowed float16 and were computed in float32", overflowed, total)
     return setup.contents
+
+
+class PieceWriter:
+    """Hands rows to a thread of its own, which publishes them as pieces.
+
+    Within `with`, `put` what has been computed. Leaving it waits until all of it is on disk, also after an error
+    outside: what was paid for is kept.
+
+    Args:
+        rows: where the pieces go; nobody else may touch it meanwhile.
+        piece_rows: so many rows are published at once, or as many as there are when one has waited for a second.
+
+    Attributes:
+        seconds: spent on writing.
+    """
+
+    def __init__(self, rows: RowStore, *, piece_rows: int = PIECE_ROWS) -> None:
+        self.rows, self.piece_rows = rows, piece_rows
+        self.seconds = 0.0
+        self.queue: Queue[Embedded | None] = Queue(WAITING)
+        self.error: BaseException | None = None
+        self.thread = Thread(target=self._run, name="write", daemon=True)
+
+    def __enter__(self) -> PieceWriter:
+        self.thread.start()
+        return self
+
+    def put(self, batch: Embedded) -> None:
+        """Take rows over.
+
+        Raises:
+            DiskFull: earlier ones could not be written; nothing of what is on disk is lost.
+        """
+        if self.error is not None:
+            raise self.error
+        self.queue.put(batch)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.queue.put(None)
+        self.thread.join()
+        if self.error is not None and (error is None or isinstance(self.error, FrozenprobeError)):
+            raise self.error
+
+    def _run(self) -> None:
+        """Collect rows into pieces until there are no more; after an error take and drop them, so that nobody waits."""
+        batches: list[Embedded] = []
+        oldest, ended = 0.0, False
+        while not ended:
+            try:
+                left = PIECE_SECONDS - (monotonic() - oldest) if batches else None
+                batch = self.queue.get(timeout=None if left is None else max(0.0, left))
+                ended = batch is None
+                if batch is not None and self.error is None:
+                    oldest = oldest if batches else monotonic()
+                    batches.append(batch)
+            except Empty:
+                pass
+            due = ended or sum(len(batch.rows) for batch in batches) >= self.piece_rows
+            if batches and (due or monotonic() - oldest >= PIECE_SECONDS):
+                self._write(batches)
+                batches = []
+
+    def _write(self, batches: list[Embedded]) -> None:
+        """Publish one piece."""
+        start = perf_counter()
+        rows = [row for batch in batches for row in batch.rows]
+        try:
+            vectors = np.concatenate([batch.vectors for batch in batches])
+            self.rows.add([row.content_hash for row in rows], [row.name for row in rows], vectors)
+        except BaseException as error:  # handed to whoever puts the next rows, or ends
+            self.error = error
+        self.seconds += perf_counter() - start

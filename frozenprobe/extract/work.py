@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from collections.abc import Generator, Sequence
+from collections.abc import Container, Generator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from frozenprobe._version import __version__
 from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.damage import require_whole
 from frozenprobe.cache.growing.rows import RowStore
-from frozenprobe.errors import FrozenprobeError
+from frozenprobe.errors import FrozenprobeError, some
 from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.backbones.catalogue import ANY_VIT, BackboneInfo
 from frozenprobe.extract.compute.embedder import Embedder, Fidelity
@@ -25,11 +26,11 @@ from frozenprobe.extract.compute.loader import Seconds
 from frozenprobe.extract.compute.pipeline import Embedded, embed_jobs, torch_threads
 from frozenprobe.extract.compute.tuning import check_fidelity, make_embedder, threads_a_call
 from frozenprobe.extract.inspect import Inspected
-from frozenprobe.extract.options import ExtractRequest, Settled
-from frozenprobe.extract.plan import missing_jobs, require_same_set
+from frozenprobe.extract.options import ExtractRequest, FeatureOptions
 from frozenprobe.extract.ranks.rank import ALONE, Rank, own_cores
 from frozenprobe.extract.ranks.share import share_of, take_stock
-from frozenprobe.extract.target import Target, options_text
+from frozenprobe.extract.settle import weights_options_text
+from frozenprobe.extract.target import Target
 from frozenprobe.extract.views.cut import Job, Row, ViewSettings
 from frozenprobe.system.progress import Progress
 
@@ -69,6 +70,69 @@ def survey(target: Target, request: ExtractRequest, images: Inspected, rank: Ran
     return Work(target, images, rows, missing_jobs(rows, images, share_of(rows, rank)))
 
 
+def require_same_set(
+    images: Inspected, existing: Contents | None, out: Path, *, drop_missing: bool = False, limited: bool = False
+) -> int:
+    """How many images leave the finished or begun file because they are no longer there.
+
+    Args:
+        images: what is there.
+        existing: what the file holds or was going to hold.
+        out: the file.
+        drop_missing: let more than half of them leave.
+        limited: this is a smoke run, which must let none leave.
+
+    Raises:
+        FrozenprobeError: more than half of the training or of the test images would: a mistyped folder, a disk that is
+            not mounted or another set of images is more likely than that, and the file was paid for.
+    """
+    if existing is None:
+        return 0
+    lost = 0
+    for what, now, before in (("training", images.train, existing.train), ("test", images.test, existing.test)):
+        if now is None or before is None:
+            continue
+        there = set(now.hashes)
+        gone = [name for name, code in zip(before.ids, before.hashes, strict=True) if code not in there]
+        lost += len(gone)
+        others = what == "training" and len(gone) == len(before)
+        if others or (gone and limited) or (len(gone) > len(before) / 2 and not drop_missing):
+            way = " (or remove this one and the folder of pieces beside it)" if others else ", or add --drop-missing"
+            raise FrozenprobeError(
+                f"The {what} images that the existing feature file was made of (or is being made of), or most of them",
+                found="none of them: these are other images" if others else f"{len(gone)} missing: {some(gone)}",
+                where=out,
+                remedy="run without --limit" if limited else "name another file for these with --out FILE" + way,
+            )
+    return lost
+
+
+def missing_jobs(rows: RowStore, images: Inspected, share: Container[str] | None = None) -> list[Job]:
+    """For every image content its views that are nowhere yet, in the order of the images.
+
+    Args:
+        rows: those there are.
+        images: what is at hand.
+        share: the content hashes that are for this process to compute; None: all.
+
+    Raises:
+        FrozenprobeError: rows are missing of test images that this command was not told of.
+    """
+    missing = rows.missing()
+    if not missing.keys() <= images.places.keys():
+        raise FrozenprobeError(
+            "The test images, to compute a view of them that the file does not have",
+            found="no test folder",
+            where="--test",
+            remedy="name the folder with --test DIR",
+        )
+    return [
+        Job(images.places[content_hash], content_hash, names)
+        for content_hash, names in missing.items()
+        if share is None or content_hash in share
+    ]
+
+
 @dataclass(frozen=True)
 class Setup:
     """What computes the views.
@@ -95,7 +159,7 @@ def set_up(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
     target, rows = work.target, work.rows
     backbone, settled = target.load(), target.settled
     settings = ViewSettings(
-        backbone.preprocessing, settled.recipe, settled.seed, request.max_pixels, settled.decode, settled.augment_on
+        backbone.preprocessing, settled.recipe, settled.seed, request.max_pixels, settled.decoding, settled.augment_on
     )
     if rows.existing is not None:
         require_whole(rows.existing, progress)
@@ -154,14 +218,16 @@ def require_finite(vectors: npt.NDArray[np.float32], batch: list[Row], storage: 
 
 
 def with_facts(contents: Contents, target: Target) -> Contents:
-    """The contents with the facts of the existing or begun file, else about the backbone."""
+    """The contents with the facts they have, else with those of the existing or begun file, else about the backbone."""
+    if contents.about:
+        return contents
     before = target.before
     if before is not None:
         return replace(contents, taps=before.taps, about=before.about)
     return replace(contents, taps=target.load().taps, about=describe(target.load(), target.settled))
 
 
-def describe(backbone: Backbone, settled: Settled) -> dict[str, str]:
+def describe(backbone: Backbone, settled: FeatureOptions) -> dict[str, str]:
     """Facts for people, kept in the file."""
     libraries = {name: version(name) for name in ("torch", "torchvision", "numpy", "h5py", "pillow")}
     return {
@@ -173,11 +239,11 @@ def describe(backbone: Backbone, settled: Settled) -> dict[str, str]:
         "remarks": "; ".join(remarks_of(backbone.info, settled)),
         "weights": backbone.weights_from,
         "weights_file": str(settled.weights or ""),
-        "weights_options": options_text(settled.weights_options),
+        "weights_options": weights_options_text(settled.weights_options),
     }
 
 
-def remarks_of(info: BackboneInfo, settled: Settled) -> tuple[str, ...]:
+def remarks_of(info: BackboneInfo, settled: FeatureOptions) -> tuple[str, ...]:
     """What is known of the weights and of the pixels; of a local file under an official name only by that name."""
     remarks = [*info.remarks]
     if settled.weights is not None and info.parameters and info.name != ANY_VIT:

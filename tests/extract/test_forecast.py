@@ -1,4 +1,4 @@
-"""The plan against the run: what it counts is what the run does, and it leaves no trace."""
+"""The forecast against the run: what it counts is what the run does, and it leaves no trace."""
 
 from __future__ import annotations
 
@@ -39,55 +39,55 @@ def listing(folder: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
-def planned(request: ExtractRequest, folder: Path, **price: float) -> Forecast:
+def foretold(request: ExtractRequest, folder: Path, **price: float) -> Forecast:
     """The forecast, which has to leave the folder as it is."""
     before = listing(folder)
-    plan = forecast(request, **price)
+    told = forecast(request, **price)
     assert listing(folder) == before
-    return plan
+    return told
 
 
-def forwards(plan: Forecast) -> tuple[int, int, int, int]:
-    return plan.left.forwards, plan.reused, plan.study.forwards, plan.report_study.forwards
+def forwards(told: Forecast) -> tuple[int, int, int, int]:
+    return told.left.forwards, told.reused, told.study.forwards, told.report_study.forwards
 
 
 def test_plan_counts_what_the_run_then_does(request_: ExtractRequest, tmp_path: Path) -> None:
-    plan = planned(request_, tmp_path)
+    told = foretold(request_, tmp_path)
     report = extract_features(request_)
-    assert forwards(plan) == (report.computed, report.reused, ROWS, REPORT) == (ROWS, 0, ROWS, REPORT)
-    assert (plan.train, plan.test, plan.classes, plan.skipped, plan.writer) == (12, 5, 3, [], "")
-    assert plan.measured is not None
-    assert plan.measured.compute == report.compute
-    assert (plan.measured.engine, plan.measured.device, plan.measured.dtype) == ("torch", "cpu", "float32")
-    assert plan.disk.pieces == ROWS * 24 * 4
-    assert plan.disk.file == finished_bytes(open_features(report.path))
-    assert plan.measured.memory.weights > 24 * 24 * 4
-    assert plan.left.seconds is not None
-    assert plan.left.seconds > plan.measured.besides > 0
+    assert forwards(told) == (report.computed, report.reused, ROWS, REPORT) == (ROWS, 0, ROWS, REPORT)
+    assert (told.train, told.test, told.classes, told.skipped, told.writer) == (12, 5, 3, [], "")
+    assert told.measured is not None
+    assert told.measured.compute == report.compute
+    assert (told.measured.engine, told.measured.device, told.measured.dtype) == ("torch", "cpu", "float32")
+    assert told.disk.pieces == ROWS * 24 * 4
+    assert told.disk.file == finished_bytes(open_features(report.path))
+    assert told.measured.memory.weights > 24 * 24 * 4
+    assert told.left.seconds is not None
+    assert told.left.seconds > told.measured.besides > 0
 
 
 def test_folder_that_is_not_there_is_not_made(request_: ExtractRequest, tmp_path: Path) -> None:
-    plan = planned(replace(request_, out=tmp_path / "new" / "folder" / "f.h5"), tmp_path)
-    assert plan.disk.free > 0
-    assert plan.left.forwards == ROWS
+    told = foretold(replace(request_, out=tmp_path / "new" / "folder" / "f.h5"), tmp_path)
+    assert told.disk.free > 0
+    assert told.left.forwards == ROWS
 
 
 def test_nothing_is_left_of_a_finished_file(request_: ExtractRequest, tmp_path: Path) -> None:
     extract_features(request_)
-    plan = planned(request_, tmp_path, price_per_hour=3.0)
-    assert forwards(plan) == (0, ROWS, ROWS, REPORT)
-    assert (plan.measured, plan.left.seconds, plan.study.cost) == (None, None, None)
-    assert "nothing left to compute" in render_forecast(plan)
+    told = foretold(request_, tmp_path, price_per_hour=3.0)
+    assert forwards(told) == (0, ROWS, ROWS, REPORT)
+    assert (told.measured, told.left.seconds, told.study.cost) == (None, None, None)
+    assert "nothing left to compute" in render_forecast(told)
 
 
 def test_of_a_finished_file_only_what_is_missing_is_planned(request_: ExtractRequest, tmp_path: Path) -> None:
     extract_features(request_)
     write_image(request_.sources.train / "10" / "new.jpg", 77)
     request = choosing(request_, views=3)
-    plan = planned(request, tmp_path)
+    told = foretold(request, tmp_path)
     report = extract_features(request)
-    assert forwards(plan)[:2] == (report.computed, report.reused) == (12 + 5, ROWS)
-    assert plan.study.forwards == 13 * 5 + 5 * 2
+    assert forwards(told)[:2] == (report.computed, report.reused) == (12 + 5, ROWS)
+    assert told.study.forwards == 13 * 5 + 5 * 2
 
 
 def test_rows_of_a_killed_run_are_counted_as_there(
@@ -95,34 +95,34 @@ def test_rows_of_a_killed_run_are_counted_as_there(
 ) -> None:
     request = replace(request_, batch_size=4)
     run_killed(monkeypatch, request, pieces=3)
-    plan = planned(request, tmp_path)
-    assert plan.reused == 12
+    told = foretold(request, tmp_path)
+    assert told.reused == 12
     report = extract_features(request)
-    assert forwards(plan)[:3] == (report.computed, report.reused, ROWS)
+    assert forwards(told)[:3] == (report.computed, report.reused, ROWS)
 
 
 def test_smoke_run_is_planned_as_one(request_: ExtractRequest, tmp_path: Path) -> None:
     request = replace(request_, limit=3)
-    plan = planned(request, tmp_path)
-    assert plan.left.forwards == extract_features(request).computed < ROWS
-    assert plan.report_study.forwards == 9 * 5 * plan.train + plan.test
+    told = foretold(request, tmp_path)
+    assert told.left.forwards == extract_features(request).computed < ROWS
+    assert told.report_study.forwards == 9 * 5 * told.train + told.test
 
 
 def test_unusable_test_image_costs_nobody_a_forward(request_: ExtractRequest, tmp_path: Path) -> None:
     damage(request_.sources.test / "003.jpg")
-    plan = planned(replace(request_, skip_bad=True), tmp_path)
-    assert forwards(plan) == (ROWS - 2, 0, ROWS - 2, REPORT - 1)
-    assert "which will be skipped: 1\n" in render_forecast(plan)
+    told = foretold(replace(request_, skip_bad=True), tmp_path)
+    assert forwards(told) == (ROWS - 2, 0, ROWS - 2, REPORT - 1)
+    assert "which will be skipped: 1\n" in render_forecast(told)
 
 
 def test_money_is_hours_times_the_price(request_: ExtractRequest, tmp_path: Path) -> None:
-    plan = planned(request_, tmp_path, price_per_hour=3.6)
-    rate = plan.measured.speed.rate if plan.measured else math.nan
-    for each in (plan.left, plan.study, plan.report_study):
+    told = foretold(request_, tmp_path, price_per_hour=3.6)
+    rate = told.measured.speed.rate if told.measured else math.nan
+    for each in (told.left, told.study, told.report_study):
         assert each.seconds is not None
         assert each.cost == pytest.approx(each.seconds / 1000)
-    assert plan.left == plan.study
-    assert plan.report_study.seconds == pytest.approx(REPORT / rate)
+    assert told.left == told.study
+    assert told.report_study.seconds == pytest.approx(REPORT / rate)
     assert forecast(request_).left.cost is None
 
 
@@ -133,7 +133,7 @@ def test_what_is_no_price_is_refused(request_: ExtractRequest, price: float) -> 
 
 
 class Refusal(NamedTuple):
-    """What the run refuses, and the plan has to."""
+    """What the run refuses, and the forecast has to."""
 
     error: type[FrozenprobeError]
     says: str
@@ -197,9 +197,9 @@ def test_folder_without_permission_is_refused(tmp_path: Path) -> None:
 def test_lock_of_another_writer_is_told_not_taken(request_: ExtractRequest, tmp_path: Path) -> None:
     assert request_.out is not None
     with writer_lock(request_.out):
-        plan = planned(request_, tmp_path)
-    assert f"process {os.getpid()}" in plan.writer
-    assert "WARNING: another process is writing this file" in render_forecast(plan)
+        told = foretold(request_, tmp_path)
+    assert f"process {os.getpid()}" in told.writer
+    assert "WARNING: another process is writing this file" in render_forecast(told)
 
 
 def test_too_little_space_is_told(request_: ExtractRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,18 +207,18 @@ def test_too_little_space_is_told(request_: ExtractRequest, tmp_path: Path, monk
     assert not Disk(file=600, pieces=400, free=1019).enough
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    assert "NOT ENOUGH" in render_forecast(planned(request_, tmp_path))
+    assert "NOT ENOUGH" in render_forecast(foretold(request_, tmp_path))
     with pytest.raises(FrozenprobeError, match="free disk space"):
         extract_features(request_)
 
 
 def test_lines_for_a_person_say_what_the_numbers_say(request_: ExtractRequest) -> None:
-    plan = forecast(request_, price_per_hour=1e6)
-    assert plan.measured is not None
-    speed = replace(plan.measured.speed, rate=12.345, views=40, elapsed=3.2)
-    measured = replace(plan.measured, speed=speed, images_seconds=1.26)
-    left = replace(plan.left, seconds=7200.4, cost=2.0)
-    text = render_forecast(replace(plan, measured=measured, left=left, reused=7))
+    told = forecast(request_, price_per_hour=1e6)
+    assert told.measured is not None
+    speed = replace(told.measured.speed, rate=12.345, views=40, elapsed=3.2)
+    measured = replace(told.measured, speed=speed, images_seconds=1.26)
+    left = replace(told.left, seconds=7200.4, cost=2.0)
+    text = render_forecast(replace(told, measured=measured, left=left, reused=7))
     for line in (
         "images     12 training in 3 classes, 5 test",
         f"forwards   {ROWS} to compute, 7 there already",

@@ -12,14 +12,16 @@ import torch
 
 from frozenprobe.errors import ImageError
 from frozenprobe.extract import inspect as inspection
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions
-from frozenprobe.extract.inspect import Inspected, all_bad, inspect, inspect_images, limited, make_split
-from frozenprobe.extract.options import Choices, ExtractRequest
+from frozenprobe.extract.backbones.catalogue import ANY_VIT
+from frozenprobe.extract.inspect import Inspected, all_bad, contents_of, inspect, inspect_images, limited, make_split
+from frozenprobe.extract.options import Choices, ExtractRequest, FeatureOptions, WeightsOptions
 from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.target import open_target
+from frozenprobe.extract.target import Target, open_target
 from frozenprobe.images.read import read_images
 from frozenprobe.images.sources import ImageSources
 from frozenprobe.system.progress import ignore_progress
+from tests.cache.test_contents import SAMPLE, opened
+from tests.cache.test_contents import split as split_of
 from tests.conftest import write_image
 
 OPTIONS = WeightsOptions(3, 36, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -164,3 +166,21 @@ def test_split_keeps_groups_and_folds(request_: ExtractRequest) -> None:
     split = make_split(table, {path: path.name for path in table.places}, {})
     assert (split.groups, split.folds) == (table.groups, table.folds)
     assert split.hashes == tuple(path.name for path in table.places)
+
+
+def test_the_file_will_have_the_views_and_images_asked_for() -> None:
+    existing = opened()
+    target = Target(
+        existing.path,
+        existing,
+        None,
+        FeatureOptions(views=2, test_views=("clean", "direct")),
+        torch.device("cpu"),
+        "float32",
+        None,
+    )
+    train, test = split_of("a", "b"), split_of("c", labels=False)
+    wanted = contents_of(target, Inspected(train, test, ("a", "b"), SAMPLE, {}, []))
+    assert wanted.views == ("clean", "direct", "aug1", "aug2")
+    assert (wanted.train, wanted.test, wanted.sample, wanted.class_names) == (train, test, SAMPLE, ("a", "b"))
+    assert (wanted.spec, wanted.dim, wanted.about) == (existing.spec, existing.dim, existing.about)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,20 +27,23 @@ from frozenprobe.cache.care.repair import repair_features
 from frozenprobe.cache.growing import finish as growth
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.store import Features, open_features
-from frozenprobe.errors import FrozenprobeError, ImageError, SpecMismatch
+from frozenprobe.errors import DiskFull, FrozenprobeError, ImageError, SpecMismatch
 from frozenprobe.extract import run, work
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions
+from frozenprobe.extract.backbones.catalogue import ANY_VIT
 from frozenprobe.extract.compute import embedder as compute
 from frozenprobe.extract.compute import tuning
-from frozenprobe.extract.options import Choices, ExtractRequest
+from frozenprobe.extract.compute.pipeline import NO_PIXELS, Embedded
+from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
 from frozenprobe.extract.ranks import share as together
 from frozenprobe.extract.report import ExtractReport, render_report
-from frozenprobe.extract.run import extract_features
+from frozenprobe.extract.run import PieceWriter, extract_features
+from frozenprobe.extract.views.cut import Row
 from frozenprobe.extract.views.preprocessing import Preprocessing, Resized
 from frozenprobe.extract.views.recipes import cut_view, make_recipe, view_generator
 from frozenprobe.images.folders import list_images
 from frozenprobe.images.sources import CsvColumns, ImageSources
 from tests.conftest import write_image
+from tests.faults.synthetic import DIM, vector, world
 from tests.images.shard_files import write_tar
 
 HALF = (0.5, 0.5, 0.5)
@@ -53,7 +57,7 @@ ROWS = 12 * 4 + 5 * 2  # 12 training images with 2 + 2 views, 5 test images with
 def request_(photo_folder: Path, tiny_vit: Path, tmp_path: Path) -> ExtractRequest:
     return ExtractRequest(
         sources=ImageSources(photo_folder / "train", photo_folder / "test"),
-        choices=Choices(ANY_VIT, tiny_vit, OPTIONS, recipe="erase", views=2, storage="float32"),
+        choices=Choices(ANY_VIT, tiny_vit, OPTIONS, recipe="erase", views=2, storage_dtype="float32"),
         out=tmp_path / "f.h5",
         workers=0,
     )
@@ -203,7 +207,7 @@ def test_rows_do_not_depend_on_the_workers(request_: ExtractRequest, tmp_path: P
 
 @pytest.mark.parametrize(
     "choices",
-    [{"seed": 1}, {"recipe": "mild"}, {"recipe": "report"}, {"preprocess": "report"}, {"dtype": "bfloat16"}],
+    [{"seed": 1}, {"recipe": "mild"}, {"recipe": "report"}, {"preprocessing": "report"}, {"compute_dtype": "bfloat16"}],
     ids=str,
 )
 def test_rows_depend_on_every_choice_in_the_specification(
@@ -220,7 +224,7 @@ def test_rows_depend_on_every_choice_in_the_specification(
 
 def test_float16_storage_is_float32_rounded(request_: ExtractRequest, tmp_path: Path) -> None:
     _, whole = extracted(request_)
-    _, half = extracted(replace(choosing(request_, storage="float16"), out=tmp_path / "half.h5"))
+    _, half = extracted(replace(choosing(request_, storage_dtype="float16"), out=tmp_path / "half.h5"))
     mine, others = rows_of(whole), rows_of(half)
     assert all(np.array_equal(mine[key].astype(np.float16).astype(np.float32), others[key]) for key in mine)
 
@@ -307,12 +311,12 @@ def test_a_shard_that_changes_during_extraction_is_told(
 ) -> None:
     """Rewritten with its images elsewhere: other bytes at the same place must not become rows."""
     sources = in_shards(request_.sources, tmp_path)
-    plan = work.missing_jobs
+    missing_jobs = work.missing_jobs
 
     def jobs_of(*given: Any) -> Any:
         with (tmp_path / "s" / "train-0.tar").open("r+b") as file:
             file.write(b"x" * 20_000)
-        return plan(*given)
+        return missing_jobs(*given)
 
     monkeypatch.setattr(work, "missing_jobs", jobs_of)
     with pytest.raises(ImageError, match="another content"):
@@ -337,7 +341,7 @@ def test_second_run_does_not_even_load_the_backbone(request_: ExtractRequest, mo
 
 def test_options_that_are_not_typed_are_the_files(request_: ExtractRequest, tmp_path: Path) -> None:
     """Recipe, seed, weights, heads ... all come from the file when another view is asked for."""
-    request = choosing(request_, recipe="crop-flip", seed=9, preprocess="report", test_views=("clean",))
+    request = choosing(request_, recipe="crop-flip", seed=9, preprocessing="report", test_views=("clean",))
     _, before = extracted(request)
     report, after = extracted(untyped(request_, views=3))
     assert report.computed == 12
@@ -480,9 +484,9 @@ def test_test_images_can_come_later(request_: ExtractRequest) -> None:
     [
         ({"seed": 1}, "seed"),
         ({"recipe": "mild"}, "recipe"),
-        ({"storage": "float16"}, "storage_dtype"),
-        ({"dtype": "bf16"}, "compute_dtype"),
-        ({"preprocess": "report"}, "preprocessing"),
+        ({"storage_dtype": "float16"}, "storage_dtype"),
+        ({"compute_dtype": "bf16"}, "compute_dtype"),
+        ({"preprocessing": "report"}, "preprocessing"),
         ({"weights_options": replace(OPTIONS, heads=4)}, "weights_digest"),
         ({"weights_options": replace(OPTIONS, resize=40)}, "preprocessing"),
         ({"backbone": "resnet18.in1k"}, "backbone"),
@@ -592,7 +596,7 @@ def test_nan_weights_are_an_error_that_names_an_image(request_: ExtractRequest, 
 def test_feature_beyond_float16_asks_for_float32_storage(request_: ExtractRequest, tmp_path: Path) -> None:
     request = changed_weights(request_, tmp_path / "w.pth", lambda state: state["encoder.ln.weight"].mul_(1e6))
     with pytest.raises(FrozenprobeError, match="beyond float16's 65504") as caught:
-        extract_features(choosing(request, storage="float16"))
+        extract_features(choosing(request, storage_dtype="float16"))
     assert "--storage float32" in caught.value.remedy
     _, features = extracted(request)
     assert np.abs(features.read("train", [0])).max() > 65504
@@ -681,9 +685,9 @@ def test_process_killed_by_the_system_loses_the_batch_in_flight(request_: Extrac
 import os, signal
 from pathlib import Path, PosixPath
 from frozenprobe.cache.growing.rows import RowStore
-from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.options import Choices, ExtractRequest
-from frozenprobe.extract.backbones.catalogue import WeightsOptions
+from frozenprobe.extract.run import PieceWriter, extract_features
+from frozenprobe.extract.views.cut import Row
+from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
 from frozenprobe.images.sources import CsvColumns, ImageSources
 add, calls = RowStore.add, []
 def add_or_die(*args):
@@ -840,7 +844,95 @@ def test_the_network_is_called_with_one_number_of_threads(
     before = torch.get_num_threads()
     monkeypatch.setattr(tuning, "own_cores", lambda: before + 2)
     monkeypatch.setattr(compute, "make_engine", make_noting)
-    report = extract_features(choosing(request_, dtype="bfloat16"))
+    report = extract_features(choosing(request_, compute_dtype="bfloat16"))
     assert report.fidelity is not None
     assert set(seen) == {before + 2}
     assert torch.get_num_threads() == before
+
+
+# The thread that writes: everything handed over is on disk in the end, in few pieces, also after an error.
+
+
+def embedded(keys: list[tuple[str, str]]) -> Embedded:
+    rows = [Row(Path("x.jpg"), *key, NO_PIXELS) for key in keys]
+    return Embedded(rows, np.stack([vector(*key) for key in keys]))
+
+
+def write_all(rows: RowStore, batches: list[Embedded | None], *, piece_rows: int) -> None:
+    """None stands for an error of whoever computes."""
+    with PieceWriter(rows, piece_rows=piece_rows) as writer:
+        for each in batches:
+            if each is None:
+                raise KeyError
+            writer.put(each)
+
+
+@pytest.fixture
+def keys() -> list[tuple[str, str]]:
+    return list(world(10).rows())
+
+
+@pytest.fixture
+def rows(tmp_path: Path, no_fsync: None) -> RowStore:
+    return RowStore(tmp_path / "f.h5", world(10).contents())
+
+
+def test_all_rows_are_on_disk_when_the_writer_is_left(
+    rows: RowStore, keys: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    with PieceWriter(rows, piece_rows=16) as writer:
+        for start in range(0, len(keys), 3):
+            writer.put(embedded(keys[start : start + 3]))
+    again = RowStore(tmp_path / "f.h5", world(10).contents())
+    assert again.there == again.total == len(keys)
+    assert all(np.array_equal(again.row(*key), vector(*key)) for key in keys)
+    assert writer.seconds > 0
+    pieces = [source.size for source in rows.sources if source.piece]
+    assert len(pieces) == -(-len(keys) // 18)  # six batches of 3 are the first 16 rows or more
+
+
+def test_a_row_waits_a_second_at_most(
+    rows: RowStore, keys: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "PIECE_SECONDS", 0.02)
+    with PieceWriter(rows, piece_rows=1000) as writer:
+        writer.put(embedded(keys[:2]))
+        for _ in range(200):
+            if rows.there:
+                break
+            time.sleep(0.02)
+        assert rows.there == 2
+
+
+def test_what_was_handed_over_before_an_error_outside_is_kept(rows: RowStore, keys: list[tuple[str, str]]) -> None:
+    with pytest.raises(KeyError):
+        write_all(rows, [embedded(keys[:5]), None], piece_rows=1000)
+    assert rows.there == 5
+
+
+def test_a_full_disk_reaches_whoever_hands_rows_over(
+    rows: RowStore, keys: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many batches are handed over meanwhile: nobody waits for a thread that has given up."""
+
+    def full(*args: object) -> None:
+        raise DiskFull(Path("/"), "no space")
+
+    monkeypatch.setattr(RowStore, "add", full)
+    with pytest.raises(DiskFull):
+        write_all(rows, [embedded(keys[:1])] * 100, piece_rows=1)
+
+
+def test_an_error_at_the_last_row_is_raised_on_leaving(
+    rows: RowStore, keys: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RowStore, "add", lambda *args: (_ for _ in ()).throw(ZeroDivisionError))
+    with pytest.raises(ZeroDivisionError):
+        write_all(rows, [embedded(keys[:1])], piece_rows=1000)
+
+
+def test_no_rows_no_piece(rows: RowStore) -> None:
+    with PieceWriter(rows):
+        pass
+    assert not rows.folder.exists()
+    assert rows.contents.dim == DIM

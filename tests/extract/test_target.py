@@ -1,9 +1,7 @@
-"""What was typed, else what the existing file says, else the defaults; and typed options that differ are errors."""
+"""The feature file to make or to grow: its name, its weights, and what must not be overwritten."""
 
 from __future__ import annotations
 
-import json
-import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,139 +11,18 @@ import pytest
 import torch
 from torchvision import models
 
-from frozenprobe.cache.store import open_features
 from frozenprobe.errors import FrozenprobeError, SpecMismatch
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions
-from frozenprobe.extract.options import DEFAULTS, Choices, ExtractRequest, Settled
+from frozenprobe.extract.backbones.catalogue import ANY_VIT
+from frozenprobe.extract.options import Choices, ExtractRequest
 from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.target import (
-    OPTIONS,
-    Target,
-    default_path,
-    open_target,
-    options_of,
-    options_text,
-    require_writable,
-    settle,
-    settled_of,
-)
-from frozenprobe.images.sources import ImageSources
-from tests.conftest import write_image
+from frozenprobe.extract.target import Target, default_path, open_target, require_writable
+from tests.extract.conftest import KNOWN
 
 CPU = torch.device("cpu")
-KNOWN = WeightsOptions(3, 36, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-MADE = Choices(
-    ANY_VIT, None, KNOWN, "trivial", 1, ("clean", "direct"), "report", 7, "bfloat16", "float32",
-    decode="full", augment_on="cpu", tap="cls+mean", engine="torch",
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def carried_out(tiny_vit: Path, tmp_path_factory: pytest.TempPathFactory) -> ExtractRequest:
-    """A request whose every choice differs from the defaults, and the file it made."""
-    folder = tmp_path_factory.mktemp("made")
-    for key in range(4):
-        write_image(folder / "train" / "ab"[key % 2] / f"{key}.jpg", key)
-    choices = replace(MADE, weights=tiny_vit)
-    request = ExtractRequest(ImageSources(folder / "train", None), choices, out=folder / "f.h5", workers=0)
-    extract_features(request)
-    return request
-
-
-@pytest.fixture
-def made(carried_out: ExtractRequest, tmp_path: Path) -> ExtractRequest:
-    """The same with a copy of the file."""
-    return replace(carried_out, out=Path(shutil.copy(carried_out.out, tmp_path)))
-
-
-def typed(value: object) -> str:
-    """A short name of a parameter: the options that were typed."""
-    if not isinstance(value, Choices):
-        return str(value)
-    return " ".join(f"{name}={given}" for name, given in vars(value).items() if given is not None)
 
 
 def target_of(request: ExtractRequest, choices: Choices) -> Target:
     return open_target(replace(request, choices=choices), CPU)
-
-
-def test_nothing_typed_and_no_file_are_the_defaults() -> None:
-    assert settle(Choices(), None) == DEFAULTS == Settled()
-
-
-@pytest.mark.parametrize(
-    ("choices", "field", "value"),
-    [
-        (Choices(recipe="report"), "recipe", "report"),
-        (Choices(views=0), "views", 0),
-        (Choices(seed=5), "seed", 5),
-        (Choices(storage="float32"), "storage", "float32"),
-        (Choices(test_views=("hflip",)), "test_views", ("clean", "hflip")),
-        (Choices(test_views=("direct", "clean")), "test_views", ("clean", "direct")),
-        (Choices(recipe="none"), "views", 0),
-        (Choices(recipe="none", views=0), "views", 0),
-    ],
-)
-def test_what_was_typed_counts_and_the_clean_view_is_always_first(choices: Choices, field: str, value: Any) -> None:
-    assert getattr(settle(choices, None), field) == value
-
-
-def test_what_was_not_typed_is_taken_from_the_file(made: ExtractRequest) -> None:
-    """All of it, and the weights are not even loaded."""
-    target = target_of(made, Choices())
-    wanted = {**vars(made.choices), "weights_options": KNOWN}
-    assert vars(target.settled) == wanted
-    assert target.backbone is None
-    assert target.spec == open_features(made.out).spec
-    assert settled_of(open_features(made.out)) == target.settled
-
-
-def test_everything_typed_as_it_was_is_no_difference(made: ExtractRequest) -> None:
-    target = open_target(made, CPU)
-    assert target.spec == target.existing.spec
-    assert target.load().info.name == ANY_VIT
-
-
-def test_weights_typed_again_need_no_other_option_again(made: ExtractRequest) -> None:
-    """Heads, resizing and the report's preprocessing are the file's."""
-    target = target_of(made, Choices(weights=made.choices.weights))
-    assert target.spec == target.existing.spec
-    assert json.loads(target.spec.preprocessing)["name"] == "report"
-
-
-def test_one_option_of_the_weights_typed_again_leaves_the_others(made: ExtractRequest) -> None:
-    target = target_of(made, Choices(weights_options=WeightsOptions(heads=3)))
-    assert target.settled.weights_options == KNOWN
-    assert target.spec == target.existing.spec
-
-
-@pytest.mark.parametrize(
-    ("choices", "field"),
-    [
-        (Choices(backbone="resnet18.in1k"), "backbone"),
-        (Choices(recipe="mild"), "recipe"),
-        (Choices(seed=8), "seed"),
-        (Choices(storage="float16"), "storage_dtype"),
-        (Choices(dtype="float32"), "compute_dtype"),
-        (Choices(dtype="auto"), "compute_dtype"),
-        (Choices(preprocess="weights"), "preprocessing"),
-        (Choices(tap="mean"), "tap"),
-        (Choices(weights_options=WeightsOptions(heads=4)), "weights_digest"),
-        (Choices(weights_options=WeightsOptions(mean=(0.1, 0.1, 0.1))), "preprocessing"),
-    ],
-    ids=typed,
-)
-def test_typed_option_that_differs_from_the_file_names_the_field(
-    made: ExtractRequest, choices: Choices, field: str
-) -> None:
-    """On a complete file too, where nothing is left to compute: never a silent reuse."""
-    with pytest.raises(SpecMismatch) as caught:
-        _ = target_of(made, choices).spec
-    assert caught.value.wanted.startswith(f"Features with {field} = ")
-    assert field in caught.value.found
-    assert caught.value.where == str(made.out)
-    assert OPTIONS[field] in caught.value.remedy
-    assert "--out FILE" in caught.value.remedy
 
 
 def test_other_weights_under_the_same_name_are_noticed(made: ExtractRequest, tmp_path: Path) -> None:
@@ -168,37 +45,6 @@ def test_weights_that_changed_where_they_lie_are_noticed_before_they_are_used(
     torch.save(state, moved)
     with pytest.raises(SpecMismatch, match="weights_digest"):
         target_of(request, Choices(views=5)).load()
-
-
-def test_file_is_never_shrunk(made: ExtractRequest) -> None:
-    settled = target_of(made, Choices(views=0, test_views=("clean",))).settled
-    assert (settled.views, settled.test_views) == (1, ("clean", "direct"))
-    grown = target_of(made, Choices(views=4, test_views=("hflip",))).settled
-    assert (grown.views, grown.test_views) == (4, ("clean", "hflip", "direct"))
-
-
-@pytest.mark.parametrize(
-    ("choices", "says", "where"),
-    [
-        (Choices(recipe="none", views=3), "3 augmented views", "--recipe none --views"),
-        (Choices(recipe="milt"), "did you mean mild", "--recipe"),
-        (Choices(preprocess="raport"), "did you mean report", "--preprocess"),
-        (Choices(storage="float23"), "did you mean float32", "--storage"),
-        (Choices(tap="last5"), "did you mean last4", "--tap"),
-        (Choices(test_views=("clean", "flip")), "did you mean hflip", "--test-views"),
-        (Choices(views=-1), "from 0 on", "--views"),
-        (Choices(seed=-1), "from 0 on", "--seed"),
-        (Choices(dtype="float8"), "compute dtype", "--dtype"),
-        (Choices(backbone="vit"), "backbone", "--backbone"),
-    ],
-    ids=typed,
-)
-def test_choices_nothing_could_satisfy_are_refused_by_name(
-    tmp_path: Path, choices: Choices, says: str, where: str
-) -> None:
-    with pytest.raises(FrozenprobeError, match=says) as caught:
-        _ = open_target(ExtractRequest(choices=choices, out=tmp_path / "f.h5"), CPU).spec
-    assert caught.value.where == where
 
 
 @pytest.mark.parametrize(
@@ -243,11 +89,6 @@ def test_tensors_decide_the_name_beside_a_file_of_the_named_backbone(
     guess.write_bytes(made.out.read_bytes())
     with pytest.raises(FrozenprobeError, match="What the tensors cannot tell"):
         open_target(ExtractRequest(choices=Choices("vit_l_16.swag_e2e", weights=tiny_vit)), CPU)
-
-
-def test_weights_options_survive_the_file() -> None:
-    for options in (KNOWN, WeightsOptions(), WeightsOptions(std=(0.1, 0.2, 0.3))):
-        assert options_of(options_text(options)) == options
 
 
 def test_backbone_is_loaded_once_and_only_when_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

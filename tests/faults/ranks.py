@@ -14,10 +14,11 @@ from frozenprobe.cache.growing.lock import rank_lock
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import open_features, open_plan
 from frozenprobe.extract.inspect import Inspected
-from frozenprobe.extract.options import Settled
+from frozenprobe.extract.options import FeatureOptions
 from frozenprobe.extract.ranks.rank import Rank
 from frozenprobe.extract.ranks.share import finish_share, share_of, take_stock
 from frozenprobe.extract.target import Target, state_of
+from frozenprobe.extract.work import with_facts
 from tests.conftest import SPEC
 from tests.faults.synthetic import TEST_VIEWS, World, vector
 
@@ -29,7 +30,7 @@ class SyntheticTarget(Target):
 
 
 def target_of(path: Path, wanted: World) -> Target:
-    settled = Settled(views=wanted.views, test_views=TEST_VIEWS)
+    settled = FeatureOptions(views=wanted.views, test_views=TEST_VIEWS)
     existing, begun = open_features(path) if path.is_file() else None, open_plan(path)
     state = state_of(path)
     return SyntheticTarget(path, existing, begun, settled, torch.device("cpu"), "float32", None, state)
@@ -58,14 +59,7 @@ def run_rank(path: Path, wanted: World, rank: Rank, *, batch: int = 5) -> Iterat
             part = missing[start : start + batch]
             rows.add([code for code, _ in part], [view for _, view in part], np.stack([vector(*key) for key in part]))
             yield len(part)
-        finish_share(
-            target,
-            rows,
-            contents,
-            rank,
-            computed=bool(missing),
-            with_facts=lambda bare: replace(bare, about={"licence": "unknown"}),
-        )
+        finish_share(target, rows, contents, rank, computed=bool(missing), with_facts=with_facts)
 
 
 def left_in(folder: Path) -> list[str]:

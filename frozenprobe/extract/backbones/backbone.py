@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import nn
 
 from frozenprobe.errors import FrozenprobeError, some
 from frozenprobe.extract.backbones.catalogue import BackboneInfo
-from frozenprobe.extract.backbones.taps import TappedNetwork
 from frozenprobe.extract.backbones.weights_file import State
 from frozenprobe.extract.views.preprocessing import Preprocessing
+
+Pooled = dict[str, torch.Tensor]  # vectors by name, `(B, D)` each
+Pool = Callable[[Any, torch.Tensor, int], Pooled]  # (network, images, last blocks wanted)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,26 @@ class Backbone:
             digest.update(f"{name} {tuple(tensor.shape)} ".encode())
             digest.update(tensor.to(torch.float32).contiguous().numpy().data)
         return digest.hexdigest()
+
+
+class TappedNetwork(nn.Module):
+    """A network with the wanted vectors side by side as its output: `(B, 3, S, S)` -> `(B, sum of their D)`.
+
+    Args:
+        network: that ends where its classification layer begins.
+        names: of the vectors, in the order of the output.
+        pool: what computes them.
+    """
+
+    def __init__(self, network: nn.Module, names: tuple[str, ...], pool: Pool) -> None:
+        super().__init__()
+        self.network, self.names, self.pool = network, names, pool
+        self.last = max([1, *(int(name.removeprefix("cls-")) for name in names if name.startswith("cls-"))])
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """The vectors side by side."""
+        pooled = self.pool(self.network, images, self.last)
+        return torch.cat([pooled[name] for name in self.names], dim=1)
 
 
 def finish_backbone(

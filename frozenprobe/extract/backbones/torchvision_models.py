@@ -13,8 +13,9 @@ from torchvision import models
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.backbone import Backbone, finish_backbone
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, BackboneInfo, WeightsOptions, find_backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, BackboneInfo, find_backbone
 from frozenprobe.extract.backbones.weights_file import State, read_weights
+from frozenprobe.extract.options import WeightsOptions
 from frozenprobe.extract.views.preprocessing import Preprocessing
 
 LAST_LAYER = {"vit": "heads.head", "convnext": "classifier.2", "resnet": "fc"}
@@ -102,7 +103,7 @@ def shaped_vit(state: State, shape: VitShape, options: WeightsOptions, weights_f
     if preprocessing is None and options.resize and options.interpolation and options.mean and options.std:
         preprocessing = Preprocessing(options.resize, shape.size)
     if heads is None or preprocessing is None:
-        unknown = ["--heads"] if heads is None else []
+        unknown = ["--attention-heads"] if heads is None else []
         unknown += ["--resize", "--interpolation", "--mean", "--std"] if preprocessing is None else []
         raise FrozenprobeError(
             "What the tensors cannot tell: attention heads and preprocessing",
@@ -114,7 +115,7 @@ def shaped_vit(state: State, shape: VitShape, options: WeightsOptions, weights_f
         raise FrozenprobeError(
             f"A number of attention heads that divides the width {shape.width}",
             found=str(heads),
-            where="--heads",
+            where="--attention-heads",
             remedy="give the number that the weights were trained with",
         )
     with torch.device("meta"):

@@ -15,6 +15,7 @@ import torch
 from frozenprobe.errors import FrozenprobeError, unknown_name
 from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.compute.engines import Engine, make_engine, torch_engine
+from frozenprobe.extract.options import AUTO
 from frozenprobe.extract.views.transforms import Box
 
 log = logging.getLogger("frozenprobe")
@@ -33,13 +34,13 @@ def choose_dtype(name: str, device: torch.device) -> str:
     Raises:
         FrozenprobeError: no such dtype.
     """
-    if name == "auto":
+    if name == AUTO:
         if device.type != "cuda":
             return "float32"
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
     full = SHORT.get(name, name)
     if full not in DTYPES:
-        raise unknown_name("compute dtype", name, ["auto", *SHORT, *DTYPES], where="--dtype")
+        raise unknown_name("compute dtype", name, [AUTO, *SHORT, *DTYPES], where="--dtype")
     return full
 
 
@@ -92,7 +93,7 @@ class Embedder:
         self.staging = Staging(device)
 
     @property
-    def full_precision(self) -> bool:
+    def is_float32(self) -> bool:
         """Whether it computes in float32."""
         return self.dtype is torch.float32
 

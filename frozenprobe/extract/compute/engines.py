@@ -20,6 +20,7 @@ from torch import nn
 
 from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.extract.backbones.backbone import is_convolutional
+from frozenprobe.extract.options import AUTO
 from frozenprobe.system.devices import full_precision
 
 log = logging.getLogger("frozenprobe")
@@ -38,7 +39,7 @@ def choose_engine(name: str, network: nn.Module, device: torch.device, dtype: st
         FrozenprobeError: the engine cannot run on this device, in this dtype, or without a compiler.
     """
     serves = device.type == "cpu" and dtype == "float32"
-    if name == "auto":
+    if name == AUTO:
         return "onnxruntime" if serves and is_convolutional(network) and has_onnxruntime() else "torch"
     if name == "onnxruntime":
         if not serves:

@@ -41,7 +41,7 @@ def make_embedder(target: Target, *, workers: int, batch_size: int | None) -> Em
     embedder = Embedder(
         backbone,
         device,
-        target.dtype,
+        target.compute_dtype,
         engine=engine,
         batch_size=batch_size or COMPILED_BATCH,
         threads=threads_a_call(workers),
@@ -85,7 +85,7 @@ def check_fidelity(embedder: Embedder, jobs: Sequence[Job], settings: ViewSettin
     Raises:
         FrozenprobeError: the engine gives other features than torch, in the same dtype.
     """
-    full = embedder.full_precision
+    full = embedder.is_float32
     if full and embedder.engine == "torch":
         return None
     most = CHECKED_ON_CPU if embedder.device.type == "cpu" else CHECKED

@@ -36,6 +36,10 @@ class Rank:
         """Whether there are no others."""
         return self.world == 1
 
+    def is_idle(self, images: int) -> bool:
+        """Whether none of so many images is this rank's: they are dealt out in turn, beginning with rank 0."""
+        return self.number >= images
+
     def device(self, name: str, devices: int) -> str:
         """The device that is meant by `name` on a machine with this many CUDA devices: ranks take them in turn."""
         return f"cuda:{self.number % devices}" if name in ("auto", "cuda") and devices and not self.is_alone else name
@@ -53,7 +57,7 @@ def read_rank(environment: Mapping[str, str] = os.environ) -> Rank:
         FrozenprobeError: no whole numbers, or a rank that is none of them.
     """
     if not environment.get("WORLD_SIZE"):
-        return Rank()
+        return ALONE
     world = read_number(environment, "WORLD_SIZE", least=1)
     number = read_number(environment, "RANK", least=0)
     if number >= world:

@@ -11,8 +11,7 @@ from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.growing.finish import finish
 from frozenprobe.cache.growing.lock import rank_lock, rank_turn, writer_lock
 from frozenprobe.cache.growing.rows import RowStore
-from frozenprobe.extract.inspect import Inspected
-from frozenprobe.extract.plan import plan_contents
+from frozenprobe.extract.inspect import Inspected, contents_of
 from frozenprobe.extract.ranks.rank import Rank
 from frozenprobe.extract.target import Target
 
@@ -40,7 +39,7 @@ def take_stock(target: Target, images: Inspected, rank: Rank) -> tuple[Target, R
     has moved from a piece to the file seems to be missing.
     """
     while True:
-        rows = RowStore(target.out, plan_contents(target, images), target.existing, alone=rank.is_alone)
+        rows = RowStore(target.out, contents_of(target, images), target.existing, alone=rank.is_alone)
         if rank.is_alone or not target.is_replaced():
             return target, rows
         target = target.reread()
@@ -69,7 +68,7 @@ def finish_share(
     rank: Rank,
     *,
     computed: bool,
-    with_facts: Callable[[Contents], Contents],
+    with_facts: Callable[[Contents, Target], Contents],
 ) -> tuple[bool, int]:
     """Finish the file if all rows exist. Every rank comes here when its share is done, and waits for none.
 
@@ -79,13 +78,13 @@ def finish_share(
         contents: what it will hold.
         rank: this one.
         computed: whether this process has added rows.
-        with_facts: adds the facts about the backbone, where this process has computed nothing.
+        with_facts: adds what (contents, target as it is now) lack of facts, where this process has computed nothing.
 
     Returns:
         whether the file was written; how many rows are missing.
     """
     if rank.is_alone:
-        return finish(target.out, rows, contents if contents.about else with_facts(contents), computed=computed), 0
+        return finish(target.out, rows, with_facts(contents, target), computed=computed), 0
     # one after the other, so that of ranks that come at the same moment the last one sees all rows
     with rank_turn(target.out, rank.number, rank.world):
         target = target.reread()
@@ -93,4 +92,4 @@ def finish_share(
         if rows.there < rows.total:
             return False, rows.total - rows.there
         # a file with the same index has all these rows: another rank has finished it
-        return finish(target.out, rows, contents if contents.about else with_facts(contents), computed=False), 0
+        return finish(target.out, rows, with_facts(contents, target), computed=False), 0

@@ -22,8 +22,8 @@ from frozenprobe.extract.backbones.catalogue import (
     TORCHVISION,
     BackboneInfo,
     find_backbone,
-    load_backbone,
 )
+from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.backbones.torchvision_models import LAST_LAYER, enum_preprocessing
 
 OFFICIAL = [info for info in BACKBONES if info.loader == TORCHVISION]

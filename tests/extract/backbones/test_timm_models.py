@@ -16,10 +16,12 @@ from torch import nn
 from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.extract.backbones import timm_models
 from frozenprobe.extract.backbones.backbone import Backbone
-from frozenprobe.extract.backbones.catalogue import PERMISSIVE, WeightsOptions, find_backbone, load_backbone
+from frozenprobe.extract.backbones.catalogue import PERMISSIVE, find_backbone
+from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.backbones.timm_models import lite0_weights, rename_lite0
 from frozenprobe.extract.backbones.weights_file import read_weights
 from frozenprobe.extract.compute.embedder import Embedder
+from frozenprobe.extract.options import WeightsOptions
 from frozenprobe.extract.views.preprocessing import Preprocessing, Resized, clean_view
 
 HALF = (0.5, 0.5, 0.5)

@@ -15,7 +15,8 @@ from torchvision import models
 
 from frozenprobe.cache.store import open_features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions, load_backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT
+from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.backbones.torchvision_models import (
     KNOWN_HEADS,
     KNOWN_PREPROCESSING,
@@ -23,7 +24,7 @@ from frozenprobe.extract.backbones.torchvision_models import (
     enum_preprocessing,
     read_vit_shape,
 )
-from frozenprobe.extract.options import Choices, ExtractRequest
+from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
 from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.views.preprocessing import Preprocessing
 from frozenprobe.images.sources import ImageSources
@@ -135,18 +136,18 @@ def test_unknown_shape_without_options_is_an_error_that_names_them(tiny_vit: Pat
     with pytest.raises(FrozenprobeError) as caught:
         load_backbone(ANY_VIT, tiny_vit)
     assert "patch 8, width 24, 2 blocks, MLP 48, 32 px" in caught.value.found
-    assert "--heads --resize --interpolation --mean --std" in caught.value.remedy
+    assert "--attention-heads --resize --interpolation --mean --std" in caught.value.remedy
     with pytest.raises(FrozenprobeError, match=r"give --resize --interpolation --mean --std"):
         load_backbone(ANY_VIT, tiny_vit, WeightsOptions(heads=3))
-    with pytest.raises(FrozenprobeError, match=r"give --heads as"):
+    with pytest.raises(FrozenprobeError, match=r"give --attention-heads as"):
         load_backbone(ANY_VIT, tiny_vit, WeightsOptions(None, 36, "bicubic", MEAN, STD))
 
 
 @pytest.mark.parametrize(
     ("options", "where"),
     [
-        (WeightsOptions(5, 36, "bicubic", MEAN, STD), "--heads"),
-        (WeightsOptions(0, 36, "bicubic", MEAN, STD), "--heads"),
+        (WeightsOptions(5, 36, "bicubic", MEAN, STD), "--attention-heads"),
+        (WeightsOptions(0, 36, "bicubic", MEAN, STD), "--attention-heads"),
         (WeightsOptions(3, 31, "bicubic", MEAN, STD), "--resize"),
         (WeightsOptions(3, -1, "bicubic", MEAN, STD), "--resize"),
         (WeightsOptions(3, 36, "bicubic", MEAN, (0.2, 0.0, 0.2)), "--std"),
@@ -309,7 +310,12 @@ def test_vit_l_16_at_512_px_equals_a_plain_torchvision_loop(tmp_path: Path) -> N
     request = ExtractRequest(
         sources=ImageSources(train=tmp_path / "train", test=None),
         choices=Choices(
-            "vit_l_16.swag_e2e", weights, recipe="none", test_views=("clean",), storage="float32", dtype="float32"
+            "vit_l_16.swag_e2e",
+            weights,
+            recipe="none",
+            test_views=("clean",),
+            storage_dtype="float32",
+            compute_dtype="float32",
         ),
         out=tmp_path / "f.h5",
         batch_size=1,

@@ -11,8 +11,10 @@ from torch import nn
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.backbone import Backbone
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions, find_backbone, load_backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, find_backbone
+from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.compute.embedder import Embedder, choose_dtype
+from frozenprobe.extract.options import WeightsOptions
 from frozenprobe.extract.views.preprocessing import Preprocessing
 
 CPU = torch.device("cpu")

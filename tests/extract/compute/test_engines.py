@@ -12,9 +12,11 @@ import torchvision
 from torch import nn
 
 from frozenprobe.errors import FrozenprobeError, MissingExtra
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions, load_backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT
+from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.compute import engines
 from frozenprobe.extract.compute.engines import choose_engine, make_engine, onnx_engine, with_cast_weights
+from frozenprobe.extract.options import WeightsOptions
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 FLOAT = torch.float32

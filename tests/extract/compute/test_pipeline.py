@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from frozenprobe.errors import ImageError
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions, load_backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT
+from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.compute.embedder import Embedder
 from frozenprobe.extract.compute.loader import Seconds
 from frozenprobe.extract.compute.pipeline import Embedded, embed_jobs, embed_on_cores, embed_on_device, torch_threads
+from frozenprobe.extract.options import WeightsOptions
 from frozenprobe.extract.views.cut import Job, ViewSettings, cut_all
 from tests.conftest import write_image
 

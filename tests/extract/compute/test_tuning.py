@@ -14,7 +14,8 @@ from torch import nn
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.backbone import Backbone
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, find_backbone, load_backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT, find_backbone
+from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.compute import tuning
 from frozenprobe.extract.compute.embedder import Embedder, Fidelity
 from frozenprobe.extract.compute.tuning import check_fidelity, find_batch_size, make_embedder, threads_a_call
@@ -72,7 +73,7 @@ def test_on_a_cpu_a_few_views_are_a_batch_unless_a_number_is_typed(
         pytest.importorskip("onnxruntime")
     backbone = load_backbone(ANY_VIT, tiny_vit, OPTIONS)
     target: Any = SimpleNamespace(
-        load=lambda: backbone, device=CPU, dtype="float32", spec=SimpleNamespace(engine=engine)
+        load=lambda: backbone, device=CPU, compute_dtype="float32", spec=SimpleNamespace(engine=engine)
     )
     assert make_embedder(target, workers=2, batch_size=typed).batch_size == size
 

@@ -19,14 +19,18 @@ from click.testing import CliRunner
 
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.cli import main
-from frozenprobe.errors import FileInUse, FrozenprobeError, ImageError
-from frozenprobe.extract.backbones.catalogue import ANY_VIT, WeightsOptions
-from frozenprobe.extract.options import Choices, ExtractRequest
+from frozenprobe.errors import FileInUse, FrozenprobeError, ImageError, SpecMismatch
+from frozenprobe.extract import target as target_module
+from frozenprobe.extract.backbones.backbone import Backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT
+from frozenprobe.extract.backbones.load import load_backbone
+from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
 from frozenprobe.extract.ranks import checked as slices
 from frozenprobe.extract.ranks.rank import Rank
 from frozenprobe.extract.report import ExtractReport, render_report
 from frozenprobe.extract.run import extract_features
 from frozenprobe.images.sources import ImageSources
+from frozenprobe.system.progress import Progress, ignore_progress
 
 HALF = (0.5, 0.5, 0.5)
 ROWS = 12 * 4 + 5 * 2  # 12 training images with 2 + 2 views, 5 test images with 2
@@ -58,7 +62,9 @@ def request_(photo_folder: Path, tiny_vit: Path, tmp_path: Path) -> ExtractReque
     """Batches of 4 views are an image: of equal shape however many ranks there are."""
     return ExtractRequest(
         sources=ImageSources(photo_folder / "train", photo_folder / "test"),
-        choices=Choices(ANY_VIT, tiny_vit, WeightsOptions(3, 36, "bicubic", HALF, HALF), views=2, storage="float32"),
+        choices=Choices(
+            ANY_VIT, tiny_vit, WeightsOptions(3, 36, "bicubic", HALF, HALF), views=2, storage_dtype="float32"
+        ),
         out=tmp_path / "f.h5",
         batch_size=4,
     )
@@ -68,13 +74,18 @@ def request_(photo_folder: Path, tiny_vit: Path, tmp_path: Path) -> ExtractReque
 def as_rank(monkeypatch: pytest.MonkeyPatch):
     """Runs an extraction as one of several ranks."""
 
-    def run(request: ExtractRequest, number: int, world: int) -> ExtractReport:
+    def run(request: ExtractRequest, number: int, world: int, progress: Progress = ignore_progress) -> ExtractReport:
         with monkeypatch.context() as patch:
             patch.setenv("RANK", str(number))
             patch.setenv("WORLD_SIZE", str(world))
-            return extract_features(request)
+            return extract_features(request, progress)
 
     return run
+
+
+def load_tiny(request: ExtractRequest) -> Backbone:
+    """The backbone of a request, as if its weights were official ones."""
+    return load_backbone(ANY_VIT, request.choices.weights, request.choices.weights_options)
 
 
 def options(request: ExtractRequest) -> list[str]:
@@ -82,9 +93,9 @@ def options(request: ExtractRequest) -> list[str]:
     half = ["0.5"] * 3
     return [
         "extract", "--train", f"{request.sources.train}", "--test", f"{request.sources.test}", "--backbone", ANY_VIT,
-        "--weights", f"{request.choices.weights}", "--heads", "3", "--resize", "36", "--interpolation", "bicubic",
-        "--mean", *half, "--std", *half, "--views", "2", "--storage", "float32", "--batch-size", "4",
-        "--out", f"{request.out}",
+        "--weights", f"{request.choices.weights}", "--attention-heads", "3", "--resize", "36",
+        "--interpolation", "bicubic", "--mean", *half, "--std", *half,
+        "--views", "2", "--storage", "float32", "--batch-size", "4", "--out", f"{request.out}",
     ]  # fmt: skip
 
 
@@ -143,6 +154,51 @@ def test_shares_add_up_to_the_file_of_one_process(request_: ExtractRequest, tmp_
     assert same(open_features(request_.out), open_features(whole.path), atol=1e-5)
     assert open_features(request_.out).about.keys() == open_features(whole.path).about.keys()
     assert sorted(path.name for path in tmp_path.glob("f.h5*")) == ["f.h5"]
+
+
+def test_a_rank_without_work_loads_no_backbone(
+    request_: ExtractRequest, as_rank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has no image, before and after another has begun; one whose share is done; all, when all is done."""
+    loaded: list[str] = []
+
+    def load(name: str, *weights: object) -> Backbone:
+        loaded.append(name)
+        return load_tiny(request_)
+
+    monkeypatch.setattr(target_module, "load_backbone", load)
+    request = replace(request_, choices=replace(request_.choices, weights=None, weights_options=None))
+    idle = as_rank(request, 19, 20)
+    assert (loaded, idle.written, idle.computed, idle.waiting) == ([], False, 0, ROWS)
+    assert "rank 19 of 20 is done: 0 views computed" in render_report(idle)
+    first = as_rank(request, 0, 20)
+    assert (loaded, first.written) == ([ANY_VIT], False)
+    idle, again = as_rank(request, 19, 20), as_rank(request, 0, 20)
+    assert [idle.waiting, again.waiting] == [ROWS - first.computed] * 2
+    assert loaded == [ANY_VIT]
+    extract_features(request)
+    assert sorted(path.name for path in request.out.parent.glob("f.h5*")) == ["f.h5"]
+    loaded.clear()
+    assert "nothing left to do" in render_report(as_rank(request, 19, 20))
+    assert loaded == []
+
+
+def test_a_rank_without_work_still_says_what_does_not_fit(
+    request_: ExtractRequest, as_rank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another rank has begun with another seed while this one checked the images."""
+    seeds = [replace(request_, choices=replace(request_.choices, seed=seed)) for seed in (0, 1)]
+    begun: list[ExtractReport] = []
+
+    def begin(stage: str, done: int, total: int) -> None:
+        if not begun:
+            begun.append(as_rank(seeds[1], 0, 20))
+
+    monkeypatch.setattr(target_module, "load_backbone", lambda *name: load_tiny(request_))
+    request = replace(seeds[0], choices=replace(seeds[0].choices, weights=None, weights_options=None))
+    with pytest.raises(SpecMismatch, match="Features with seed = 0"):
+        as_rank(request, 19, 20, begin)
+    assert begun[0].computed
 
 
 def test_one_process_goes_on_where_ranks_stopped(request_: ExtractRequest, tmp_path: Path, as_rank) -> None:

@@ -174,7 +174,7 @@ def test_a_rank_whose_rows_are_of_another_specification_says_so(tmp_path):
     target = Other(**vars(target_of(path, SMALL)))
     rows = RowStore(path, SMALL.contents())
     with pytest.raises(SpecMismatch, match="onnxruntime"):
-        finish_share(target, rows, rows.contents, rank, computed=False, with_facts=lambda bare: bare)
+        finish_share(target, rows, rows.contents, rank, computed=False, with_facts=lambda bare, now: bare)
 
 
 def test_the_same_rank_twice_is_an_error(tmp_path):

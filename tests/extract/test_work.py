@@ -8,34 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.inspect import Inspected
-from frozenprobe.extract.options import Settled
-from frozenprobe.extract.plan import missing_jobs, plan_contents, require_same_set
-from frozenprobe.extract.target import Target
 from frozenprobe.extract.views.cut import Job
+from frozenprobe.extract.work import missing_jobs, require_same_set
 from frozenprobe.system.csv_tables import Table
-from tests.conftest import SPEC
-
-SAMPLE = Table(Path("sample.csv"), ("ID", "Label"), (("t0.jpg", "a"),))
-
-
-def split(*hashes: str, labels: bool = True, usable: list[bool] | None = None) -> Split:
-    return Split(
-        ids=tuple(f"{index}.jpg" for index in range(len(hashes))),
-        hashes=hashes,
-        usable=np.array(usable if usable is not None else [True] * len(hashes), dtype=bool),
-        labels=np.arange(len(hashes)) % 2 if labels else None,
-    )
-
-
-def contents(train: Split, test: Split | None = None) -> Contents:
-    return Contents(SPEC, (("head-input", 3),), ("clean", "hflip"), ("aug1", "aug2"), ("a", "b"), train, test, SAMPLE)
+from tests.cache.test_contents import SAMPLE, contents, opened, split
 
 
 def images(train: Split, test: Split | None = None, *, known: str = "abcdef") -> Inspected:
@@ -89,31 +71,6 @@ def test_missing_rows_of_images_nobody_named_are_an_error(tmp_path: Path) -> Non
     assert caught.value.where == "--test"
     rows.add(["t", "t"], ["clean", "hflip"], np.zeros((2, 3), np.float32))
     assert len(missing_jobs(rows, images(train, test))) == 2
-
-
-def opened(**changes: object) -> Features:
-    """A file's contents, as opened; nothing here reads its rows."""
-    train, test = split(*"abcdef"), split("t", "u", labels=False)
-    train = replace(train, groups=tuple("xyxyxy"), folds=tuple("121212"))
-    return Features(**{**vars(contents(train, test)), "path": Path("f.h5"), "about": {"created": "x"}, **changes})
-
-
-def test_planned_file_has_the_views_and_images_asked_for() -> None:
-    existing = opened()
-    target = Target(
-        existing.path,
-        existing,
-        None,
-        Settled(views=2, test_views=("clean", "direct")),
-        torch.device("cpu"),
-        "float32",
-        None,
-    )
-    train, test = split("a", "b"), split("c", labels=False)
-    planned = plan_contents(target, images(train, test))
-    assert planned.views == ("clean", "direct", "aug1", "aug2")
-    assert (planned.train, planned.test, planned.sample, planned.class_names) == (train, test, SAMPLE, ("a", "b"))
-    assert (planned.spec, planned.dim, planned.about) == (existing.spec, existing.dim, existing.about)
 
 
 def test_file_that_says_the_same_is_the_same() -> None:

@@ -1,0 +1,132 @@
+"""Options settled: what was typed, else what the file says, else the default; and the specification of that."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from frozenprobe.cache.contents import Contents
+from frozenprobe.cache.spec import FeatureSpec
+from frozenprobe.errors import FrozenprobeError
+from frozenprobe.extract.backbones.backbone import Backbone
+from frozenprobe.extract.compute.engines import choose_engine
+from frozenprobe.extract.options import AUTO, TEST_VIEWS, Choices, FeatureOptions, WeightsOptions, options_of
+from frozenprobe.extract.views.recipes import make_recipe
+
+# The option that sets a field of the specification.
+FLAGS = {field.name: option.flag for field, option in options_of(FeatureOptions).items()} | {
+    "weights_digest": "--weights"
+}
+
+
+def settle(choices: Choices, existing: Contents | None, begun: Contents | None = None) -> FeatureOptions:
+    """Answer every question: what was typed, else the file being made, else the existing file, else the default.
+
+    A finished file is never shrunk: fewer views than it has are taken as those it has (`probe --views` uses fewer).
+
+    Raises:
+        FrozenprobeError: a name that is in no list, a number out of range, or a recipe without views asked for some.
+    """
+    check(choices)
+    made, typed = begun or existing, given(choices)
+    before = settled_of(made) if made is not None else FeatureOptions()
+    if "weights_options" in typed:
+        typed["weights_options"] = replace(before.weights_options, **given(choices.weights_options))
+    settled = replace(before, **typed)
+    views, test_views = (len(existing.augmented_views), existing.test_views) if existing is not None else (0, ())
+    if settled.recipe == "none":
+        if choices.views:
+            raise FrozenprobeError(
+                f"{choices.views} augmented views",
+                found="the recipe none, which makes no augmented views",
+                where="--recipe none --views",
+                remedy="leave --views out, or choose another recipe",
+            )
+        settled = replace(settled, views=0)
+    kept = {"clean", *test_views, *settled.test_views}
+    return replace(
+        settled,
+        views=max(views, settled.views),
+        test_views=tuple(name for name in TEST_VIEWS if name in kept),
+    )
+
+
+def given(options: Choices | WeightsOptions) -> dict[str, Any]:
+    """What was typed, by name."""
+    return {name: value for name, value in vars(options).items() if value is not None}
+
+
+def check(choices: Choices) -> None:
+    """Refuse what no backbone could satisfy, before anything is read.
+
+    Raises:
+        FrozenprobeError: a name that is in no list, or a number out of range.
+    """
+    typed = given(choices) | given(choices.weights_options or WeightsOptions())
+    for field, option in options_of(FeatureOptions).items():
+        if field.name in typed:
+            option.check(typed[field.name])
+
+
+def settled_of(existing: Contents) -> FeatureOptions:
+    """The answers an existing file was made with, or one that was begun; most are in its specification."""
+    spec, about = existing.spec, existing.about
+    elsewhere = {
+        "weights": Path(about["weights_file"]) if about.get("weights_file") else None,
+        "weights_options": read_weights_options(about.get("weights_options", "{}")),
+        "views": len(existing.augmented_views),
+        "test_views": existing.test_views,
+        "preprocessing": json.loads(spec.preprocessing)["name"],
+    }
+    names = [field.name for field in fields(FeatureOptions)]
+    return FeatureOptions(**{name: elsewhere[name] if name in elsewhere else getattr(spec, name) for name in names})
+
+
+def require_typed(settled: FeatureOptions, before: Contents, *, compute_dtype: str, where: Path) -> None:
+    """Refuse a typed option that differs from the existing or begun file, before the backbone is loaded.
+
+    Raises:
+        SpecMismatch: naming the field.
+    """
+    spec = before.spec
+    unknown = ["weights_digest", "recipe_version"]  # as long as there is no backbone: taken to be the file's
+    unknown += [name for name in ("tap", "engine") if getattr(settled, name) == AUTO]
+    unknown += ["preprocessing"] if settled.preprocessing == settled_of(before).preprocessing else []
+    wanted = spec_with(settled, compute_dtype=compute_dtype, **{name: getattr(spec, name) for name in unknown})
+    spec.require_equal(wanted, where=where, options=FLAGS)
+
+
+def spec_of(settled: FeatureOptions, backbone: Backbone, device: torch.device, compute_dtype: str) -> FeatureSpec:
+    """The specification of the rows that this backbone will compute."""
+    return spec_with(
+        settled,
+        backbone=backbone.info.name,
+        weights_digest=backbone.digest,
+        preprocessing=backbone.preprocessing.canonical(),
+        recipe_version=make_recipe(settled.recipe, backbone.preprocessing).version,
+        tap=backbone.tap,
+        engine=choose_engine(settled.engine, backbone.network, device, compute_dtype),
+        compute_dtype=compute_dtype,
+    )
+
+
+def spec_with(settled: FeatureOptions, **resolved: Any) -> FeatureSpec:
+    """The specification of settled options: of the same names, but for what machine or backbone resolve."""
+    names = [field.name for field in fields(FeatureSpec)]
+    return FeatureSpec(**{name: resolved[name] if name in resolved else getattr(settled, name) for name in names})
+
+
+def read_weights_options(text: str) -> WeightsOptions:
+    """The options that a file's `about` keeps as JSON; lists become tuples again."""
+    values: dict[str, Any] = json.loads(text)
+    values |= {name: tuple(values[name]) for name in ("mean", "std") if name in values}
+    return WeightsOptions(**values)
+
+
+def weights_options_text(options: WeightsOptions) -> str:
+    """Options of the weights as JSON, for the file's `about`."""
+    return json.dumps(given(options))
