@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from frozenprobe.errors import FrozenprobeError, unknown_name
-from frozenprobe.extract.backbones.catalogue import DEFAULT_BACKBONE
 from frozenprobe.images.sources import ImageSources
 
 AUTO = "auto"
@@ -103,7 +102,7 @@ class FeatureOptions:
     views of every training image.
     """
 
-    backbone: str = option(DEFAULT_BACKBONE, "--backbone", "See `frozenprobe backbones`.")
+    backbone: str = option("vit_l_16.swag_e2e", "--backbone", "See `frozenprobe backbones`.")
     weights: Path | None = option(None, "--weights", "Local state dict (.pth, .safetensors) in place of the download.")
     weights_options: WeightsOptions = WeightsOptions()
     recipe: str = option("mild", "--recipe", "Of the augmented views: {}.", kind="recipe", names=RECIPES)

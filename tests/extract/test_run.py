@@ -40,6 +40,7 @@ from frozenprobe.extract.run import PieceWriter, extract_features
 from frozenprobe.extract.views.cut import Row
 from frozenprobe.extract.views.preprocessing import Preprocessing, Resized
 from frozenprobe.extract.views.recipes import cut_view, make_recipe, view_generator
+from frozenprobe.images import places
 from frozenprobe.images.folders import list_images
 from frozenprobe.images.sources import CsvColumns, ImageSources
 from tests.conftest import write_image
@@ -721,7 +722,7 @@ def test_image_that_cannot_be_read_for_a_moment_does_not_lose_its_rows(
     """A network that hiccups: a stop, even with --skip-bad; a new image may be left out."""
     extract_features(request_)
     before = request_.out.read_bytes()
-    lost, read = request_.sources.train / "2" / "1.jpg", Path.read_bytes
+    lost, read = request_.sources.train / "2" / "1.jpg", places.read_regular
 
     def hiccup(path: Path) -> bytes:
         if path == lost:
@@ -729,13 +730,13 @@ def test_image_that_cannot_be_read_for_a_moment_does_not_lose_its_rows(
         return read(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", hiccup)
+        patch.setattr(places, "read_regular", hiccup)
         with pytest.raises(ImageError, match="Input/output error"):
             extract_features(replace(request_, skip_bad=True))
     assert request_.out.read_bytes() == before
     lost = write_image(request_.sources.train / "2" / "new.jpg", 77)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", hiccup)
+        patch.setattr(places, "read_regular", hiccup)
         report = extract_features(replace(request_, skip_bad=True))
     assert report.skipped == [f"{lost}: [Errno 5] Input/output error"]
 

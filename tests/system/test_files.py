@@ -47,7 +47,7 @@ ELSEWHERE = {  # modules that open files otherwise, and why none of them waits
     "images/places.py": "reads a member, which asks open_regular",
     "images/shards.py": "reads a member",
     "extract/backbones/weights_file.py": "asks is_file",
-    "probe/report/predictions.py": "asks require_regular",
+    "probe/report/runs.py": "asks open_regular",
     "cache/container/hdf5.py": "reads bytes in memory",
     "extract/views/decode.py": "reads bytes in memory",
     "demo/run.py": "reads bytes in memory",

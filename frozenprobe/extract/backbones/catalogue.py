@@ -58,7 +58,6 @@ TIMM = "frozenprobe.extract.backbones.timm_models:load_timm"
 LITE0 = "frozenprobe.extract.backbones.timm_models:load_efficientnet_lite0"
 
 ANY_VIT = "torchvision:VisionTransformer"
-DEFAULT_BACKBONE = "vit_l_16.swag_e2e"
 PERMISSIVE = "convnext_tiny.in1k (BSD-3-Clause) or timm:vit_large_patch14_dinov2.lvd142m (Apache-2.0, no labels used)"
 
 BACKBONES = (

@@ -15,7 +15,6 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.catalogue import (
     ANY_VIT,
     BACKBONES,
-    DEFAULT_BACKBONE,
     FAMILIES,
     IN1K,
     SWAG_LICENCE,
@@ -25,6 +24,7 @@ from frozenprobe.extract.backbones.catalogue import (
 )
 from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.backbones.torchvision_models import LAST_LAYER, enum_preprocessing
+from frozenprobe.extract.options import FeatureOptions
 
 OFFICIAL = [info for info in BACKBONES if info.loader == TORCHVISION]
 by_name = pytest.mark.parametrize("info", OFFICIAL, ids=lambda info: info.name)
@@ -84,7 +84,7 @@ def test_table_agrees_with_timms_efficientnet() -> None:
 
 def test_the_list_has_what_was_promised() -> None:
     names = {info.name for info in BACKBONES + FAMILIES}
-    assert DEFAULT_BACKBONE == "vit_l_16.swag_e2e"
+    assert FeatureOptions.backbone == "vit_l_16.swag_e2e"
     assert names >= {"vit_l_16.swag_e2e", "vit_l_16.swag_linear", "vit_l_16.in1k", "vit_b_16.swag_e2e", ANY_VIT}
     assert names >= {"vit_h_14.swag_e2e", "convnext_tiny.in1k", "resnet50.in1k_v2", "resnet18.in1k", "timm:NAME"}
     assert len(names) == len(BACKBONES) + len(FAMILIES)
