@@ -17,6 +17,7 @@ from frozenprobe._version import __version__
 from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.damage import require_whole
 from frozenprobe.cache.growing.rows import RowStore
+from frozenprobe.cache.layout import contents_of
 from frozenprobe.errors import FrozenprobeError, some
 from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.backbones.catalogue import ANY_VIT, BackboneInfo
@@ -66,7 +67,7 @@ def survey(target: Target, request: ExtractRequest, images: Inspected, rank: Ran
     gone = require_same_set(images, before, target.out, drop_missing=request.drop_missing, limited=limited)
     if gone and target.existing:
         log.info("images that are no longer there and leave the feature file: %d", gone)
-    target, rows = take_stock(target, images, rank)
+    target, rows = take_stock(target, lambda now: contents_of(now, images), rank)
     return Work(target, images, rows, missing_jobs(rows, images, share_of(rows, rank)))
 
 
