@@ -126,7 +126,7 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: R
     )
 
 
-def contents_of(target: Target, images: Inspected) -> Contents:
+def planned_contents(target: Target, images: Inspected) -> Contents:
     """What the feature file will hold; taps and facts as in the existing or begun file, if there is one."""
     before = target.before
     augmented = tuple(augmented_name(view) for view in range(1, target.settled.views + 1))

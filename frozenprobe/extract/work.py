@@ -17,7 +17,6 @@ from frozenprobe._version import __version__
 from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.damage import require_whole
 from frozenprobe.cache.growing.rows import RowStore
-from frozenprobe.cache.layout import contents_of
 from frozenprobe.errors import FrozenprobeError, some
 from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.backbones.catalogue import ANY_VIT, BackboneInfo
@@ -26,7 +25,7 @@ from frozenprobe.extract.compute.environment import describe_environment, requir
 from frozenprobe.extract.compute.loader import Seconds
 from frozenprobe.extract.compute.pipeline import Embedded, embed_jobs, torch_threads
 from frozenprobe.extract.compute.tuning import check_fidelity, make_embedder, threads_a_call
-from frozenprobe.extract.inspect import Inspected
+from frozenprobe.extract.inspect import Inspected, planned_contents
 from frozenprobe.extract.options import ExtractRequest, FeatureOptions
 from frozenprobe.extract.ranks.rank import ALONE, Rank, own_cores
 from frozenprobe.extract.ranks.share import share_of, take_stock
@@ -67,7 +66,7 @@ def survey(target: Target, request: ExtractRequest, images: Inspected, rank: Ran
     gone = require_same_set(images, before, target.out, drop_missing=request.drop_missing, limited=limited)
     if gone and target.existing:
         log.info("images that are no longer there and leave the feature file: %d", gone)
-    target, rows = take_stock(target, lambda now: contents_of(now, images), rank)
+    target, rows = take_stock(target, lambda now: planned_contents(now, images), rank)
     return Work(target, images, rows, missing_jobs(rows, images, share_of(rows, rank)))
 
 

@@ -13,7 +13,15 @@ import torch
 from frozenprobe.errors import ImageError
 from frozenprobe.extract import inspect as inspection
 from frozenprobe.extract.backbones.catalogue import ANY_VIT
-from frozenprobe.extract.inspect import Inspected, all_bad, contents_of, inspect, inspect_images, limited, make_split
+from frozenprobe.extract.inspect import (
+    Inspected,
+    all_bad,
+    inspect,
+    inspect_images,
+    limited,
+    make_split,
+    planned_contents,
+)
 from frozenprobe.extract.options import Choices, ExtractRequest, FeatureOptions, WeightsOptions
 from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.target import Target, open_target
@@ -180,7 +188,7 @@ def test_the_file_will_have_the_views_and_images_asked_for() -> None:
         None,
     )
     train, test = split_of("a", "b"), split_of("c", labels=False)
-    wanted = contents_of(target, Inspected(train, test, ("a", "b"), SAMPLE, {}, []))
+    wanted = planned_contents(target, Inspected(train, test, ("a", "b"), SAMPLE, {}, []))
     assert wanted.views == ("clean", "direct", "aug1", "aug2")
     assert (wanted.train, wanted.test, wanted.sample, wanted.class_names) == (train, test, SAMPLE, ("a", "b"))
     assert (wanted.spec, wanted.dim, wanted.about) == (existing.spec, existing.dim, existing.about)

@@ -11,10 +11,9 @@ import torch
 
 from frozenprobe.cache.growing.finish import begin
 from frozenprobe.cache.growing.lock import rank_lock
-from frozenprobe.cache.layout import contents_of
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import open_features, open_plan
-from frozenprobe.extract.inspect import Inspected
+from frozenprobe.extract.inspect import Inspected, planned_contents
 from frozenprobe.extract.options import FeatureOptions
 from frozenprobe.extract.ranks.rank import Rank
 from frozenprobe.extract.ranks.share import finish_share, share_of, take_stock
@@ -48,7 +47,7 @@ def run_rank(path: Path, wanted: World, rank: Rank, *, batch: int = 5) -> Iterat
     yield 0
     with rank_lock(path, rank.number, rank.world):
         yield 0
-        target, rows = take_stock(target, lambda now: contents_of(now, images_of(wanted)), rank)
+        target, rows = take_stock(target, lambda now: planned_contents(now, images_of(wanted)), rank)
         share, contents = share_of(rows, rank), replace(rows.contents, taps=wanted.taps)
         assert share is not None
         missing = [(code, view) for code, views in rows.missing().items() if code in share for view in views]

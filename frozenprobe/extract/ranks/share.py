@@ -31,14 +31,14 @@ def writing(target: Target, rank: Rank, *, break_lock: bool) -> Iterator[None]:
         yield
 
 
-def take_stock(target: Target, contents_of: Callable[[Target], Contents], rank: Rank) -> tuple[Target, RowStore]:
+def take_stock(target: Target, planned_contents: Callable[[Target], Contents], rank: Rank) -> tuple[Target, RowStore]:
     """The rows that are there, for what the file of a target will hold.
 
     Another rank may finish the file and delete the pieces in between; then it is looked at again, so that no row that
     has moved from a piece to the file seems to be missing.
     """
     while True:
-        rows = RowStore(target.out, contents_of(target), target.existing, alone=rank.is_alone)
+        rows = RowStore(target.out, planned_contents(target), target.existing, alone=rank.is_alone)
         if rank.is_alone or not target.is_replaced():
             return target, rows
         target = target.reread()
