@@ -51,9 +51,9 @@ from frozenprobe.extract.backbones.catalogue import ANY_VIT
 from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.compute.embedder import Embedder
 from frozenprobe.extract.compute.pipeline import stacked, torch_threads
-from frozenprobe.extract.compute.tuning import make_embedder, threads_a_call
+from frozenprobe.extract.compute.tuning import make_embedder
 from frozenprobe.extract.options import MAX_PIXELS, Choices, ExtractRequest, WeightsOptions
-from frozenprobe.extract.ranks.rank import own_cores
+from frozenprobe.extract.ranks.rank import own_cores, threads_a_call
 from frozenprobe.extract.target import open_target
 from frozenprobe.extract.views.cut import ViewSettings, cut_all
 from frozenprobe.images.sources import ImageSources
@@ -328,7 +328,7 @@ def measure_alone(bench: Bench, engine: str) -> None:
         target = open_target(bench.request(Path(folder, "none.h5"), engine=engine), bench.device)
         target.load()
         start = time.perf_counter()
-        embedder = make_embedder(target, workers=own_cores(), batch_size=None)
+        embedder = make_embedder(target, threads=THREADS, batch_size=None)
         embedder.forward(noise_for(bench, embedder)).cpu()
     bench.note(name, "seconds of set-up", time.perf_counter() - start)
     for _ in range(3):

@@ -24,10 +24,10 @@ from frozenprobe.extract.compute.embedder import Embedder, Fidelity
 from frozenprobe.extract.compute.environment import describe_environment, require_same_rows
 from frozenprobe.extract.compute.loader import Seconds
 from frozenprobe.extract.compute.pipeline import Embedded, embed_jobs, torch_threads
-from frozenprobe.extract.compute.tuning import check_fidelity, make_embedder, threads_a_call
+from frozenprobe.extract.compute.tuning import check_fidelity, make_embedder
 from frozenprobe.extract.inspect import Inspected, planned_contents
 from frozenprobe.extract.options import ExtractRequest, FeatureOptions
-from frozenprobe.extract.ranks.rank import ALONE, Rank, own_cores
+from frozenprobe.extract.ranks.rank import ALONE, Rank, own_cores, threads_a_call
 from frozenprobe.extract.ranks.share import share_of, take_stock
 from frozenprobe.extract.settle import weights_options_text
 from frozenprobe.extract.target import Target
@@ -165,8 +165,9 @@ def set_up(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
         require_whole(rows.existing, progress)
     workers = own_cores() if request.workers is None else request.workers
     known, here = rows.known_environments, describe_environment(target.device)
-    with torch_threads(threads_a_call(workers)):  # as in the pass: code is compiled for this number
-        embedder = make_embedder(target, workers=workers, batch_size=request.batch_size)
+    threads = threads_a_call(workers)
+    with torch_threads(threads):  # as in the pass: code is compiled for this number
+        embedder = make_embedder(target, threads=threads, batch_size=request.batch_size)
         if here not in known and rows.there:
             require_same_rows(rows, work.images.places, settings, embedder, known=sorted(known), where=target.out)
         fidelity = check_fidelity(embedder, work.jobs, settings)

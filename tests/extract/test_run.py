@@ -31,9 +31,9 @@ from frozenprobe.errors import DiskFull, FrozenprobeError, ImageError, SpecMisma
 from frozenprobe.extract import run, work
 from frozenprobe.extract.backbones.catalogue import ANY_VIT
 from frozenprobe.extract.compute import embedder as compute
-from frozenprobe.extract.compute import tuning
 from frozenprobe.extract.compute.pipeline import NO_PIXELS, Embedded
 from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
+from frozenprobe.extract.ranks import rank
 from frozenprobe.extract.ranks import share as together
 from frozenprobe.extract.report import ExtractReport, render_report
 from frozenprobe.extract.run import PieceWriter, extract_features
@@ -843,7 +843,7 @@ def test_the_network_is_called_with_one_number_of_threads(
         return run_noting
 
     before = torch.get_num_threads()
-    monkeypatch.setattr(tuning, "own_cores", lambda: before + 2)
+    monkeypatch.setattr(rank, "own_cores", lambda: before + 2)
     monkeypatch.setattr(compute, "make_engine", make_noting)
     report = extract_features(choosing(request_, compute_dtype="bfloat16"))
     assert report.fidelity is not None

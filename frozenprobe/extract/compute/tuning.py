@@ -11,7 +11,6 @@ import numpy as np
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.compute.embedder import Embedder, Fidelity
 from frozenprobe.extract.compute.pipeline import stacked
-from frozenprobe.extract.ranks.rank import own_cores
 from frozenprobe.extract.target import Target
 from frozenprobe.extract.views.cut import Job, ViewSettings, cut_all
 
@@ -26,12 +25,12 @@ LEAST_COSINE, LARGEST_DIFFERENCE = 0.9999, 1e-4  # of another dtype; of another 
 CHECKED, CHECKED_ON_CPU = 8, 2  # views
 
 
-def make_embedder(target: Target, *, workers: int, batch_size: int | None) -> Embedder:
+def make_embedder(target: Target, *, threads: int, batch_size: int | None) -> Embedder:
     """The backbone in its engine, with a batch size that suits the device.
 
     Args:
         target: what to compute, and where.
-        workers: threads on a CPU that call the network side by side.
+        threads: that one call may use on a CPU.
         batch_size: B; None: on a CPU what stays in the cache, on CUDA the fastest that fits into the memory.
     """
     backbone, device, engine = target.load(), target.device, target.spec.engine
@@ -44,16 +43,11 @@ def make_embedder(target: Target, *, workers: int, batch_size: int | None) -> Em
         target.compute_dtype,
         engine=engine,
         batch_size=batch_size or COMPILED_BATCH,
-        threads=threads_a_call(workers),
+        threads=threads,
     )
     if batch_size is None and engine != "compile":
         embedder.batch_size = find_batch_size(embedder, side)
     return embedder
-
-
-def threads_a_call(workers: int) -> int:
-    """Threads of one call on a CPU, so that all workers together use each core once."""
-    return max(1, own_cores() // max(1, workers))
 
 
 def find_batch_size(embedder: Embedder, side: int) -> int:

@@ -71,6 +71,11 @@ def own_cores(environment: Mapping[str, str] = os.environ) -> int:
     return max(1, available_cores() // read_rank(environment).neighbours)
 
 
+def threads_a_call(workers: int) -> int:
+    """Threads of one call on a CPU, so that all workers together use each core once."""
+    return max(1, own_cores() // max(1, workers))
+
+
 def read_number(environment: Mapping[str, str], name: str, *, least: int) -> int:
     """A whole number from the environment.
 

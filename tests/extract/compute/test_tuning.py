@@ -18,7 +18,7 @@ from frozenprobe.extract.backbones.catalogue import ANY_VIT, find_backbone
 from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.compute import tuning
 from frozenprobe.extract.compute.embedder import Embedder, Fidelity
-from frozenprobe.extract.compute.tuning import check_fidelity, find_batch_size, make_embedder, threads_a_call
+from frozenprobe.extract.compute.tuning import check_fidelity, find_batch_size, make_embedder
 from frozenprobe.extract.views.cut import Job, ViewSettings
 from frozenprobe.extract.views.preprocessing import Preprocessing
 from tests.extract.compute.test_embedder import CPU, OPTIONS, pixels
@@ -55,14 +55,6 @@ def test_the_smallest_batch_is_found_that_is_nearly_as_fast_as_the_next(
     assert find_batch_size(device, 1) == size  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("cores", "workers", "threads"), [(8, 8, 1), (8, 2, 4), (8, 0, 8), (2, 5, 1), (1, 1, 1)])
-def test_workers_and_their_threads_use_each_core_once(
-    cores: int, workers: int, threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tuning, "own_cores", lambda: cores)
-    assert threads_a_call(workers) == threads
-
-
 @pytest.mark.parametrize(
     ("typed", "engine", "size"), [(None, "torch", 4), (None, "onnxruntime", 1), (7, "torch", 7), (7, "onnxruntime", 7)]
 )
@@ -75,7 +67,7 @@ def test_on_a_cpu_a_few_views_are_a_batch_unless_a_number_is_typed(
     target: Any = SimpleNamespace(
         load=lambda: backbone, device=CPU, compute_dtype="float32", spec=SimpleNamespace(engine=engine)
     )
-    assert make_embedder(target, workers=2, batch_size=typed).batch_size == size
+    assert make_embedder(target, threads=1, batch_size=typed).batch_size == size
 
 
 @pytest.fixture

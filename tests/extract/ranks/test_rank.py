@@ -6,7 +6,7 @@ import pytest
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.ranks import rank as module
-from frozenprobe.extract.ranks.rank import Rank, own_cores, read_rank
+from frozenprobe.extract.ranks.rank import Rank, own_cores, read_rank, threads_a_call
 
 
 @pytest.mark.parametrize("environment", [{}, {"RANK": "3"}, {"WORLD_SIZE": ""}, {"RANK": "0", "WORLD_SIZE": "1"}])
@@ -57,3 +57,11 @@ def test_ranks_of_a_machine_share_its_cores(monkeypatch):
     for neighbours, cores in (("2", 8), ("5", 3), ("64", 1), ("", 16)):
         assert own_cores({**alone, "LOCAL_WORLD_SIZE": neighbours}) == cores
     assert own_cores({}) == 16
+
+
+@pytest.mark.parametrize(("cores", "workers", "threads"), [(8, 8, 1), (8, 2, 4), (8, 0, 8), (2, 5, 1), (1, 1, 1)])
+def test_workers_and_their_threads_use_each_core_once(
+    cores: int, workers: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "own_cores", lambda: cores)
+    assert threads_a_call(workers) == threads
