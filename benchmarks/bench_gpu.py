@@ -326,9 +326,9 @@ def measure_alone(bench: Bench, engine: str) -> None:
         torch.cuda.reset_peak_memory_stats(bench.device)
     with tempfile.TemporaryDirectory() as folder:
         target = open_target(bench.request(Path(folder, "none.h5"), engine=engine), bench.device)
-        target.load()
+        backbone, how = target.load(), {"engine": target.spec.engine, "threads": THREADS, "batch_size": None}
         start = time.perf_counter()
-        embedder = make_embedder(target, threads=THREADS, batch_size=None)
+        embedder = make_embedder(backbone, target.device, target.compute_dtype, **how)
         embedder.forward(noise_for(bench, embedder)).cpu()
     bench.note(name, "seconds of set-up", time.perf_counter() - start)
     for _ in range(3):

@@ -167,7 +167,14 @@ def set_up(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
     known, here = rows.known_environments, describe_environment(target.device)
     threads = threads_a_call(workers)
     with torch_threads(threads):  # as in the pass: code is compiled for this number
-        embedder = make_embedder(target, threads=threads, batch_size=request.batch_size)
+        embedder = make_embedder(
+            backbone,
+            target.device,
+            target.compute_dtype,
+            engine=target.spec.engine,
+            threads=threads,
+            batch_size=request.batch_size,
+        )
         if here not in known and rows.there:
             require_same_rows(rows, work.images.places, settings, embedder, known=sorted(known), where=target.out)
         fidelity = check_fidelity(embedder, work.jobs, settings)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from time import perf_counter
 
 import numpy as np
+import torch
 
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.compute.embedder import Embedder, Fidelity
 from frozenprobe.extract.compute.pipeline import stacked
-from frozenprobe.extract.target import Target
 from frozenprobe.extract.views.cut import Job, ViewSettings, cut_all
 
 log = logging.getLogger("frozenprobe")
@@ -25,22 +26,26 @@ LEAST_COSINE, LARGEST_DIFFERENCE = 0.9999, 1e-4  # of another dtype; of another 
 CHECKED, CHECKED_ON_CPU = 8, 2  # views
 
 
-def make_embedder(target: Target, *, threads: int, batch_size: int | None) -> Embedder:
+def make_embedder(
+    backbone: Backbone, device: torch.device, compute_dtype: str, *, engine: str, threads: int, batch_size: int | None
+) -> Embedder:
     """The backbone in its engine, with a batch size that suits the device.
 
     Args:
-        target: what to compute, and where.
+        backbone: the network.
+        device: where to run it.
+        compute_dtype: of the forward pass.
+        engine: what runs it.
         threads: that one call may use on a CPU.
         batch_size: B; None: on a CPU what stays in the cache, on CUDA the fastest that fits into the memory.
     """
-    backbone, device, engine = target.load(), target.device, target.spec.engine
     side = backbone.preprocessing.size
     if batch_size is None and device.type == "cpu":
         batch_size = CPU_BATCH if side <= CPU_SIDE and engine not in SINGLE else 1
     embedder = Embedder(
         backbone,
         device,
-        target.compute_dtype,
+        compute_dtype,
         engine=engine,
         batch_size=batch_size or COMPILED_BATCH,
         threads=threads,

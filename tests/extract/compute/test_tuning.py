@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -64,10 +62,8 @@ def test_on_a_cpu_a_few_views_are_a_batch_unless_a_number_is_typed(
     if engine == "onnxruntime":
         pytest.importorskip("onnxruntime")
     backbone = load_backbone(ANY_VIT, tiny_vit, OPTIONS)
-    target: Any = SimpleNamespace(
-        load=lambda: backbone, device=CPU, compute_dtype="float32", spec=SimpleNamespace(engine=engine)
-    )
-    assert make_embedder(target, threads=1, batch_size=typed).batch_size == size
+    embedder = make_embedder(backbone, CPU, "float32", engine=engine, threads=1, batch_size=typed)
+    assert embedder.batch_size == size
 
 
 @pytest.fixture
