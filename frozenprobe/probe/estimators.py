@@ -18,8 +18,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
-from frozenprobe.probe.fit.trainer import balance, fit_scaled
-from frozenprobe.probe.heads.head import TrainingRows
+from frozenprobe.probe.fit.trainer import fit_scaled
+from frozenprobe.probe.heads.head import TrainingRows, balance
 from frozenprobe.probe.heads.registry import HEADS, head_class, make_head
 
 SUFFIX = "ProbeClassifier"

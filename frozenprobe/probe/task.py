@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.probe.arrays import Doubles, Ints
-from frozenprobe.probe.fit.trainer import balance
 from frozenprobe.probe.folds.deal import assign_folds
-from frozenprobe.probe.heads.head import Convergence
+from frozenprobe.probe.heads.head import Convergence, balance
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.result import FoldScore, Outcome

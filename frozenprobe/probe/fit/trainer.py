@@ -11,7 +11,7 @@ from threading import Lock
 import numpy as np
 
 from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints
-from frozenprobe.probe.heads.head import FittedHead, Head, LinearModel, PathHead, TrainingRows
+from frozenprobe.probe.heads.head import FittedHead, Head, LinearModel, PathHead, TrainingRows, balance
 from frozenprobe.probe.heads.parts.moments import Moments, starting_point
 from frozenprobe.probe.heads.parts.scaling import Scaling, fit_scaling, normalise
 from frozenprobe.probe.heads.registry import entry_of, load
@@ -67,13 +67,6 @@ def fit_scaled(head: Head, rows: TrainingRows, *, scale: str, seed: int) -> Fitt
     scaling = fit_scaling(scale, rows.features, rows.weight)
     fitted = head.fit(replace(rows, features=scaling.apply(rows.features)), seed=seed)
     return FittedProbe(fitted, scaling, np.arange(rows.classes), rows.classes)
-
-
-def balance(labels: Ints, weight: Doubles) -> Doubles:
-    """The weights times one factor a class, so that every class has the same total and the total stays."""
-    totals = np.bincount(labels, weights=weight)
-    balanced: Doubles = weight * (weight.sum() / (len(totals) * totals))[labels]
-    return balanced
 
 
 @dataclass(frozen=True)

@@ -114,3 +114,10 @@ class LinearModel:
     def arrays(self) -> Arrays:
         """W and b."""
         return {"coefficients": self.coefficients, "intercepts": self.intercepts}
+
+
+def balance(labels: Ints, weight: Doubles) -> Doubles:
+    """The weights times one factor a class, so that every class has the same total and the total stays."""
+    totals = np.bincount(labels, weights=weight)
+    balanced: Doubles = weight * (weight.sum() / (len(totals) * totals))[labels]
+    return balanced

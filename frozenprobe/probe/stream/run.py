@@ -7,8 +7,7 @@ import time
 import numpy as np
 
 from frozenprobe.cache.store import Features
-from frozenprobe.probe.fit.trainer import balance
-from frozenprobe.probe.heads.head import FittedHead
+from frozenprobe.probe.heads.head import FittedHead, balance
 from frozenprobe.probe.heads.registry import HEADS, find_head, load, make_head, moment_heads
 from frozenprobe.probe.inputs import Views
 from frozenprobe.probe.options import AUTO

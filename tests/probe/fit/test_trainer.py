@@ -12,8 +12,8 @@ import pytest
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Floats, Ints
-from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer, average_logs, balance, fit_scaled
-from frozenprobe.probe.heads.head import Head, LinearModel, TrainingRows
+from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer, average_logs, fit_scaled
+from frozenprobe.probe.heads.head import Head, LinearModel, TrainingRows, balance
 from frozenprobe.probe.heads.lda import ShrinkageLdaHead
 from frozenprobe.probe.heads.parts.temperature import fit_temperature
 from frozenprobe.probe.heads.registry import make_head
