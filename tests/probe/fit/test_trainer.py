@@ -13,7 +13,7 @@ import pytest
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer, average_logs, fit_scaled
-from frozenprobe.probe.heads.head import Head, LinearModel, TrainingRows, balance
+from frozenprobe.probe.heads.head import Head, LinearModel, TrainingRows
 from frozenprobe.probe.heads.lda import ShrinkageLdaHead
 from frozenprobe.probe.heads.parts.temperature import fit_temperature
 from frozenprobe.probe.heads.registry import make_head
@@ -271,10 +271,3 @@ def test_features_measured_in_other_units_change_no_answer() -> None:
     one = fit_scaled(ShrinkageLdaHead(), rows, scale="standard", seed=0).predict(rows.features[:, None])
     two = fit_scaled(ShrinkageLdaHead(), other, scale="standard", seed=0).predict(other.features[:, None])
     np.testing.assert_allclose(one, two, atol=1e-4)
-
-
-def test_balanced_weights_have_equal_totals_and_keep_their_ratios_and_sum() -> None:
-    labels, weight = np.array([0, 0, 1, 2, 2, 2]), np.array([1.0, 2, 4, 1, 1, 2])
-    balanced = balance(labels, weight)
-    np.testing.assert_allclose(np.bincount(labels, weights=balanced), np.full(3, 11 / 3))
-    np.testing.assert_allclose(balanced[:2] / balanced[0], [1, 2])

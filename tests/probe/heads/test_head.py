@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from frozenprobe.probe.arrays import softmax
-from frozenprobe.probe.heads.head import LinearModel, TrainingRows
+from frozenprobe.probe.heads.head import LinearModel, TrainingRows, balance
 from frozenprobe.probe.heads.registry import HEADS, make_head
 
 
@@ -70,3 +70,10 @@ def test_a_linear_model_is_the_softmax_of_its_scores() -> None:
 
 def test_the_number_of_classes_is_read_off_the_labels() -> None:
     assert make_rows(classes=4).classes == 4
+
+
+def test_balanced_weights_have_equal_totals_and_keep_their_ratios_and_sum() -> None:
+    labels, weight = np.array([0, 0, 1, 2, 2, 2]), np.array([1.0, 2, 4, 1, 1, 2])
+    balanced = balance(labels, weight)
+    np.testing.assert_allclose(np.bincount(labels, weights=balanced), np.full(3, 11 / 3))
+    np.testing.assert_allclose(balanced[:2] / balanced[0], [1, 2])
