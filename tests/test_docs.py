@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
+import frozenprobe
 from frozenprobe import _version
 from frozenprobe.cli import main
 from frozenprobe.extract.options import RECIPES
@@ -92,6 +93,33 @@ def test_links_between_documents_lead_somewhere():
     for path in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), (path.name, target)
+
+
+def rooms_in(folder: Path, depth: int = 0) -> list[str]:
+    """A line a room, as docs/architecture.md draws them: its name, and its modules."""
+    lines = []
+    for room in sorted(path.parent for path in folder.glob("*/__init__.py")):
+        lines.append(f"{'  ' * (depth + 1) + room.name + '/':<18}{modules_in(room)}")
+        lines += rooms_in(room, depth + 1)
+    return lines
+
+
+def modules_in(room: Path) -> str:
+    return " ".join(sorted(path.stem for path in room.glob("[!_]*.py")))
+
+
+def test_the_picture_of_the_house_is_the_house():
+    package = Path(frozenprobe.__file__).parent
+    (picture,) = blocks((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"), "text")
+    assert picture.splitlines() == [f"{'frozenprobe/':<18}{modules_in(package)}", *rooms_in(package)]
+
+
+def test_every_module_that_a_document_names_is_there():
+    modules = [path.as_posix() for room in ("frozenprobe", "tests") for path in (ROOT / room).rglob("*.py")]
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"]:
+        for named in re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", path.read_text(encoding="utf-8")):
+            example = named.endswith("nearest_mean.py")  # a head that readers are shown how to add
+            assert example or any(module.endswith(f"/{named}") for module in modules), (path.name, named)
 
 
 def test_the_changelog_knows_the_version():

@@ -28,7 +28,7 @@ from frozenprobe.probe.options import ProbeOptions, read_near_duplicates
 @click.option("--transductive", is_flag=True, help="Let the unlabelled test features take part in answering them.")
 @click.option("--tripwire", is_flag=True, help="Also run on shuffled labels, which must score at chance.")
 @click.option("--near-duplicates", default="auto", show_default=True, help="Kept in one fold: auto, off, or a cosine.")
-@click.option("--memory", type=float, help="GB for features, else they are streamed.  [default: half of the machine's]")
+@click.option("--memory", type=float, help="GB for features, else they are streamed.  [default: half of what there is]")
 @repeated
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes that share the repeats.")
 @click.option("--scheduler", help="Address of a dask scheduler whose workers share the repeats (extra dask).")

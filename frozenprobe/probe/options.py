@@ -36,7 +36,7 @@ class ProbeOptions:
             found from the features; 0: only equal content counts.
         transductive: let the unlabelled features of the images to be predicted take part in predicting them.
         tripwire: also run everything on shuffled labels, which must score at chance.
-        memory: bytes that features may take; what needs more is streamed from the file. None: half of the machine's.
+        memory: bytes that features may take; what needs more is streamed from the file. None: half of what there is.
     """
 
     head: str | None = None
