@@ -145,6 +145,29 @@ def test_extract_and_probe_never_import_each_other():
     assert {path for path in importers("frozenprobe.extract") if path.startswith(("probe/", "cache/"))} == set()
 
 
+GROUND = {"errors", "_version"}
+
+
+@pytest.mark.parametrize(
+    ("room", "known"),
+    [
+        ("system", set()),
+        ("images", {"system"}),
+        ("cache", {"system", "images"}),
+        ("extract", {"system", "images", "cache"}),
+        ("probe", {"system", "cache"}),
+    ],
+)
+def test_a_room_knows_only_those_below_it(room, known):
+    seen = {
+        name.split(".")[1]
+        for path in (ROOT / room).rglob("*.py")
+        for name in imports(path)
+        if name.startswith("frozenprobe.")
+    }
+    assert seen <= {room, *known, *GROUND}
+
+
 def test_the_cache_knows_neither_torch_nor_sklearn():
     for package in ("torch", "sklearn"):
         assert not any(path.startswith("cache/") for path in importers(package))
