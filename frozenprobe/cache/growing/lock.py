@@ -13,7 +13,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -135,15 +135,13 @@ def rank_lock(path: Path, number: int, world: int, *, break_lock: bool = False) 
         give_back(own, me)
 
 
-@contextmanager
-def rank_turn(path: Path, number: int, world: int) -> Iterator[None]:
+def rank_turn(path: Path, number: int, world: int) -> AbstractContextManager[None]:
     """The one rank that looks whether all rows exist and finishes the file; the others wait here.
 
     Raises:
         FileInUse: a writer that is alone has broken the ranks' locks.
     """
-    with main_lock(path, this_process(rank=f"{number} of {world}")):
-        yield
+    return main_lock(path, this_process(rank=f"{number} of {world}"))
 
 
 @contextmanager
@@ -228,8 +226,7 @@ def create(lock: Path, holder: Holder) -> bool:
     aside = lock.with_name(f".{secrets.token_hex(4)}.partial.{lock.name}")
     try:
         with telling_full(lock):
-            with open(aside, "wb") as file:
-                file.write(json.dumps(asdict(holder)).encode())
+            aside.write_text(json.dumps(asdict(holder)))
             try:
                 os.link(aside, lock)  # unlike a rename, refuses to replace
             except FileExistsError:
