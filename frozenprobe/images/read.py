@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from frozenprobe.errors import ImageError
-from frozenprobe.images.folders import read_class_folders, read_unlabelled
+from frozenprobe.images.folders import list_images, read_class_folders
 from frozenprobe.images.label_csv import read_labelled_csv
-from frozenprobe.images.lists import LIST_ENDINGS, is_list, read_labelled_list, read_unlabelled_list
+from frozenprobe.images.lists import LIST_ENDINGS, is_list, locate, read_labelled_list, read_lines
+from frozenprobe.images.places import Place
 from frozenprobe.images.shard_names import find_shards
-from frozenprobe.images.shards import read_labelled_shards, read_unlabelled_shards
+from frozenprobe.images.shards import list_members, read_labelled_shards
 from frozenprobe.images.sources import ImageSources
-from frozenprobe.images.table import ImageTable
+from frozenprobe.images.table import ImageTable, check_ids
 from frozenprobe.system.csv_tables import Table, read_table
 
 
@@ -47,17 +49,21 @@ def read_training(source: Path, *, allow_outside: bool = False) -> ImageTable:
 
 
 def read_test(source: Path, *, allow_outside: bool = False) -> ImageTable:
-    """Read images without labels from a folder, tar shards or a list.
+    """Read images without labels from a folder, flat or nested, tar shards or a list; labels in them are left alone.
 
     Raises:
         ImageError: they cannot be used.
     """
+    found: Sequence[tuple[str, Place]]
     if shards := find_shards(source):
-        return read_unlabelled_shards(shards, where=source)
-    if is_list(source):
-        return read_unlabelled_list(source, allow_outside=allow_outside)
-    require_known(source)
-    return read_unlabelled(source)
+        found = list_members(shards, where=source)
+    elif is_list(source):
+        found = locate(read_lines(source), source, allow_outside)
+    else:
+        require_known(source)
+        found = list_images(source)
+    check_ids([name for name, _ in found], where=source)
+    return ImageTable(tuple(name for name, _ in found), tuple(place for _, place in found))
 
 
 def require_known(source: Path) -> None:

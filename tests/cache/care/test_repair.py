@@ -194,7 +194,7 @@ def test_a_damaged_block_of_images_without_features_is_told_and_mended(make_feat
     report = verify_features(features.path)
     assert [(damaged.split, len(damaged.rows)) for damaged in report.damaged] == [("test", 7)]
     repair_features(features.path)
-    contents = features.contents()
+    contents = features
     rows = RowStore(features.path, contents)
     assert rows.missing() == {}
     finish(features.path, rows, contents, computed=False)
