@@ -24,7 +24,7 @@ class FrozenprobeError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """How it travels between processes: by default an exception is made again from its message alone."""
-        return restored, (type(self), str(self)), vars(self)
+        return FrozenprobeError.__new__, (type(self), str(self)), vars(self)
 
 
 class ImageError(FrozenprobeError):
@@ -73,13 +73,6 @@ class MissingExtra(FrozenprobeError):
             where="this Python environment",
             remedy=f"pip install 'frozenprobe[{extra}]'   (in a clone of frozenprobe: pip install '.[{extra}]')",
         )
-
-
-def restored(kind: type[FrozenprobeError], message: str) -> FrozenprobeError:
-    """An error of this kind with this message; its attributes are set by whoever asks."""
-    error = kind.__new__(kind)
-    error.args = (message,)
-    return error
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], *, where: str) -> FrozenprobeError:

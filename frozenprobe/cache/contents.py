@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -84,11 +84,8 @@ class Contents:
     @property
     def splits(self) -> list[tuple[str, Split, tuple[str, ...]]]:
         """(name, split, its views) for the splits there are."""
-        both: list[tuple[str, Split | None, tuple[str, ...]]] = [
-            ("train", self.train, self.views),
-            ("test", self.test, self.test_views),
-        ]
-        return [(name, split, views) for name, split, views in both if split is not None]
+        test = [] if self.test is None else [("test", self.test, self.test_views)]
+        return [("train", self.train, self.views), *test]
 
     @property
     def images(self) -> int:
@@ -99,10 +96,6 @@ class Contents:
     def stored_rows(self) -> int:
         """Rows in the finished file: of each image, copies and unusable ones included, a row a view."""
         return sum(len(split) * len(views) for _, split, views in self.splits)
-
-    def contents(self) -> Contents:
-        """These contents alone, of whatever they are part of."""
-        return Contents(**{each.name: getattr(self, each.name) for each in fields(Contents)})
 
     def index(self) -> list[object]:
         """Everything but rows and facts, as plain values: equal for files that say the same."""

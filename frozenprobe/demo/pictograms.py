@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.system.atomic_files import publish_text
+from frozenprobe.system.csv_tables import write_table
 from frozenprobe.system.files import read_regular
 
 MADE_BY = "frozenprobe.pictograms"  # how a folder says that it is the demo's: written in folders that are there
@@ -90,8 +91,7 @@ def write_photos(
             progress(done, len(plan))
     answers = {path.name: label for path, label, _ in plan if path.parts[0] == "test"}
     for name, labels in zip(csvs, [answers, dict.fromkeys(answers, plan[0][1])], strict=True):
-        rows = [("ID", "Label"), *labels.items()]
-        publish_text(folder / name, "".join(f"{image_id},{label}\n" for image_id, label in rows))
+        write_table(folder / name, ("ID", "Label"), labels.items())
     publish_text(folder / "photos.json", json.dumps(marker) + "\n")
 
 

@@ -38,16 +38,6 @@ def read_class_folders(root: Path) -> ImageTable:
     return labelled_table(found, [name.split("/", 1)[0] for name, _ in found], where=root)
 
 
-def read_unlabelled(root: Path) -> ImageTable:
-    """Read every image below `root`, flat or nested.
-
-    Raises:
-        ImageError: no such folder, or no images.
-    """
-    found = list_images(root)
-    return ImageTable(tuple(name for name, _ in found), tuple(path for _, path in found))
-
-
 def list_images(root: Path) -> list[tuple[str, Path]]:
     """All images below `root` as (id, path), sorted by id; hidden files and folders are left alone.
 

@@ -7,22 +7,17 @@ import posixpath
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from frozenprobe.errors import ImageError, some
 from frozenprobe.images.folders import IMAGE_ENDINGS
-from frozenprobe.images.table import ImageTable, check_ids, labelled_table, require_inside
+from frozenprobe.images.table import ImageTable, labelled_table, require_inside
 from frozenprobe.system.csv_tables import read_text
 from frozenprobe.system.unicode_text import composed
 
 LIST_ENDINGS = (".txt", ".lst")
 
 
-class Line(NamedTuple):
-    """A line of a list: the image's name as written, and its label, empty if there is none."""
-
-    image: str
-    label: str
+Line = tuple[str, str]  # the image's name as written, and its label, empty if there is none
 
 
 def is_list(source: Path) -> bool:
@@ -37,7 +32,7 @@ def read_labelled_list(path: Path, *, allow_outside: bool = False) -> ImageTable
         ImageError: an image is not there, twice there, outside the list's folder, or has no label.
     """
     lines = read_lines(path)
-    bare = [line.image for line in lines if not line.label]
+    bare = [image for image, label in lines if not label]
     if bare:
         raise ImageError(
             "A label behind every image: path<TAB>label, or `path label` if the label has no space",
@@ -45,18 +40,7 @@ def read_labelled_list(path: Path, *, allow_outside: bool = False) -> ImageTable
             where=path,
             remedy="complete the list",
         )
-    return labelled_table(locate(lines, path, allow_outside), [line.label for line in lines], where=path)
-
-
-def read_unlabelled_list(path: Path, *, allow_outside: bool = False) -> ImageTable:
-    """Read a list of test images; labels in it are left alone.
-
-    Raises:
-        ImageError: an image is not there, twice there, or outside the list's folder.
-    """
-    found = locate(read_lines(path), path, allow_outside)
-    check_ids([name for name, _ in found], where=path)
-    return ImageTable(tuple(name for name, _ in found), tuple(place for _, place in found))
+    return labelled_table(locate(lines, path, allow_outside), [label for _, label in lines], where=path)
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -88,7 +72,7 @@ def split_line(line: str) -> Line:
         image, label = line, ""
     else:
         image, _, label = line.rpartition(" ") if " " in line else (line, "", "")
-    return Line(image.strip(), composed(label.strip()))
+    return image.strip(), composed(label.strip())
 
 
 def locate(lines: Sequence[Line], path: Path, allow_outside: bool) -> list[tuple[str, Path]]:
@@ -102,17 +86,17 @@ def locate(lines: Sequence[Line], path: Path, allow_outside: bool) -> list[tuple
     root = os.path.abspath(path.parent)
     found: list[tuple[str, Path]] = []
     absent, strayed = [], []
-    for line in lines:
-        name = posixpath.normpath(line.image.replace("\\", "/"))
+    for image, _ in lines:
+        name = posixpath.normpath(image.replace("\\", "/"))
         if os.path.isabs(name) or leads_out(name):
             inside = Path(os.path.relpath(os.path.join(root, name), root)).as_posix()
             if leads_out(inside):
-                strayed.append(line.image)
+                strayed.append(image)
             else:
                 name = inside
         file = existing(path.parent, name)
         if file is None:
-            absent.append(line.image)
+            absent.append(image)
         else:
             found.append((composed(name), file))
     require_inside(strayed, path.parent, where=path, allow_outside=allow_outside, remedy="correct the names")

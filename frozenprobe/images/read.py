@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from frozenprobe.errors import ImageError
-from frozenprobe.images.folders import read_class_folders, read_unlabelled
+from frozenprobe.images.folders import list_images, read_class_folders
 from frozenprobe.images.label_csv import read_labelled_csv
-from frozenprobe.images.lists import LIST_ENDINGS, is_list, read_labelled_list, read_unlabelled_list
+from frozenprobe.images.lists import LIST_ENDINGS, is_list, locate, read_labelled_list, read_lines
+from frozenprobe.images.places import Place
 from frozenprobe.images.shard_names import find_shards
-from frozenprobe.images.shards import read_labelled_shards, read_unlabelled_shards
+from frozenprobe.images.shards import list_members, read_labelled_shards
 from frozenprobe.images.sources import ImageSources
-from frozenprobe.images.table import ImageTable
+from frozenprobe.images.table import ImageTable, check_ids
 from frozenprobe.system.csv_tables import Table, read_table
 
 
@@ -24,29 +24,14 @@ def read_images(sources: ImageSources) -> tuple[ImageTable, ImageTable | None, T
     Raises:
         FrozenprobeError: a folder, a shard, a list, a CSV or the sample cannot be used.
     """
+    outside = sources.allow_outside
     if sources.train_csv is not None:
-        train = read_labelled_csv(
-            sources.train_csv, sources.train, sources.columns, allow_outside=sources.allow_outside
-        )
+        train = read_labelled_csv(sources.train_csv, sources.train, sources.columns, allow_outside=outside)
     else:
-        train = read_training(sources.train, allow_outside=sources.allow_outside)
-    if sources.test is None:
-        return train, None, read_table(sources.sample) if sources.sample else None
-    test = read_test(sources.test, allow_outside=sources.allow_outside)
-    sample = sources.sample or sample_beside(sources.test)
+        train = read_training(sources.train, allow_outside=outside)
+    test = read_test(sources.test, allow_outside=outside) if sources.test else None
+    sample = sources.sample or (sample_beside(sources.test) if sources.test else None)
     return train, test, read_table(sample) if sample else None
-
-
-class Readers(NamedTuple):
-    """Who reads images from shards, from a list and from a folder."""
-
-    shards: Callable[..., ImageTable]
-    listed: Callable[..., ImageTable]
-    folder: Callable[[Path], ImageTable]
-
-
-LABELLED = Readers(read_labelled_shards, read_labelled_list, read_class_folders)
-UNLABELLED = Readers(read_unlabelled_shards, read_unlabelled_list, read_unlabelled)
 
 
 def read_training(source: Path, *, allow_outside: bool = False) -> ImageTable:
@@ -55,27 +40,30 @@ def read_training(source: Path, *, allow_outside: bool = False) -> ImageTable:
     Raises:
         ImageError: they cannot be used.
     """
-    return read_source(source, LABELLED, allow_outside=allow_outside)
+    if shards := find_shards(source):
+        return read_labelled_shards(shards, where=source)
+    if is_list(source):
+        return read_labelled_list(source, allow_outside=allow_outside)
+    require_known(source)
+    return read_class_folders(source)
 
 
 def read_test(source: Path, *, allow_outside: bool = False) -> ImageTable:
-    """Read images without labels from a folder, tar shards or a list.
+    """Read images without labels from a folder, flat or nested, tar shards or a list; labels in them are left alone.
 
     Raises:
         ImageError: they cannot be used.
     """
-    return read_source(source, UNLABELLED, allow_outside=allow_outside)
-
-
-def read_source(source: Path, readers: Readers, *, allow_outside: bool) -> ImageTable:
-    """Read images from what a name turns out to mean."""
-    shards = find_shards(source)
-    if shards:
-        return readers.shards(shards, where=source)
-    if is_list(source):
-        return readers.listed(source, allow_outside=allow_outside)
-    require_known(source)
-    return readers.folder(source)
+    found: Sequence[tuple[str, Place]]
+    if shards := find_shards(source):
+        found = list_members(shards, where=source)
+    elif is_list(source):
+        found = locate(read_lines(source), source, allow_outside)
+    else:
+        require_known(source)
+        found = list_images(source)
+    check_ids([name for name, _ in found], where=source)
+    return ImageTable(tuple(name for name, _ in found), tuple(place for _, place in found))
 
 
 def require_known(source: Path) -> None:

@@ -54,10 +54,9 @@ def read_labelled_shards(shards: Sequence[Path], *, where: Path) -> ImageTable:
     found = [*zip(ids_of(members, where=where), members, strict=True)]
     if not any(labels):
         return labelled_table(found, classes_by_folder(members, where=where), where=where)
-    endings = {label.ending for label in labels if label}
+    counts = Counter(label.ending for label in labels if label)
     absent = [member for member, label in zip(members, labels, strict=True) if label is None]
-    if absent or len(endings) > 1:
-        counts = Counter(label.ending for label in labels if label)
+    if absent or len(counts) > 1:
         others = [f"{count} in {ending}" for ending, count in sorted(counts.items())]
         raise ImageError(
             "A label for every image, in members of one kind (.cls, or .json with a label)",
@@ -68,21 +67,11 @@ def read_labelled_shards(shards: Sequence[Path], *, where: Path) -> ImageTable:
     return labelled_table(found, [label.name for label in labels if label], where=where)
 
 
-def read_unlabelled_shards(shards: Sequence[Path], *, where: Path) -> ImageTable:
-    """Read every image of test shards; labels in them are left alone.
+def list_members(shards: Sequence[Path], *, where: Path) -> list[tuple[str, Member]]:
+    """All images of the shards as (id, member), in the order in which they lie; labels beside them are left alone.
 
     Raises:
         ImageError: a shard cannot be used, or there are no images.
-    """
-    found = list_members(shards, where=where)
-    return ImageTable(tuple(name for name, _ in found), tuple(member for _, member in found))
-
-
-def list_members(shards: Sequence[Path], *, where: Path) -> list[tuple[str, Member]]:
-    """All images of the shards as (id, member), in the order in which they lie.
-
-    Raises:
-        ImageError: as `read_unlabelled_shards`.
     """
     members = [member for shard in shards for member in index_shard(shard)[0]]
     ids = ids_of(members, where=where)

@@ -133,9 +133,7 @@ def limit_training(table: ImageTable, count: int) -> ImageTable:
     """About `count` images that still make a probe: 5 images a class of the first few classes (at least two)."""
     if table.labels is None or count >= len(table):
         return table
-    kept: list[int] = []
     chosen = range(max(2, count // 5))
     quota = max(2, count // len(chosen))
-    for label in chosen:
-        kept.extend(np.flatnonzero(table.labels == label)[:quota].tolist())
-    return table.take(sorted(kept))
+    kept = [np.flatnonzero(table.labels == label)[:quota] for label in chosen]
+    return table.take(np.sort(np.concatenate(kept)).tolist())

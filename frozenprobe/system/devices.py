@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -33,11 +33,9 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-@contextmanager
-def computing_on(device: torch.device) -> Iterator[None]:
+def computing_on(device: torch.device) -> AbstractContextManager[None]:
     """Within, what torch makes without being told where (streams, graphs) belongs to this device, not to the first."""
-    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        yield
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from frozenprobe.errors import ImageError
-from frozenprobe.images.folders import read_class_folders, read_unlabelled
+from frozenprobe.images.folders import read_class_folders
+from frozenprobe.images.read import read_test
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -39,7 +40,7 @@ def test_the_order_of_the_listing_changes_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("ending", ["jpg", "JPG", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "TIFF", "jfif"])
 def test_endings_in_any_case(tmp_path, ending):
-    assert len(read_unlabelled(touch(tmp_path, f"a.{ending}"))) == 1
+    assert len(read_test(touch(tmp_path, f"a.{ending}"))) == 1
 
 
 def test_hidden_files_and_macos_leftovers_are_left_alone(tmp_path):
@@ -105,4 +106,4 @@ def test_a_missing_folder_names_the_option(tmp_path):
 
 
 def test_a_nested_test_folder_keeps_its_folders_in_the_ids(tmp_path):
-    assert read_unlabelled(touch(tmp_path, "x/2.jpg", "1.jpg", "x/y/3.png")).ids == ("1.jpg", "x/2.jpg", "x/y/3.png")
+    assert read_test(touch(tmp_path, "x/2.jpg", "1.jpg", "x/y/3.png")).ids == ("1.jpg", "x/2.jpg", "x/y/3.png")

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from frozenprobe.errors import ImageError
-from frozenprobe.images.lists import is_list, read_labelled_list, read_unlabelled_list
+from frozenprobe.images.lists import is_list, read_labelled_list
+from frozenprobe.images.read import read_test
 from tests.images.test_folders import touch
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -52,7 +53,7 @@ def test_quotes_are_part_of_a_name(tmp_path):
     assert table.ids == ('"1".jpg', "it's.jpg")
     assert names_of(table) == ["a", "'b'"]
     with pytest.raises(ImageError, match=r'"2\.jpg"') as caught:
-        read_unlabelled_list(write_list(tmp_path / "u.txt", '"2.jpg"\n'))
+        read_test(write_list(tmp_path / "u.txt", '"2.jpg"\n'))
     assert "no quotes" in caught.value.remedy
 
 
@@ -66,7 +67,7 @@ def test_accents_are_found_in_whichever_encoding_the_disk_has_them(tmp_path):
 
 def test_a_test_list_may_hold_labels_which_are_left_alone(tmp_path):
     touch(tmp_path, "1 x.jpg", "2.jpg", "noending")
-    table = read_unlabelled_list(write_list(tmp_path / "t.txt", "1 x.jpg\n2.jpg cat\nnoending\n"))
+    table = read_test(write_list(tmp_path / "t.txt", "1 x.jpg\n2.jpg cat\nnoending\n"))
     assert (table.ids, table.labels) == (("1 x.jpg", "2.jpg", "noending"), None)
 
 
@@ -84,7 +85,7 @@ def test_a_list_that_leads_out_of_its_folder_is_refused_unless_allowed(tmp_path,
     touch(tmp_path / "other", "9.jpg")
     outside = name.format(tmp_path)
     path = write_list(tmp_path / "img" / "t.txt", f"1.jpg\tx\n{outside}\ty\n")
-    for read in (read_labelled_list, read_unlabelled_list):
+    for read in (read_labelled_list, read_test):
         with pytest.raises(ImageError, match="files elsewhere") as caught:
             read(path)
         assert "--allow-outside" in caught.value.remedy
@@ -94,7 +95,7 @@ def test_a_list_that_leads_out_of_its_folder_is_refused_unless_allowed(tmp_path,
 
 def test_a_folder_whose_name_begins_with_dots_is_inside(tmp_path):
     touch(tmp_path, "..x/1.jpg")
-    assert read_unlabelled_list(write_list(tmp_path / "t.txt", "..x/1.jpg\n")).ids == ("..x/1.jpg",)
+    assert read_test(write_list(tmp_path / "t.txt", "..x/1.jpg\n")).ids == ("..x/1.jpg",)
 
 
 @pytest.mark.parametrize(
@@ -119,9 +120,9 @@ def test_a_list_that_cannot_be_meant_is_an_error(tmp_path, text, says):
 
 def test_a_list_in_another_encoding_and_one_that_is_not_there_are_errors(tmp_path):
     with pytest.raises(ImageError, match="utf-8"):
-        read_unlabelled_list(write_list(tmp_path / "t.txt", "é.jpg", "latin-1"))
+        read_test(write_list(tmp_path / "t.txt", "é.jpg", "latin-1"))
     with pytest.raises(ImageError, match="no such file"):
-        read_unlabelled_list(tmp_path / "u.txt")
+        read_test(tmp_path / "u.txt")
 
 
 def test_only_endings_of_lists_are_lists(tmp_path):

@@ -17,7 +17,8 @@ from frozenprobe.errors import ImageError
 from frozenprobe.images.folders import list_images, read_class_folders
 from frozenprobe.images.label_csv import read_labelled_csv
 from frozenprobe.images.places import Member
-from frozenprobe.images.shards import list_members, read_labelled_shards, read_unlabelled_shards
+from frozenprobe.images.read import read_test
+from frozenprobe.images.shards import list_members, read_labelled_shards
 from frozenprobe.images.sources import CsvColumns
 from frozenprobe.images.table import ImageTable
 from tests.images.shard_files import tar_folder, write_tar
@@ -109,8 +110,9 @@ def test_equal_keys_in_two_shards_keep_their_own_labels(tmp_path):
 
 
 def test_shards_of_one_name_in_two_folders_are_told_apart(tmp_path):
-    one, two = shard(tmp_path / "a" / "0.tar", "x/1.jpg"), shard(tmp_path / "b" / "0.tar", "x/1.jpg", "y/2.jpg")
-    assert read_unlabelled_shards([one, two], where=tmp_path).ids == ("a/0/x/1.jpg", "b/0/x/1.jpg", "b/0/y/2.jpg")
+    shard(tmp_path / "a" / "0.tar", "x/1.jpg")
+    shard(tmp_path / "b" / "0.tar", "x/1.jpg", "y/2.jpg")
+    assert read_test(tmp_path / "{a,b}" / "0.tar").ids == ("a/0/x/1.jpg", "b/0/x/1.jpg", "b/0/y/2.jpg")
 
 
 def test_a_name_twice_in_one_shard_is_an_error(tmp_path):
@@ -119,7 +121,7 @@ def test_a_name_twice_in_one_shard_is_an_error(tmp_path):
         for _ in range(2):
             tar.addfile(tarfile.TarInfo("a/1.jpg"), io.BytesIO())
     with pytest.raises(ImageError, match=r"more than once: x/a/1\.jpg"):
-        read_unlabelled_shards([path], where=path)
+        read_test(path)
 
 
 @pytest.mark.parametrize(
@@ -157,13 +159,13 @@ def test_a_label_in_other_bytes_than_utf8_is_an_error(tmp_path):
 
 def test_test_shards_need_no_labels_and_read_none(tmp_path):
     path = shard(tmp_path / "x.tar", "1.jpg", "sub/0.PNG", **{"1__cls": "", "notes__txt": "x"})
-    table = read_unlabelled_shards([path], where=path)
+    table = read_test(path)
     assert (table.ids, table.labels) == (("1.jpg", "sub/0.PNG"), None)
 
 
 def test_hidden_files_and_macos_leftovers_in_a_tar_are_left_alone(tmp_path):
     path = shard(tmp_path / "x.tar", "1.jpg", "._1.jpg", ".trash/2.jpg", "__MACOSX/1.jpg")
-    assert read_unlabelled_shards([path], where=path).ids == ("1.jpg",)
+    assert read_test(path).ids == ("1.jpg",)
 
 
 def member(name: str, **attributes: object) -> tarfile.TarInfo:
@@ -198,7 +200,7 @@ def test_a_hostile_member_is_refused_by_shard_and_name(tmp_path, info, says):
         tar.addfile(member("fine.jpg"), io.BytesIO())
         tar.addfile(info)
     with pytest.raises(ImageError, match=says) as caught:
-        read_unlabelled_shards([path], where=path)
+        read_test(path)
     assert caught.value.where.startswith(f"{path}, member ")
     str(caught.value).encode()
 
@@ -209,7 +211,7 @@ def test_links_and_devices_that_are_no_images_are_left_alone(tmp_path):
         tar.addfile(member("fine.jpg"), io.BytesIO())
         tar.addfile(member("latest", type=tarfile.SYMTYPE, linkname="fine.jpg"))
         tar.addfile(member("folder.jpg", type=tarfile.DIRTYPE))
-    assert read_unlabelled_shards([path], where=path).ids == ("fine.jpg",)
+    assert read_test(path).ids == ("fine.jpg",)
 
 
 LETTERS = st.text(st.sampled_from("ab.é漢 "), min_size=1, max_size=20).map(lambda text: f"x{text}y")

@@ -66,8 +66,9 @@ def contents_facts(contents: Contents) -> dict[str, Any]:
     """Facts about what a file holds."""
     train, test = contents.train, contents.test
     sizes = Counter([] if train.labels is None else train.labels.tolist())
-    facts: dict[str, Any] = {
-        "created": contents.about.get("created", ""),
+    created = contents.about.get("created")
+    facts: dict[str, Any] = {"created": created} if created else {}  # not there yet
+    facts |= {
         "training images": len(train),
         "test images": len(test) if test else 0,
         "test images without features": int((~test.usable).sum()) if test else 0,
@@ -80,14 +81,10 @@ def contents_facts(contents: Contents) -> dict[str, Any]:
         "feature dimension": contents.dim,
         "taps": dict(contents.taps),
         "sample submission": [len(contents.sample.rows), *contents.sample.columns] if contents.sample else None,
+        "specification": asdict(contents.spec) | {"preprocessing": json.loads(contents.spec.preprocessing)},
+        "fingerprint": contents.spec.fingerprint(),
+        "environments": environments_of(contents.about),
     }
-    spec: dict[str, Any] = asdict(contents.spec)
-    spec["preprocessing"] = json.loads(contents.spec.preprocessing)
-    facts["specification"] = spec
-    facts["fingerprint"] = contents.spec.fingerprint()
-    facts["environments"] = environments_of(contents.about)
-    if not facts["created"]:
-        del facts["created"]  # not there yet
     shown = {name: value for name, value in sorted(contents.about.items()) if value and name not in {*facts, "created"}}
     return facts | shown
 

@@ -21,6 +21,7 @@ from frozenprobe.cache.growing.rows import LEAST_COSINE, RowStore, least_cosine
 from frozenprobe.cache.paths import followed, pieces_folder
 from frozenprobe.cache.store import Features, ReadBlock, open_features, open_plan, require_file, write_features
 from frozenprobe.errors import FeatureFileError, SpecMismatch, some
+from frozenprobe.images.table import index_names
 from frozenprobe.system.quantities import utc_now
 
 COMPARED = 64  # rows that two files share, and that are compared
@@ -106,7 +107,9 @@ def merge_features(inputs: Sequence[Path], *, out: Path | None = None, break_loc
         require_no_loss(target, merged, is_input=target.absolute() in {path.absolute() for path in inputs})
         require_space(target, finished=finished_bytes(merged))
         write_features(target, merged, block_reader(parts, merged, origins))
-        clean_up(target, merged, keep_plan=bool(report.left_out or report.dropped_views))
+        if pieces_folder(target).is_dir():
+            keep_plan = bool(report.left_out or report.dropped_views)
+            RowStore(target, merged, check=False).discard(keep_plan=keep_plan)
     return report
 
 
@@ -178,7 +181,7 @@ def join(
             where=some(part.path for part in parts),
             remedy="run the extract command again: it goes on from there",
         )
-    class_names = tuple(sorted({image.label for image in train}))
+    class_names, labels = index_names([image.label for image in train])
     first = parts[0].contents
     environments = {each for part in parts for each in part.rows.known_environments}
     merged = Contents(
@@ -187,8 +190,8 @@ def join(
         test_views=test_views,
         augmented_views=augmented_views,
         class_names=class_names,
-        train=split_of(train, class_names),
-        test=split_of(test, None) if test else None,
+        train=split_of(train, labels),
+        test=split_of(test) if test else None,
         sample=next((part.contents.sample for part in parts if part.contents.sample is not None), None),
         about=first.about | {"environments": json.dumps(sorted(environments)), "created": utc_now()},
     )
@@ -259,12 +262,8 @@ def disagreement(one: MergedImage, other: MergedImage, parts: Sequence[Part]) ->
     )
 
 
-def split_of(images: Sequence[MergedImage], class_names: tuple[str, ...] | None) -> Split:
+def split_of(images: Sequence[MergedImage], labels: npt.NDArray[np.int64] | None = None) -> Split:
     """Images as a split."""
-    labels = None
-    if class_names is not None:
-        position = {name: label for label, name in enumerate(class_names)}
-        labels = np.array([position[image.label] for image in images], dtype=np.int64)
     groups = tuple(image.group for image in images if image.group is not None)
     folds = tuple(image.fold for image in images if image.fold is not None)
     return Split(
@@ -324,12 +323,6 @@ def contents_of_images(contents: Contents) -> Iterator[tuple[str, str, str]]:
     """(split, id, content hash) of every image."""
     for name, split, _ in contents.splits:
         yield from ((name, *image) for image in zip(split.ids, split.hashes, strict=True))
-
-
-def clean_up(target: Path, merged: Contents, *, keep_plan: bool) -> None:
-    """Delete the pieces beside the merged file whose rows are all in it, and the plan if nothing of it is left."""
-    if pieces_folder(target).is_dir():
-        RowStore(target, merged, check=False).discard(keep_plan=keep_plan)
 
 
 def render_merge(report: MergeReport) -> str:

@@ -106,11 +106,9 @@ def rewrite(features: Features, report: RepairReport) -> None:
 def take_apart(features: Features, report: RepairReport) -> None:
     """Publish the whole rows as pieces and the index as the plan, then move the damaged file away."""
     path = features.path
-    plan = features.contents()
     require_space(path, pieces=path.stat().st_size)
     begun = open_plan(path)
-    if begun is not None and begun.spec == plan.spec:  # what the file was growing to
-        plan = begun
+    plan = begun if begun is not None and begun.spec == features.spec else features  # what the file was growing to
     rows = RowStore(path, features)
     rows.origin = set(environments_of(features.about))
     dropped = {(damaged.split, damaged.view): list(damaged.rows) for damaged in report.dropped}

@@ -126,32 +126,24 @@ def verify_pieces(path: Path, features: Features | None, report: VerifyReport) -
 def verify_images(contents: Contents, root: Path, problems: list[str], progress: Progress | None) -> int:
     """Hash the images below a folder and compare with what their rows were computed from; returns how many."""
     checked = 0
-    lost: list[str] = []
-    unreadable: list[str] = []
-    changed: list[str] = []
-    total = contents.images
+    lost, unreadable = f"are not in {root}", "cannot be read"
+    changed = "have another content than their rows were computed from"
+    found: dict[str, list[str]] = {lost: [], unreadable: [], changed: []}
     for name, split, _ in contents.splits:
         finder = ImageFinder(folder_of(root, name))
         for image, content_hash in zip(split.ids, split.hashes, strict=True):
             place = finder.find(image)
             try:
                 if place is None or place in finder.outside:
-                    lost.append(f"{name} {image}")
+                    found[lost].append(f"{name} {image}")
                 elif hashlib.sha256(read_image(place)).hexdigest() != content_hash:
-                    changed.append(f"{name} {image}")
+                    found[changed].append(f"{name} {image}")
             except UnreadableImage as error:
-                unreadable.append(f"{name} {image} ({error.found})")
+                found[unreadable].append(f"{name} {image} ({error.found})")
             checked += 1
             if progress is not None:
-                progress("hashing images", checked, total)
-    if lost:
-        problems.append(f"{len(lost)} images are not in {root}: {some(lost)}")
-    if unreadable:
-        problems.append(f"{len(unreadable)} images cannot be read: {some(unreadable)}")
-    if changed:
-        problems.append(
-            f"{len(changed)} images have another content than their rows were computed from: {some(changed)}"
-        )
+                progress("hashing images", checked, contents.images)
+    problems += [f"{len(names)} images {what}: {some(names)}" for what, names in found.items() if names]
     return checked
 
 

@@ -58,25 +58,9 @@ class MemoryFile(io.RawIOBase):
             self.pages.setdefault(page, bytearray(PAGE))[cut] = content[part]
         self.size = max(self.size, offset + len(content))
 
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def writable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to a place."""
         self.position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
-        return self.position
-
-    def tell(self) -> int:
-        """Where we are."""
         return self.position
 
     def truncate(self, size: int | None = None) -> int:
@@ -127,9 +111,8 @@ def write_tree(
         for name, value in attributes.items():
             file.attrs.create(name, text_array([value])[0] if isinstance(value, str) else np.int64(value))
         for name, values in arrays.items():
-            file[name] = (
-                text_array(values) if not isinstance(values, np.ndarray) or values.dtype.kind == "S" else values
-            )
+            is_number = isinstance(values, np.ndarray) and values.dtype.kind != "S"
+            file[name] = values if is_number else text_array(values)
         rooms = {name: declare(file, name, shape, dtype) for name, (shape, dtype) in features.items()}
         placed = {name: make_room(dataset, name) for name, dataset in rooms.items()}
         placed |= {name: place_of(file[name].id, name) for name in arrays}
@@ -138,10 +121,8 @@ def write_tree(
 
 def text_array(texts: Sequence[str] | npt.NDArray[np.bytes_]) -> npt.NDArray[Any]:
     """Texts as HDF5 strings of fixed width: UTF-8, padded with NUL."""
-    if isinstance(texts, np.ndarray):
-        return texts.astype(h5py.string_dtype("utf-8", texts.dtype.itemsize))
-    encoded = [text.encode() for text in texts]
-    return np.array(encoded, dtype=h5py.string_dtype("utf-8", max([1, *map(len, encoded)])))
+    encoded = texts if isinstance(texts, np.ndarray) else as_texts(texts)
+    return encoded.astype(h5py.string_dtype("utf-8", encoded.dtype.itemsize))
 
 
 def declare(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> h5d.DatasetID:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from frozenprobe.cache.container.hdf5 import MemoryFile, Placed, write_tree
-from frozenprobe.cache.container.read import BLOCK_ROWS, DIGESTS, SPARE, FeatureArray, Vectors, blocks_in
+from frozenprobe.cache.container.read import DIGESTS, SPARE, FeatureArray, Vectors, blocks_in
 from frozenprobe.cache.container.seal import SEAL_BYTES, Seal
 from frozenprobe.system.atomic_files import published
 
@@ -126,9 +126,3 @@ def write_blocks(file: BinaryIO, parts: Sequence[tuple[slice, FeatureArray]], bl
                 array.digests[view, block] = np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
                 file.seek(offset)
                 file.write(content)
-
-
-def one_view(vectors: Vectors) -> Iterator[Vectors]:
-    """`(rows, D)` as the blocks of an array of one view."""
-    for start in range(0, len(vectors), BLOCK_ROWS):
-        yield vectors[None, start : start + BLOCK_ROWS]

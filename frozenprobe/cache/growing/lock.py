@@ -13,7 +13,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -135,15 +135,13 @@ def rank_lock(path: Path, number: int, world: int, *, break_lock: bool = False) 
         give_back(own, me)
 
 
-@contextmanager
-def rank_turn(path: Path, number: int, world: int) -> Iterator[None]:
+def rank_turn(path: Path, number: int, world: int) -> AbstractContextManager[None]:
     """The one rank that looks whether all rows exist and finishes the file; the others wait here.
 
     Raises:
         FileInUse: a writer that is alone has broken the ranks' locks.
     """
-    with main_lock(path, this_process(rank=f"{number} of {world}")):
-        yield
+    return main_lock(path, this_process(rank=f"{number} of {world}"))
 
 
 @contextmanager
@@ -228,8 +226,7 @@ def create(lock: Path, holder: Holder) -> bool:
     aside = lock.with_name(f".{secrets.token_hex(4)}.partial.{lock.name}")
     try:
         with telling_full(lock):
-            with open(aside, "wb") as file:
-                file.write(json.dumps(asdict(holder)).encode())
+            aside.write_text(json.dumps(asdict(holder)))
             try:
                 os.link(aside, lock)  # unlike a rename, refuses to replace
             except FileExistsError:
@@ -259,24 +256,20 @@ def take_away(lock: Path, holder: Holder | None) -> None:
 
     Whoever removes one holds the kernel's lock on it meanwhile, and looks again whether it is still the one.
     """
-    try:
-        with open(lock, "rb") as file:
-            lock_exclusively(file)
-            is_same = os.path.samestat(os.fstat(file.fileno()), lock.stat())
-            if is_same and read_holder(lock) == holder:
-                lock.unlink()
-    except FileNotFoundError:
-        return
+    with suppress(FileNotFoundError), open(lock, "rb") as file:
+        lock_exclusively(file)
+        is_same = os.path.samestat(os.fstat(file.fileno()), lock.stat())
+        if is_same and read_holder(lock) == holder:
+            lock.unlink()
 
 
 def lock_exclusively(file: BinaryIO) -> None:
     """Wait for the kernel's lock on a file, where there is such a thing; it goes when the file is closed."""
-    try:
+    # Windows, or a file system without locks: two at the very same moment may collide
+    with suppress(ImportError, OSError):
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX)
-    except (ImportError, OSError):  # Windows, or a file system without locks: two at the very same moment may collide
-        return
 
 
 def in_use(path: Path, lock: Path, holder: Holder | None) -> FileInUse:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.cache.container.read import SealedFile, Vectors
+from frozenprobe.cache.container.read import BLOCK_ROWS, SealedFile, Vectors
 from frozenprobe.cache.container.seal import Damage
-from frozenprobe.cache.container.write import NewArray, one_view, publish_sealed
+from frozenprobe.cache.container.write import NewArray, publish_sealed
 from frozenprobe.cache.contents import environments_of
 from frozenprobe.cache.damage import whole_rows
 from frozenprobe.cache.layout import VERSION
@@ -43,7 +43,8 @@ def write_piece(
         "fingerprint": fingerprint,
         "environments": json.dumps(sorted(environments)),
     }
-    rows = NewArray((1, *vectors.shape), vectors.dtype.name, one_view(vectors))
+    blocks = (vectors[None, start : start + BLOCK_ROWS] for start in range(0, len(vectors), BLOCK_ROWS))
+    rows = NewArray((1, *vectors.shape), vectors.dtype.name, blocks)
     publish_sealed(piece, attributes, {"hashes": hashes, "views": views}, {"features": rows}, spare=False)
 
 

@@ -199,7 +199,9 @@ class RowStore:
             for column, view in enumerate(views):
                 image = np.flatnonzero(origin[:, column] == number)
                 if source.piece is None and len(image):
-                    out[image, column] = self._read_file(source, view, locations[image, column] & 0xFFFFFFFF)
+                    assert self.existing is not None
+                    rows = locations[image, column] & 0xFFFFFFFF
+                    out[image, column] = self.existing.read_rows(source.split, source.views.index(view), rows)
             if source.piece is not None:
                 cells = np.nonzero(origin == number)
                 file, array = self._open(source.piece)
@@ -223,13 +225,9 @@ class RowStore:
             keep_plan: there is more to come.
         """
         self.close()
-        for piece in self.broken:
-            piece.unlink(missing_ok=True)
-        for piece in self.finished_pieces():
-            piece.unlink(missing_ok=True)
-        if not keep_plan:
-            for needless in (plan_path(self.path), *checked_files(self.path)):
-                needless.unlink(missing_ok=True)
+        plan = [] if keep_plan else [plan_path(self.path), *checked_files(self.path)]
+        for needless in (*self.broken, *self.finished_pieces(), *plan):
+            needless.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             with suppress(OSError):  # a rank that was started late has just put something there, and will come here too
                 self.folder.rmdir()
@@ -336,11 +334,6 @@ class RowStore:
         self.close()
         for piece in joined:
             piece.unlink()
-
-    def _read_file(self, source: Source, view: str, rows: Integers) -> Vectors:
-        """`(len(rows), D)` of one view of the finished file."""
-        assert self.existing is not None
-        return self.existing.read_rows(source.split, source.views.index(view), rows)
 
     def _open(self, piece: Path) -> tuple[SealedFile, FeatureArray]:
         """A piece, opened; the last few stay open."""

@@ -194,8 +194,7 @@ def test_a_damaged_block_of_images_without_features_is_told_and_mended(make_feat
     report = verify_features(features.path)
     assert [(damaged.split, len(damaged.rows)) for damaged in report.damaged] == [("test", 7)]
     repair_features(features.path)
-    contents = features.contents()
-    rows = RowStore(features.path, contents)
+    rows = RowStore(features.path, features)
     assert rows.missing() == {}
-    finish(features.path, rows, contents, computed=False)
+    finish(features.path, rows, features, computed=False)
     assert verify_features(features.path).sound

@@ -127,7 +127,7 @@ def test_two_writers_at_once_never_read_each_others_rows(tmp_path):
 
 def test_rows_come_from_the_finished_file_and_from_pieces(make_features):
     features = make_features(per_class=1, views=1)
-    grown = replace(features.contents(), augmented_views=("aug1", "aug2"))
+    grown = replace(features, augmented_views=("aug1", "aug2"))
     store = RowStore(features.path, grown, features)
     code = features.train.hashes[2]
     fresh = np.ones((1, 12), dtype=np.float32)
