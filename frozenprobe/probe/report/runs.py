@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -114,8 +114,9 @@ def save_run(result: ProbeResult, summary: dict[str, Any], files: Features | Seq
         (aside / "config.json").write_text(to_json(config), encoding="utf-8")
         (aside / "metrics.json").write_text(to_json(summary), encoding="utf-8")
         write_oof(aside / "oof.csv", result)
-        save_arrays(aside / "predictions.npz", prediction_arrays(result, files[0].sample))
-        save_arrays(aside / "head.npz", result.model | {"class_names": names_array(result.class_names)})
+        head: dict[str, Any] = {**result.model, "class_names": names_array(result.class_names)}
+        np.savez(aside / "predictions.npz", **prediction_arrays(result, files[0].sample))
+        np.savez(aside / "head.npz", **head)
         for file in aside.iterdir():
             with open(file, "rb+") as handle:
                 os.fsync(handle.fileno())
@@ -224,9 +225,9 @@ def write_oof(path: Path, result: ProbeResult) -> None:
     write_table(path, tuple(cells), zip(*cells.values(), strict=True))
 
 
-def prediction_arrays(result: ProbeResult, sample: Table | None) -> dict[str, npt.NDArray[Any]]:
+def prediction_arrays(result: ProbeResult, sample: Table | None) -> dict[str, Any]:
     """Everything `submit` and comparisons need, without pickled objects."""
-    arrays: dict[str, npt.NDArray[Any]] = {
+    arrays: dict[str, Any] = {
         "class_names": names_array(result.class_names),
         "ids": names_array(result.ids),
         "labels": result.labels,
@@ -247,12 +248,6 @@ def prediction_arrays(result: ProbeResult, sample: Table | None) -> dict[str, np
         cells = [cell for row in sample.rows for cell in row]
         arrays["sample_cells"] = names_array(cells).reshape(len(sample.rows), len(sample.columns))
     return arrays
-
-
-def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write an .npz of plain arrays."""
-    named: dict[str, Any] = dict(arrays)
-    np.savez(path, **named)
 
 
 def take_name(aside: Path, folder: Path, name: str) -> Path:

@@ -78,11 +78,7 @@ def write_submission(
             remedy="give the class another label with --label-map FILE",
         )
     if sample is None:
-        ids, rows, matched_by = (
-            run.test_ids,
-            list(range(len(run.test_ids))),
-            NO_SAMPLE,
-        )
+        ids, rows, matched_by = run.test_ids, list(range(len(run.test_ids))), NO_SAMPLE
         columns: tuple[str, ...] = ("ID", *labels) if probabilities else ("ID", "Label")
     else:
         ids = sample.column(id_name)
