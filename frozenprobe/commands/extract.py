@@ -110,21 +110,16 @@ def print_forecast(given: dict[str, Any], price_per_hour: float | None, as_json:
 def requested(given: dict[str, Any]) -> ExtractRequest:
     """The request that the options of extract make."""
     test = given["test"] or ImageSources.test_beside(given["train"])
+    of_weights = WeightsOptions(**{each.name: given[each.name] for each in fields(WeightsOptions)})
+    typed = {each.name: given[each.name] for each in fields(FeatureOptions) if each.name in given}
     columns = CsvColumns(given["image_column"], given["label_column"], given["group_column"], given["fold_column"])
     return ExtractRequest(
         sources=ImageSources(
             given["train"], test, given["train_csv"], columns, given["sample"], given["allow_outside"]
         ),
-        choices=choices_in(given),
+        choices=Choices(**typed, weights_options=of_weights if of_weights != WeightsOptions() else None),
         **{name: given[name] for name in REQUEST_OPTIONS if given[name] is not None},
     )
-
-
-def choices_in(given: dict[str, Any]) -> Choices:
-    """The options that decide the features, as typed."""
-    of_weights = WeightsOptions(**{each.name: given[each.name] for each in fields(WeightsOptions)})
-    typed = {each.name: given[each.name] for each in fields(FeatureOptions) if each.name in given}
-    return Choices(**typed, weights_options=of_weights if of_weights != WeightsOptions() else None)
 
 
 def speak_as(rank: Rank) -> None:

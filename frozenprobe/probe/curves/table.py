@@ -84,9 +84,7 @@ def draw_interval(point: Point, low: float, high: float) -> str:
 def render_verdict(curve: Curve) -> str:
     """What the curve says, in words that claim no more than was measured."""
     found = read_curve(curve)
-    if isinstance(found, Enough):
-        return render_enough(found)
-    return render_extrapolation(found, curve.unit)
+    return render_enough(found) if isinstance(found, Enough) else render_extrapolation(found, curve.unit)
 
 
 def render_enough(found: Enough) -> str:
