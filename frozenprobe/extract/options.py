@@ -183,11 +183,7 @@ class ExtractRequest:
         None, "--batch-size", "Views in a forward pass.", least=1, default_help="what suits the device"
     )
     workers: int | None = option(
-        None,
-        "--workers",
-        "Threads on a CPU, processes that cut views with a GPU.",
-        least=0,
-        default_help="all cores",
+        None, "--workers", "Threads on a CPU, processes that cut views with a GPU.", least=0, default_help="all cores"
     )
     skip_bad: bool = option(False, "--skip-bad", "Leave bad training images out; keep bad test images unanswered.")
     max_pixels: int = option(MAX_PIXELS, "--max-pixels", "Larger images count as bad.", least=1)
