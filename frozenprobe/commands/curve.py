@@ -12,7 +12,7 @@ import click
 from frozenprobe.commands.head_options import probe_command, probe_options, repeated
 from frozenprobe.commands.options import FILE, as_json, options, print_json
 from frozenprobe.commands.progress import ProgressPrinter
-from frozenprobe.probe.options import CURVE_HEAD, CURVE_SHRINKAGE, ProbeOptions
+from frozenprobe.probe.options import CURVE_HEAD, CURVE_SHRINKAGE
 
 
 @click.group()
@@ -47,18 +47,8 @@ def labels(**given: Any) -> None:
     measure_curve(label_curve, given)
 
 
-def curve_options(given: dict[str, Any]) -> ProbeOptions:
-    """Those of a probe; `CURVE_HEAD` at its shrinkage unless a head or a hyper-parameter was typed."""
-    options = probe_options(given)
-    return (
-        options
-        if options.head or options.settings
-        else replace(options, head=CURVE_HEAD, settings={"shrinkage": CURVE_SHRINKAGE})
-    )
-
-
 def measure_curve(measure: Callable[..., Any], given: dict[str, Any]) -> None:
-    """Measure, save and print a curve."""
+    """Measure, save and print a curve, of `CURVE_HEAD` unless a head or a hyper-parameter was typed."""
     from frozenprobe.cache.store import newest_features, open_features
     from frozenprobe.probe.curves.plot import save_plot
     from frozenprobe.probe.curves.table import curve_facts, curve_title, render_curve
@@ -66,8 +56,10 @@ def measure_curve(measure: Callable[..., Any], given: dict[str, Any]) -> None:
     path = given["features"] or newest_features(given["features_dir"])
     if not given["as_json"]:
         click.echo(f"features {path}")
-    opened = open_features(path)
-    measured = measure(opened, curve_options(given), repeats=given["repeats"], progress=ProgressPrinter())
+    opened, asked = open_features(path), probe_options(given)
+    if not (asked.head or asked.settings):
+        asked = replace(asked, head=CURVE_HEAD, settings={"shrinkage": CURVE_SHRINKAGE})
+    measured = measure(opened, asked, repeats=given["repeats"], progress=ProgressPrinter())
     out = given["out"] or Path("curves") / f"{path.stem}-{measured.kind}-{measured.options.head}.png"
     save_plot(measured, opened, out)
     if given["as_json"]:

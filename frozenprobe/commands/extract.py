@@ -12,18 +12,10 @@ from typing import Any
 
 import click
 
-from frozenprobe.commands.options import FILE, Command, as_json, break_lock, names_of, options, print_json
+from frozenprobe.commands.options import FILE, Command, as_json, names_of, options, print_json
 from frozenprobe.commands.progress import EchoHandler, ProgressPrinter
 from frozenprobe.extract.backbones.catalogue import BACKBONES, FAMILIES
-from frozenprobe.extract.options import (
-    MAX_PIXELS,
-    Choices,
-    ExtractRequest,
-    FeatureOptions,
-    Option,
-    WeightsOptions,
-    options_of,
-)
+from frozenprobe.extract.options import Choices, ExtractRequest, FeatureOptions, Option, WeightsOptions, options_of
 from frozenprobe.extract.ranks.rank import Rank, read_rank
 from frozenprobe.images.sources import CsvColumns, ImageSources
 
@@ -33,18 +25,21 @@ TYPES: dict[str, dict[str, Any]] = {  # how a value of a field's type is typed
     "Path": {"type": FILE},
     "tuple[str, ...]": {"callback": lambda context, option, text: names_of(text)},
     "tuple[float, float, float]": {"type": float, "nargs": 3},
+    "bool": {"is_flag": True, "default": None},
 }
 
 
-def feature_option(field: Field[Any], about: Option) -> Callable[[Command], Command]:
-    """The option of the command line that a field of FeatureOptions, or of WeightsOptions, is."""
+def typed_option(field: Field[Any], about: Option) -> Callable[[Command], Command]:
+    """The option of the command line that a field of ExtractRequest, or of what decides the features, is."""
     names = (" or " if len(about.names) == 2 else ", ").join(about.names)
     default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
-    shown = "" if default is None else f"  [default: {about.default_help or default}]"
+    told = about.default_help or ("" if default is None or default is False else str(default))
+    shown = f"  [default: {told}]" if told else ""
     how = TYPES[str(field.type).removesuffix(" | None")]
     return click.option(about.flag, field.name, help=about.help.format(names) + shown, **how)
 
 
+REQUEST_OPTIONS = {field.name: typed_option(field, about) for field, about in options_of(ExtractRequest).items()}
 EXTRACT_OPTIONS = options(
     click.option(
         "--train", type=FILE, default=ImageSources.train, show_default=True, help="Class folders, tars or a list."
@@ -56,19 +51,10 @@ EXTRACT_OPTIONS = options(
     click.option("--group-column", help="Column of groups (patient, site ...) that folds must not split."),
     click.option("--fold-column", help="Column of folds to use."),
     click.option("--sample", type=FILE, help="Sample submission.  [default: the one beside the test folder]"),
-    *(feature_option(field, about) for field, about in options_of(FeatureOptions).items()),
-    click.option("--out", type=FILE, help="Feature file.  [default: features/<backbone>-<recipe>.h5]"),
-    click.option("--device", default=ExtractRequest.device, show_default=True, help="auto, cuda, cuda:1, mps or cpu."),
-    click.option("--batch-size", type=int, help="Views in a forward pass.  [default: what suits the device]"),
-    click.option(
-        "--workers", type=int, help="Threads on a CPU, processes that cut views with a GPU.  [default: all cores]"
-    ),
-    click.option("--skip-bad", is_flag=True, help="Leave bad training images out; keep bad test images unanswered."),
-    click.option("--max-pixels", type=int, default=MAX_PIXELS, show_default=True, help="Larger images count as bad."),
-    click.option("--limit", type=int, help="Smoke run on about so many images; a full run reuses its rows."),
-    click.option("--drop-missing", is_flag=True, help="Let more than half of the file's training images leave it."),
+    *(typed_option(field, about) for field, about in options_of(FeatureOptions).items()),
+    *(decorate for name, decorate in REQUEST_OPTIONS.items() if name != "break_lock"),
     click.option("--allow-outside", is_flag=True, help="Let a CSV or list name images outside of its folder."),
-    break_lock,
+    REQUEST_OPTIONS["break_lock"],
 )
 price = click.option("--price-per-hour", type=float, help="Of the machine: what it will cost (with the plan only).")
 
@@ -124,22 +110,16 @@ def print_forecast(given: dict[str, Any], price_per_hour: float | None, as_json:
 def requested(given: dict[str, Any]) -> ExtractRequest:
     """The request that the options of extract make."""
     test = given["test"] or ImageSources.test_beside(given["train"])
+    of_weights = WeightsOptions(**{each.name: given[each.name] for each in fields(WeightsOptions)})
+    typed = {each.name: given[each.name] for each in fields(FeatureOptions) if each.name in given}
     columns = CsvColumns(given["image_column"], given["label_column"], given["group_column"], given["fold_column"])
     return ExtractRequest(
         sources=ImageSources(
             given["train"], test, given["train_csv"], columns, given["sample"], given["allow_outside"]
         ),
-        choices=choices_in(given),
-        **{name: given[name] for name in ("out", "device", "batch_size", "workers", "skip_bad", "max_pixels")},
-        **{name: given[name] for name in ("limit", "drop_missing", "break_lock")},
+        choices=Choices(**typed, weights_options=of_weights if of_weights != WeightsOptions() else None),
+        **{name: given[name] for name in REQUEST_OPTIONS if given[name] is not None},
     )
-
-
-def choices_in(given: dict[str, Any]) -> Choices:
-    """The options that decide the features, as typed."""
-    of_weights = WeightsOptions(**{each.name: given[each.name] for each in fields(WeightsOptions)})
-    typed = {each.name: given[each.name] for each in fields(FeatureOptions) if each.name in given}
-    return Choices(**typed, weights_options=of_weights if of_weights != WeightsOptions() else None)
 
 
 def speak_as(rank: Rank) -> None:

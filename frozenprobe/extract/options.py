@@ -1,7 +1,7 @@
 """What an extraction can be asked for, each option once, and the defaults: light enough to import for `--help`.
 
-An option that decides the features is a field of `FeatureOptions` (or of `WeightsOptions`): the command line, what a
-file was made with, the specification and the messages follow from it.
+An option is a field of `ExtractRequest`, or of `FeatureOptions` (or of `WeightsOptions`) if it decides the features:
+the command line, what a file was made with, the specification and the messages follow from it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,10 @@ def options_of(kind: type) -> dict[Field[Any], Option]:
     """The fields of a dataclass that are options, with those of the dataclasses in it, in the order of `--help`."""
     found: dict[Field[Any], Option] = {}
     for each in fields(kind):
-        found |= options_of(type(each.default)) if is_dataclass(each.default) else {each: each.metadata["option"]}
+        if "option" in each.metadata:
+            found[each] = each.metadata["option"]
+        elif is_dataclass(each.default):
+            found |= options_of(type(each.default))
     return found
 
 
@@ -167,25 +170,25 @@ class ExtractRequest:
     Attributes:
         sources: the images.
         choices: what decides the features.
-        out: the feature file; None: `features/<backbone>-<recipe>.h5`.
-        device: `auto`, `cuda`, `cuda:1`, `mps` or `cpu`.
-        batch_size: B, views in one forward pass; None: what suits the device.
-        workers: threads that do all of it on a CPU, processes that decode and cut elsewhere; None: all cores.
-        skip_bad: leave bad training images out, and keep bad test images without features.
-        max_pixels: width x height above which an image counts as bad.
-        limit: a smoke run on about this many training images and this many test images; None: all.
-        drop_missing: let more than half of the existing file's training images leave it.
-        break_lock: write even if the feature file's lock says that another process does.
+
+    The others are options, each with its help; `batch_size` is B, `max_pixels` width x height, and `limit` counts
+    training and test images each.
     """
 
     sources: ImageSources = ImageSources()
     choices: Choices = Choices()
-    out: Path | None = None
-    device: str = "auto"
-    batch_size: int | None = None
-    workers: int | None = None
-    skip_bad: bool = False
-    max_pixels: int = MAX_PIXELS
-    limit: int | None = None
-    drop_missing: bool = False
-    break_lock: bool = False
+    out: Path | None = option(None, "--out", "Feature file.", default_help="features/<backbone>-<recipe>.h5")
+    device: str = option("auto", "--device", "auto, cuda, cuda:1, mps or cpu.")
+    batch_size: int | None = option(
+        None, "--batch-size", "Views in a forward pass.", least=1, default_help="what suits the device"
+    )
+    workers: int | None = option(
+        None, "--workers", "Threads on a CPU, processes that cut views with a GPU.", least=0, default_help="all cores"
+    )
+    skip_bad: bool = option(False, "--skip-bad", "Leave bad training images out; keep bad test images unanswered.")
+    max_pixels: int = option(MAX_PIXELS, "--max-pixels", "Larger images count as bad.", least=1)
+    limit: int | None = option(
+        None, "--limit", "Smoke run on about so many images; a full run reuses its rows.", least=1
+    )
+    drop_missing: bool = option(False, "--drop-missing", "Let more than half of the file's training images leave it.")
+    break_lock: bool = option(False, "--break-lock", "Write even if a lock says that another process does.")

@@ -19,7 +19,7 @@ from frozenprobe.extract.backbones.catalogue import BackboneInfo, find_backbone
 from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.backbones.taps import tap_backbone
 from frozenprobe.extract.compute.embedder import choose_dtype
-from frozenprobe.extract.options import ExtractRequest, FeatureOptions
+from frozenprobe.extract.options import ExtractRequest, FeatureOptions, options_of
 from frozenprobe.extract.settle import FLAGS, require_typed, settle, spec_of
 from frozenprobe.extract.views.preprocessing import choose_preprocessing
 
@@ -107,7 +107,9 @@ def open_target(request: ExtractRequest, device: torch.device) -> Target:
     Raises:
         FrozenprobeError: an option out of range, or a typed one that differs from the existing file.
     """
-    check_numbers(request)
+    for field, option in options_of(ExtractRequest).items():
+        if getattr(request, field.name) is not None:
+            option.check(getattr(request, field.name))
     choices, backbone = request.choices, None
     first = settle(choices, None)
     out = followed(request.out or default_path(first.backbone, first.recipe))
@@ -140,20 +142,6 @@ def stamp_of(path: Path) -> tuple[int, int, int] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return about.st_ino, about.st_mtime_ns, about.st_size
-
-
-def check_numbers(request: ExtractRequest) -> None:
-    """Refuse numbers out of range."""
-    for number, least, where in (
-        (request.batch_size, 1, "--batch-size"),
-        (request.max_pixels, 1, "--max-pixels"),
-        (request.workers, 0, "--workers"),
-        (request.limit, 1, "--limit"),
-    ):
-        if number is not None and number < least:
-            raise FrozenprobeError(
-                f"A number from {least} on", found=str(number), where=where, remedy=f"give {least} or more"
-            )
 
 
 def require_writable(out: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from frozenprobe.probe.report.predictions import load_predictions, newest_runs
 
 from frozenprobe.cache.care.repair import repair_features
 from frozenprobe.cache.care.verify import verify_features
@@ -23,6 +22,7 @@ from frozenprobe.images.places import Member
 from frozenprobe.images.read import read_images, read_training
 from frozenprobe.images.shards import read_label
 from frozenprobe.images.sources import CsvColumns, ImageSources
+from frozenprobe.probe.report.runs import load_predictions, newest_runs
 from frozenprobe.probe.report.submission import read_label_map
 from tests.cache.care.test_merge import begun
 from tests.conftest import MakeFeatures, rewrite

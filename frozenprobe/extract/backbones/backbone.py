@@ -98,7 +98,9 @@ def finish_backbone(
     setattr(network.get_submodule(parent), leaf, nn.Identity())
     weight, bias = state.pop(f"{last}.weight", None), state.pop(f"{last}.bias", None)
     require_fit(network, state, info.name, weights_from)
-    network.load_state_dict({name: to_float(tensor) for name, tensor in state.items()}, assign=True)
+    # weights stored in half precision compute in float32; counters stay whole
+    single = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    network.load_state_dict(single, assign=True)
     classifier = None
     if weight is not None and bias is not None and weight.ndim == 2 and bias.shape == weight.shape[:1]:
         classifier = nn.Linear(weight.shape[1], weight.shape[0])
@@ -134,8 +136,3 @@ def require_fit(network: nn.Module, state: State, name: str, weights_from: str) 
             where=weights_from,
             remedy="choose the --backbone the file was made for (frozenprobe backbones lists them)",
         )
-
-
-def to_float(tensor: torch.Tensor) -> torch.Tensor:
-    """Weights stored in half precision compute in float32; counters stay whole."""
-    return tensor.float() if tensor.is_floating_point() else tensor

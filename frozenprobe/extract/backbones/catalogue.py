@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from frozenprobe.errors import unknown_name
 
@@ -106,6 +106,5 @@ def find_backbone(name: str) -> BackboneInfo:
         if info.name == name:
             return info
     if name.startswith("timm:") and len(name) > 5:
-        family = FAMILIES[0]
-        return BackboneInfo(name, 0, 0, 0, family.licence, family.pretraining, TIMM, name[5:])
+        return replace(FAMILIES[0], name=name, source=name[5:])
     raise unknown_name("backbone", name, [info.name for info in BACKBONES + FAMILIES], where="--backbone")

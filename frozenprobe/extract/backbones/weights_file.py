@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -101,18 +101,11 @@ def require_known_names(file: IO[bytes]) -> None:
     Raises:
         ValueError: it is none, or names something that no state dict needs.
     """
-    for name in names_in(file):
-        if not NAMES.fullmatch(name):
-            raise ValueError(f"a pickle that names {name}")
-
-
-def names_in(file: IO[bytes]) -> Iterator[str]:
-    """Everything that a pickle imports, as `module name`."""
     for operation, argument, _ in pickletools.genops(file):
-        if operation.name in ("GLOBAL", "INST"):
-            yield str(argument)
-        elif operation.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
-            yield f"something by {operation.name}"
+        if operation.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):
+            raise ValueError(f"a pickle that names something by {operation.name}")
+        if operation.name in ("GLOBAL", "INST") and not NAMES.fullmatch(str(argument)):
+            raise ValueError(f"a pickle that names {argument}")
 
 
 def swollen_tensors(state: Mapping[str, torch.Tensor], size: int) -> list[str]:

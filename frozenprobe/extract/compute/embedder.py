@@ -92,11 +92,6 @@ class Embedder:
         self.overflowed = 0  # rows that float16 could not hold
         self.staging = Staging(device)
 
-    @property
-    def is_float32(self) -> bool:
-        """Whether it computes in float32."""
-        return self.dtype is torch.float32
-
     def embed(self, pixels: npt.NDArray[np.uint8], erased: Sequence[Box | None]) -> Vectors:
         """Features of views: `(n, S, S, 3)` uint8 -> `(n, D)` float32. Rows may be NaN if the weights are."""
         return self.start(torch.from_numpy(pixels), erased)()

@@ -64,8 +64,8 @@ def embed_on_cores(
 
     def embed(job: Job) -> list[Embedded]:
         cut = cut_all(job, settings)
-        start, batches = perf_counter(), []
-        for batch in cut_into(cut.rows, embedder.batch_size):
+        start, batches, rows, size = perf_counter(), [], cut.rows, embedder.batch_size
+        for batch in (rows[first : first + size] for first in range(0, len(rows), size)):
             if stopped.is_set():
                 break
             batches.append(Embedded(without_pixels(batch), embed_rows(batch, embedder)()))
@@ -134,12 +134,6 @@ def without_pixels(rows: Sequence[Row]) -> list[Row]:
 def stacked(views: Sequence[View]) -> torch.Tensor:
     """`(n, S, S, 3)` uint8, where the views lie."""
     return torch.stack([view.pixels for view in views])
-
-
-def cut_into(rows: list[Row], size: int) -> Iterator[list[Row]]:
-    """Batches of at most `size` views."""
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
 
 
 @contextmanager

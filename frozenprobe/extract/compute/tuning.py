@@ -84,7 +84,7 @@ def check_fidelity(embedder: Embedder, jobs: Sequence[Job], settings: ViewSettin
     Raises:
         FrozenprobeError: the engine gives other features than torch, in the same dtype.
     """
-    full = embedder.is_float32
+    full = embedder.dtype is torch.float32
     if full and embedder.engine == "torch":
         return None
     most = CHECKED_ON_CPU if embedder.device.type == "cpu" else CHECKED

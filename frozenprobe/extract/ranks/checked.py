@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -59,7 +60,8 @@ def inspect_together(
     with ThreadPoolExecutor(threads) as pool:
         for number in order_of(len(starts), rank):
             part = places[starts[number] : starts[number] + size]
-            note = folder / note_name(part, conditions)
+            told = json.dumps([conditions, *map(str, part)])  # other images or other conditions: another file
+            note = folder / f"checked-{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
             states = list(pool.map(state_of, part))
             found = {
                 place: was.content_hash
@@ -71,13 +73,12 @@ def inspect_together(
             found |= dict(zip(left, fresh, strict=True))
             bad |= errors
             if len(errors) < len(left):
-                publish_note(
-                    note,
-                    [
-                        Checked(*state, found[place]) if state is not None and place not in errors else None
-                        for place, state in zip(part, states, strict=True)
-                    ],
-                )
+                entries = [
+                    Checked(*state, found[place]) if state is not None and place not in errors else None
+                    for place, state in zip(part, states, strict=True)
+                ]
+                with suppress(FileNotFoundError):  # another rank has just finished the file and removed the folder
+                    publish_text(note, json.dumps(entries))
             hashes[starts[number] : starts[number] + size] = [found[place] for place in part]
             done += len(part)
     return hashes, {place: bad[place] for place in places if place in bad}
@@ -88,12 +89,6 @@ def order_of(slices: int, rank: Rank) -> list[int]:
     mixed = np.random.default_rng([rank.number, rank.world]).permutation(slices).tolist()
     is_own = [number * rank.world // slices == rank.number for number in range(slices)]
     return [number for number in range(slices) if is_own[number]] + [number for number in mixed if not is_own[number]]
-
-
-def note_name(part: Sequence[Place], conditions: str) -> str:
-    """The name of the file about a slice: another one for other images or other conditions."""
-    text = json.dumps([conditions, *map(str, part)])
-    return f"checked-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
 def state_of(place: Place) -> tuple[int, int] | None:
@@ -113,17 +108,6 @@ def read_note(note: Path, images: int) -> list[Checked | None]:
         entries = [None if entry is None else Checked(*entry) for entry in json.loads(read_regular(note))]
     except (OSError, ValueError, TypeError, RecursionError):
         return [None] * images
-    fits = len(entries) == images and all(entry is None or is_sane(entry) for entry in entries)
-    return entries if fits else [None] * images
-
-
-def is_sane(entry: Checked) -> bool:
-    """Whether an entry holds what an entry has to hold."""
-    code = entry.content_hash
-    return isinstance(code, str) and len(code) == 64 and set(code) <= set("0123456789abcdef")
-
-
-def publish_note(note: Path, entries: Sequence[Checked | None]) -> None:
-    """Tell the others; if the file has just been finished by one of them, and the folder removed, nobody asks."""
-    with suppress(FileNotFoundError):
-        publish_text(note, json.dumps(entries))
+    codes = [entry.content_hash for entry in entries if entry is not None]
+    sane = all(isinstance(code, str) and re.fullmatch("[0-9a-f]{64}", code) for code in codes)
+    return entries if sane and len(entries) == images else [None] * images

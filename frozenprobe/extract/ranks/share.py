@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 
@@ -15,20 +15,15 @@ from frozenprobe.extract.ranks.rank import Rank
 from frozenprobe.extract.target import Target
 
 
-@contextmanager
-def writing(target: Target, rank: Rank, *, break_lock: bool) -> Iterator[None]:
-    """Hold the lock of a process that is alone, or that of a rank.
+def writing(target: Target, rank: Rank, *, break_lock: bool) -> AbstractContextManager[None]:
+    """Within, this process holds the lock of one that is alone, or that of a rank.
 
     Raises:
         FileInUse: another process is in the way.
     """
-    lock = (
-        writer_lock(target.out, break_lock=break_lock)
-        if rank.is_alone
-        else rank_lock(target.out, rank.number, rank.world, break_lock=break_lock)
-    )
-    with lock:
-        yield
+    if rank.is_alone:
+        return writer_lock(target.out, break_lock=break_lock)
+    return rank_lock(target.out, rank.number, rank.world, break_lock=break_lock)
 
 
 def take_stock(target: Target, planned_contents: Callable[[Target], Contents], rank: Rank) -> tuple[Target, RowStore]:

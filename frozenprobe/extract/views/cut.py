@@ -160,19 +160,6 @@ def decode_job(job: Job, settings: ViewSettings) -> Image.Image:
     Raises:
         ImageError: as `cut_all`.
     """
-    content = read_job(job)
-    recipe = make_recipe(settings.recipe, settings.preprocessing)
-    enough = partial(leaves_enough, recipe=recipe, preprocessing=settings.preprocessing)
-    scaled = settings.decoding == "scaled"
-    return decode_image(content, job.path, max_pixels=settings.max_pixels, enough=enough if scaled else None)
-
-
-def read_job(job: Job) -> bytes:
-    """The bytes of a job's image.
-
-    Raises:
-        ImageError: it cannot be read any more, or is not what it was.
-    """
     content = read_image(job.path)
     if hashlib.sha256(content).hexdigest() != job.content_hash:
         raise ImageError(
@@ -181,4 +168,7 @@ def read_job(job: Job) -> bytes:
             where=job.path,
             remedy="let nothing change the images during extraction, and run the same command again",
         )
-    return content
+    recipe = make_recipe(settings.recipe, settings.preprocessing)
+    enough = partial(leaves_enough, recipe=recipe, preprocessing=settings.preprocessing)
+    scaled = settings.decoding == "scaled"
+    return decode_image(content, job.path, max_pixels=settings.max_pixels, enough=enough if scaled else None)

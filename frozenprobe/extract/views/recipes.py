@@ -125,17 +125,15 @@ def make_recipe(name: str, preprocessing: Preprocessing) -> Recipe:
     )
     bilinear = Resize((side,), InterpolationMode.BILINEAR)
     flip = RandomHorizontalFlip(0.5)
-    if name == "mild":
-        crop = RandomResizedCrop(side, scale=(0.5, 1.0), interpolation=preprocessing.mode)
-        return Recipe(name, 1, None, (crop, flip))
-    if name == "report":
-        return Recipe(name, 1, bilinear, report)
-    if name == "erase":
-        return Recipe(name, 1, bilinear, report, RandomErasing())
-    if name == "crop-flip":
-        return Recipe(name, 1, preprocessing.how, (RandomCrop(side), flip))
-    if name == "trivial":
-        return Recipe(name, 1, preprocessing.how, (RandomCrop(side), flip, TrivialAugmentWide()))
-    if name == "none":
-        return Recipe(name, 1, None, ())
+    crop = RandomResizedCrop(side, scale=(0.5, 1.0), interpolation=preprocessing.mode)
+    for recipe in (
+        Recipe("mild", 1, None, (crop, flip)),
+        Recipe("report", 1, bilinear, report),
+        Recipe("erase", 1, bilinear, report, RandomErasing()),
+        Recipe("crop-flip", 1, preprocessing.how, (RandomCrop(side), flip)),
+        Recipe("trivial", 1, preprocessing.how, (RandomCrop(side), flip, TrivialAugmentWide())),
+        Recipe("none", 1, None, ()),
+    ):
+        if recipe.name == name:
+            return recipe
     raise unknown_name("recipe", name, RECIPES, where="--recipe")

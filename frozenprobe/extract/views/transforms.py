@@ -168,21 +168,11 @@ JITTERS: tuple[Callable[[Any, float], Any], ...] = (
     operations.adjust_hue,
 )
 
+SIGNED = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast", "Sharpness")
 OPERATIONS = (  # of RandAugment and TrivialAugment, in torchvision's order; True: the magnitude has a random sign
     ("Identity", False),
-    ("ShearX", True),
-    ("ShearY", True),
-    ("TranslateX", True),
-    ("TranslateY", True),
-    ("Rotate", True),
-    ("Brightness", True),
-    ("Color", True),
-    ("Contrast", True),
-    ("Sharpness", True),
-    ("Posterize", False),
-    ("Solarize", False),
-    ("AutoContrast", False),
-    ("Equalize", False),
+    *((name, True) for name in SIGNED),
+    *((name, False) for name in ("Posterize", "Solarize", "AutoContrast", "Equalize")),
 )
 BINS = 31  # magnitudes run from none (0) to full (30)
 Op = tuple[int, int, bool]  # index into OPERATIONS, bin, negative

@@ -121,7 +121,9 @@ def compare_runs(runs: Sequence[OutOfFold]) -> Comparison:
     names = [run_name(index) for index in range(len(runs))]
     every = list(combinations(range(len(runs)), 2))
     repeats = [compare_repeats(runs[a], runs[b], shared.rows[a], shared.rows[b]) for a, b in every]
-    p_images = [images_p(shared, a, b) for a, b in every]
+    differences = [shared.right[a].astype(np.float64) - shared.right[b] for a, b in every]
+    # of the exact test over clusters of images; without clusters, McNemar's
+    p_images = [sign_flip_p(np.rint(cluster_sums(each, shared.clusters)[0]).astype(np.int64)) for each in differences]
     joint = [
         joint_p(p, float(shared.right[a].mean() - shared.right[b].mean()), repeated)
         for p, (a, b), repeated in zip(p_images, every, repeats, strict=True)
@@ -137,12 +139,6 @@ def compare_runs(runs: Sequence[OutOfFold]) -> Comparison:
         pairs=tuple(pairs),
         notes=tuple(make_notes(runs, shared, names)),
     )
-
-
-def images_p(shared: SharedImages, a: int, b: int) -> float:
-    """Of the exact test over clusters of images; without clusters, McNemar's."""
-    differences = shared.right[a].astype(np.float64) - shared.right[b]
-    return sign_flip_p(np.rint(cluster_sums(differences, shared.clusters)[0]).astype(np.int64))
 
 
 def joint_p(p_images: float, difference: float, repeats: CorrectedT | None) -> float:

@@ -118,7 +118,8 @@ def make_notes(runs: Sequence[OutOfFold], shared: SharedImages, names: Sequence[
             f"{images} images in {count} clusters (copies, groups): McNemar's test would treat them as independent; "
             "here the images of a cluster change sign together, and are resampled together"
         )
-    other_classes = [name for name, run in zip(names, runs, strict=True) if set(run.class_names) != class_set(runs[0])]
+    classes = [set(run.class_names) for run in runs]
+    other_classes = [name for name, own in zip(names, classes, strict=True) if own != classes[0]]
     if other_classes:
         notes.append(f"{names[0]} and {some(other_classes)} choose among different classes")
     folds = [run.folds[row] for run, row in zip(runs, shared.rows, strict=True)]
@@ -134,11 +135,6 @@ def make_notes(runs: Sequence[OutOfFold], shared: SharedImages, names: Sequence[
             "have the same folds in them"
         )
     return notes
-
-
-def class_set(run: OutOfFold) -> set[str]:
-    """The names of a run's classes."""
-    return set(run.class_names)
 
 
 def same_partition(a: Ints, b: Ints) -> bool:

@@ -60,16 +60,11 @@ def render_pair(pair: PairScore, images: int) -> list[str]:
     smallest = 100 * pair.smallest_difference
     enough = f"  {images} such images would show a difference of {smallest:.1f} points 4 times of 5"
     if pair.images_needed and pair.images_needed > images:
-        found = 100 * abs(pair.difference)
-        enough += f"; {found:.2g} points would need about {two_digits(pair.images_needed):,} images"
+        found, needed = 100 * abs(pair.difference), int(float(f"{pair.images_needed:.1e}"))  # to two digits
+        enough += f"; {found:.2g} points would need about {needed:,} images"
     return [*lines, enough]
 
 
 def render_p(p: float) -> str:
     """Three decimals."""
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
-
-
-def two_digits(count: int) -> int:
-    """A number to two significant digits."""
-    return int(float(f"{count:.1e}"))

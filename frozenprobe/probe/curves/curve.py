@@ -152,7 +152,11 @@ def label_curve(
                 step()
     points, resampled = measure(at.tolist(), trials, full.clusters)
     unit = "images a class" if features.train.groups is None else "groups a class"
-    notes = (*full.notes, *note_small_classes(counts, sizes[-1]))
+    notes, small = full.notes, float((counts < sizes[-1]).mean())
+    if small:
+        notes += (
+            f"{small:.0%} of the classes have fewer than {sizes[-1]} images to train on and contribute all they have",
+        )
     return Curve("labels", unit, full.options, points, resampled, notes)
 
 
@@ -189,14 +193,6 @@ def trial_of(result: ProbeResult) -> Trial:
     """The out-of-fold predictions of a probe."""
     converged = all(fold.convergence.converged is not False for fold in result.fold_scores)
     return judge(result.oof, result.labels, result.scored, converged=converged)
-
-
-def note_small_classes(counts: Ints, size: int) -> tuple[str, ...]:
-    """Say so if some classes are smaller than the largest size."""
-    small = float((counts < size).mean())
-    if not small:
-        return ()
-    return (f"{small:.0%} of the classes have fewer than {size} images to train on and contribute all they have",)
 
 
 def size_text(at: float) -> str:

@@ -83,22 +83,20 @@ def measure(
         clusters: `(N,)` images that belong together.
     """
     drawn = resample(trials, clusters)
-    accuracies = [mean_of([trial.right for trial in row]) for row in trials]
-    points = []
-    for index, (row, accuracy) in enumerate(zip(trials, accuracies, strict=True)):
-        column = drawn.accuracy[:, index]
-        points.append(
-            Point(
-                at=float(at[index]),
-                accuracy=accuracy,
-                interval=accuracy_interval(accuracy, column, drawn.clusters),
-                difference=accuracy - accuracies[-1],
-                difference_interval=interval_of(column - drawn.accuracy[:, -1]),
-                draws=len(row),
-                unconverged=sum(not trial.converged for trial in row),
-            )
+    accuracies = [float(np.nanmean([trial.right for trial in row])) for row in trials]
+    points = tuple(
+        Point(
+            at=float(where),
+            accuracy=accuracy,
+            interval=accuracy_interval(accuracy, column, drawn.clusters),
+            difference=accuracy - accuracies[-1],
+            difference_interval=intervals.interval_of(column - drawn.accuracy[:, -1]),
+            draws=len(row),
+            unconverged=sum(not trial.converged for trial in row),
         )
-    return tuple(points), drawn
+        for where, row, accuracy, column in zip(at, trials, accuracies, drawn.accuracy.T, strict=True)
+    )
+    return points, drawn
 
 
 def resample(trials: Sequence[Sequence[Trial]], clusters: Ints) -> Resampled:
@@ -138,15 +136,4 @@ def accuracy_interval(accuracy: float, drawn: Doubles, clusters: int) -> Interva
     """
     if accuracy in (0, 1):
         return intervals.accuracy_interval(np.full(clusters, accuracy == 1), np.arange(clusters))
-    return interval_of(drawn)
-
-
-def interval_of(drawn: Doubles) -> Interval:
-    """2.5 % to 97.5 % of a bootstrapped number."""
-    lower, upper = np.quantile(drawn, [0.025, 0.975])
-    return float(lower), float(upper)
-
-
-def mean_of(values: Sequence[Doubles]) -> float:
-    """Mean over cross-validations and the images that each scores."""
-    return float(np.nanmean(values))
+    return intervals.interval_of(drawn)

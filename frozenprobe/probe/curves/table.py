@@ -38,18 +38,14 @@ def curve_title(curve: Curve, features: Features) -> str:
     options = curve.options
     fixed = " beside " + " and ".join(options.test_views or features.test_views)
     beside = "" if options.head in HEADS and HEADS[options.head].augmented_only else fixed
-    used = "the augmented views" if curve.kind == "views" else f"{views_used(curve, features)} augmented views"
+    views = len(features.augmented_views) if options.views is None else options.views
+    used = "the augmented views" if curve.kind == "views" else f"{views} augmented views"
     tap = f", tap {options.tap}" if len(features.taps) > 1 else ""
     return (
         f"{options.describe()}\n"
         f"backbone {features.spec.backbone}{tap}, recipe {features.spec.recipe}: {used}{beside}; "
         f"{curve.resampled.images} images, {len(features.class_names)} classes"
     )
-
-
-def views_used(curve: Curve, features: Features) -> int:
-    """Augmented views of an image trained on, at every point of a learning curve."""
-    return len(features.augmented_views) if curve.options.views is None else curve.options.views
 
 
 def render_curve(curve: Curve) -> str:
@@ -62,8 +58,9 @@ def render_curve(curve: Curve) -> str:
     lines = [f"{curve.unit:>15}  accuracy  95 % interval   {against:<26}  {scale}"]
     for point in curve.points:
         difference = "" if point is last else f"{signed(point.difference)} {signed_interval(point.difference_interval)}"
+        interval = f"{point.interval[0]:.1%} to {point.interval[1]:.1%}"
         lines.append(
-            f"{size_text(point.at):>15}  {point.accuracy:>8.1%}  {percents(point.interval):<14}"
+            f"{size_text(point.at):>15}  {point.accuracy:>8.1%}  {interval:<14}"
             f"  {difference:<26}  {draw_interval(point, low, high)}".rstrip()
         )
     lines += ["", render_verdict(curve)]
@@ -87,9 +84,7 @@ def draw_interval(point: Point, low: float, high: float) -> str:
 def render_verdict(curve: Curve) -> str:
     """What the curve says, in words that claim no more than was measured."""
     found = read_curve(curve)
-    if isinstance(found, Enough):
-        return render_enough(found)
-    return render_extrapolation(found, curve.unit)
+    return render_enough(found) if isinstance(found, Enough) else render_extrapolation(found, curve.unit)
 
 
 def render_enough(found: Enough) -> str:
@@ -127,8 +122,3 @@ def signed(share: float) -> str:
 def signed_interval(interval: Interval) -> str:
     """An interval of such a difference, in brackets."""
     return f"({signed(interval[0])} to {signed(interval[1])})"
-
-
-def percents(interval: Interval) -> str:
-    """An interval of an accuracy."""
-    return f"{interval[0]:.1%} to {interval[1]:.1%}"

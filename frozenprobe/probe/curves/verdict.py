@@ -8,7 +8,8 @@ import numpy as np
 
 from frozenprobe.probe.arrays import Doubles
 from frozenprobe.probe.curves.curve import Curve, size_text
-from frozenprobe.probe.curves.points import Interval, interval_of
+from frozenprobe.probe.curves.points import Interval
+from frozenprobe.probe.stats.intervals import interval_of
 
 FEWEST = 3  # points that a law of three numbers is fitted to
 TOLERATED = 0.02  # a law may miss a point by this much more than the point's own interval allows
@@ -117,10 +118,8 @@ def extrapolate(curve: Curve) -> Extrapolation | NoExtrapolation:
     for point, error in zip(points, errors, strict=True):
         missed = abs(float(law.error(point.at)) - error)
         if missed > (point.interval[1] - point.interval[0]) / 2 + TOLERATED:
-            where = size_text(point.at)
-            return NoExtrapolation(
-                f"no power law fits: the best one misses the accuracy at {where} by {100 * missed:.1f} points"
-            )
+            by = f"at {size_text(point.at)} by {100 * missed:.1f} points"
+            return NoExtrapolation(f"no power law fits: the best one misses the accuracy {by}")
     at, gains = points[-1].at, []
     for start in range(len(points) - FEWEST + 1)[:2]:
         laws = fit_power_law(sizes[start:], 1 - drawn.accuracy[:, start:], weight[start:])

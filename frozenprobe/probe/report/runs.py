@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -114,8 +114,9 @@ def save_run(result: ProbeResult, summary: dict[str, Any], files: Features | Seq
         (aside / "config.json").write_text(to_json(config), encoding="utf-8")
         (aside / "metrics.json").write_text(to_json(summary), encoding="utf-8")
         write_oof(aside / "oof.csv", result)
-        save_arrays(aside / "predictions.npz", prediction_arrays(result, files[0].sample))
-        save_arrays(aside / "head.npz", result.model | {"class_names": names_array(result.class_names)})
+        head: dict[str, Any] = {**result.model, "class_names": np.array(result.class_names, dtype=str)}
+        np.savez(aside / "predictions.npz", **prediction_arrays(result, files[0].sample))
+        np.savez(aside / "head.npz", **head)
         for file in aside.iterdir():
             with open(file, "rb+") as handle:
                 os.fsync(handle.fileno())
@@ -137,12 +138,12 @@ def load_run(path: Path) -> Run:
         sample = None
         if "sample_columns" in arrays:
             rows = tuple(tuple(map(str, row)) for row in arrays["sample_cells"])
-            sample = Table(Path(str(arrays["sample_path"][0])), strings(arrays["sample_columns"]), rows)
+            sample = Table(Path(str(arrays["sample_path"][0])), tuple(map(str, arrays["sample_columns"])), rows)
         return Run(
             path,
             config,
-            strings(arrays["class_names"]),
-            strings(arrays["test_ids"]),
+            tuple(map(str, arrays["class_names"])),
+            tuple(map(str, arrays["test_ids"])),
             arrays["test"].astype(np.float64),
             arrays["test_usable"],
             sample,
@@ -224,17 +225,17 @@ def write_oof(path: Path, result: ProbeResult) -> None:
     write_table(path, tuple(cells), zip(*cells.values(), strict=True))
 
 
-def prediction_arrays(result: ProbeResult, sample: Table | None) -> dict[str, npt.NDArray[Any]]:
-    """Everything `submit` and comparisons need, without pickled objects."""
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "class_names": names_array(result.class_names),
-        "ids": names_array(result.ids),
+def prediction_arrays(result: ProbeResult, sample: Table | None) -> dict[str, Any]:
+    """Everything `submit` and comparisons need, without pickled objects: texts are unicode of a fixed width."""
+    arrays: dict[str, Any] = {
+        "class_names": np.array(result.class_names, dtype=str),
+        "ids": np.array(result.ids, dtype=str),
         "labels": result.labels,
         "folds": result.folds,
         "clusters": result.clusters,
         "scored": result.scored,
         "oof": result.oof.astype(np.float32),
-        "test_ids": names_array(result.test_ids),
+        "test_ids": np.array(result.test_ids, dtype=str),
         "test": result.test.astype(np.float32),
         "test_usable": result.test_usable,
     }
@@ -242,17 +243,11 @@ def prediction_arrays(result: ProbeResult, sample: Table | None) -> dict[str, np
         arrays["repeat_oof"] = np.stack([one.oof for one in result.repeats]).astype(np.float32)
         arrays["repeat_folds"] = np.stack([one.folds for one in result.repeats])
     if sample is not None:
-        arrays["sample_path"] = names_array([str(sample.path)])
-        arrays["sample_columns"] = names_array(sample.columns)
+        arrays["sample_path"] = np.array([str(sample.path)], dtype=str)
+        arrays["sample_columns"] = np.array(sample.columns, dtype=str)
         cells = [cell for row in sample.rows for cell in row]
-        arrays["sample_cells"] = names_array(cells).reshape(len(sample.rows), len(sample.columns))
+        arrays["sample_cells"] = np.array(cells, dtype=str).reshape(len(sample.rows), len(sample.columns))
     return arrays
-
-
-def save_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write an .npz of plain arrays."""
-    named: dict[str, Any] = dict(arrays)
-    np.savez(path, **named)
 
 
 def take_name(aside: Path, folder: Path, name: str) -> Path:
@@ -323,13 +318,3 @@ def check_shapes(read: OutOfFold) -> None:
         raise ValueError(f"labels outside of the {classes} classes")
     if len(set(read.ids)) < images:
         raise ValueError("image ids that occur twice")
-
-
-def names_array(names: tuple[str, ...] | list[str]) -> npt.NDArray[np.str_]:
-    """Fixed-width unicode: numpy stores it without pickling."""
-    return np.array(names, dtype=str) if len(names) else np.empty(0, dtype="<U1")
-
-
-def strings(array: npt.NDArray[Any]) -> tuple[str, ...]:
-    """The texts of an array of fixed-width unicode."""
-    return tuple(str(text) for text in array)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frozenprobe.errors import FrozenprobeError, SubmissionError, some
-from frozenprobe.probe.arrays import Doubles
 from frozenprobe.probe.report.match_ids import find_id_column, match_ids
 from frozenprobe.probe.report.runs import Run
 from frozenprobe.system.csv_tables import Table, read_table, write_table
@@ -78,11 +77,7 @@ def write_submission(
             remedy="give the class another label with --label-map FILE",
         )
     if sample is None:
-        ids, rows, matched_by = (
-            run.test_ids,
-            list(range(len(run.test_ids))),
-            NO_SAMPLE,
-        )
+        ids, rows, matched_by = run.test_ids, list(range(len(run.test_ids))), NO_SAMPLE
         columns: tuple[str, ...] = ("ID", *labels) if probabilities else ("ID", "Label")
     else:
         ids = sample.column(id_name)
@@ -90,8 +85,8 @@ def write_submission(
         columns = check_columns(sample, id_name, labels, probabilities=probabilities, mapped=label_map is not None)
     chosen = run.test[rows]
     predicted = [labels[index] for index in chosen.argmax(axis=1)]
-    by_column = dict(zip(map(composed, labels), chosen.T, strict=True)) if probabilities else None
-    cells = fill(columns, id_name, ids, predicted, by_column)
+    shares = {composed(label): [f"{p:.6f}" for p in own] for label, own in zip(labels, chosen.T, strict=True)}
+    cells = [ids if name == id_name else shares[composed(name)] if probabilities else predicted for name in columns]
     report = SubmissionReport(
         path=out,
         rows=len(rows),
@@ -100,7 +95,7 @@ def write_submission(
         changed=None if probabilities else count_changes(out, dict(zip(ids, predicted, strict=True)), id_name),
         warnings=make_warnings(run, rows, predicted),
     )
-    write_table(out, columns, cells)
+    write_table(out, columns, zip(*cells, strict=True))
     return report
 
 
@@ -158,23 +153,6 @@ def check_probability_columns(
         where=sample.path,
         remedy="name another sample with --sample FILE, or the labels with --label-map FILE",
     )
-
-
-def fill(
-    columns: Sequence[str],
-    id_name: str,
-    ids: Sequence[str],
-    predicted: Sequence[str],
-    probabilities: dict[str, Doubles] | None,
-) -> list[list[str]]:
-    """The rows of the CSV; `probabilities` by label in composed form, or None for the predicted labels."""
-
-    def cell(row: int, column: str) -> str:
-        if column == id_name:
-            return ids[row]
-        return predicted[row] if probabilities is None else f"{probabilities[composed(column)][row]:.6f}"
-
-    return [[cell(row, column) for column in columns] for row in range(len(ids))]
 
 
 def read_label_map(path: Path, class_names: Sequence[str]) -> tuple[str, ...]:

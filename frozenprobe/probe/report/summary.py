@@ -39,7 +39,7 @@ def summarise(result: ProbeResult, *, public_share: float | None = None) -> dict
     right = oof.argmax(axis=1) == labels
     counts = result.confusion()
     low, high = intervals.accuracy_interval(right, scored.clusters)
-    loss_low, loss_high = intervals.log_loss_interval(metrics.losses(oof, labels), scored.clusters)
+    loss_low, loss_high = intervals.mean_interval(metrics.losses(oof, labels), scored.clusters)
     return {
         "accuracy": metrics.accuracy(oof, labels),
         "accuracy_low": low,
@@ -104,7 +104,7 @@ def summarise_repeats(result: ProbeResult) -> dict[str, Any] | None:
     if not result.repeats:
         return None
     accuracies = [metrics.accuracy(one.oof[one.scored], one.labels[one.scored]) for one in result.repeats]
-    return {"accuracies": accuracies, **asdict(intervals.repeat_summary(accuracies))}
+    return {"accuracies": accuracies, **intervals.repeat_summary(accuracies)}
 
 
 def converged(result: ProbeResult) -> bool | None:
@@ -139,10 +139,10 @@ def render(summary: dict[str, Any], *, per_class: bool = False) -> str:
     lines = [*render_choice(summary), *render_folds(summary["folds"]), "", *render_scores(summary)]
     repeats = 1 if summary["repeats"] is None else len(summary["repeats"]["accuracies"])
     if summary["optimistic_accuracy"] is not None:
-        lines += [
+        lines.append(
             f"best epoch of each fold, the report's protocol: {summary['optimistic_accuracy']:.1%} "
             "(selected on itself, optimistic); the numbers above are the last epoch's"
-        ]
+        )
     if summary["confused"]:
         width = max(len(f"{a} / {b}") for a, b, _ in summary["confused"])
         lines += ["", "most confused" + (f", counted over all {repeats} repeats" if repeats > 1 else "")]
@@ -162,14 +162,12 @@ def render_choice(summary: dict[str, Any]) -> list[str]:
         return []
     best: dict[str, dict[str, Any]] = {}
     for candidate in summary["candidates"]:
-        known = best.setdefault(candidate["family"], candidate)
-        if candidate["share"] > known["share"]:
+        if candidate["share"] > best.setdefault(candidate["family"], candidate)["share"]:
             best[candidate["family"]] = candidate
     where = "" if summary["repeats"] is None else " in the first repeat"
-    lines = [
-        f"{len(summary['candidates'])} candidates; of each family the best, scored out of fold{where} and calibrated"
-    ]
-    lines += ["log-loss  accuracy  share  candidate"]
+    many = f"{len(summary['candidates'])} candidates"
+    lines = [f"{many}; of each family the best, scored out of fold{where} and calibrated"]
+    lines.append("log-loss  accuracy  share  candidate")
     for candidate in best.values():
         share = f"{candidate['share']:.0%}" if candidate["share"] else "-"
         scores = f"{candidate['log_loss']:>8.3f}  {candidate['accuracy']:>8.1%}  {share:>5}"
@@ -259,8 +257,6 @@ def render_classes(rows: list[dict[str, Any]]) -> list[str]:
     width = max(5, *(len(row["class"]) for row in rows))
     lines = [f"{'class':<{width}}  images  recall  precision     F1"]
     for row in sorted(rows, key=lambda row: (row["recall"], row["class"])):
-        lines.append(
-            f"{row['class']:<{width}}  {row['images']:>6.0f}  {row['recall']:>6.1%}  {row['precision']:>9.1%}"
-            f"  {row['f1']:>5.3f}"
-        )
+        numbers = f"{row['images']:>6.0f}  {row['recall']:>6.1%}  {row['precision']:>9.1%}  {row['f1']:>5.3f}"
+        lines.append(f"{row['class']:<{width}}  {numbers}")
     return lines

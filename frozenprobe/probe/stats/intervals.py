@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,11 +34,6 @@ def accuracy_interval(right: npt.NDArray[np.bool_], clusters: Ints, *, seed: int
     return mean_interval(right.astype(np.float64), clusters, seed=seed)
 
 
-def log_loss_interval(losses: Doubles, clusters: Ints, *, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of a log-loss from the `(n,)` losses of the images (`metrics.losses`), by the same bootstrap."""
-    return mean_interval(losses, clusters, seed=seed)
-
-
 def difference_interval(differences: Doubles, clusters: Ints, *, seed: int = 0) -> tuple[float, float]:
     """95 % interval of an accuracy's difference from the `(n,)` differences of the images, each -1, 0 or 1.
 
@@ -52,9 +47,13 @@ def difference_interval(differences: Doubles, clusters: Ints, *, seed: int = 0) 
 
 def mean_interval(values: Doubles, clusters: Ints, *, seed: int = 0) -> tuple[float, float]:
     """95 % interval of the mean of `(n,)` values: percentile bootstrap over clusters (Efron and Tibshirani 1993)."""
-    totals, sizes = cluster_sums(values, clusters)
-    resampled = resample(np.stack([totals, sizes], axis=1), seed=seed)
-    lower, upper = np.quantile(resampled[:, 0] / resampled[:, 1], [0.025, 0.975])
+    resampled = resample(np.stack(cluster_sums(values, clusters), axis=1), seed=seed)
+    return interval_of(resampled[:, 0] / resampled[:, 1])
+
+
+def interval_of(drawn: Doubles, *, method: Any = "linear") -> tuple[float, float]:
+    """2.5 % to 97.5 % of a number that was drawn often, by one of numpy's methods."""
+    lower, upper = np.quantile(drawn, [0.025, 0.975], method=method)
     return float(lower), float(upper)
 
 
@@ -102,9 +101,7 @@ def public_score_interval(
     accuracy, effective = float(right.mean()), effective_images(right, clusters)
     rng = np.random.default_rng([seed, 5])
     truth = rng.beta(effective * accuracy + 0.5, effective * (1 - accuracy) + 0.5, size=DRAWS)
-    scores = rng.binomial(shown, truth) / shown
-    lower, upper = np.quantile(scores, [0.025, 0.975], method="inverted_cdf")
-    return float(lower), float(upper)
+    return interval_of(rng.binomial(shown, truth) / shown, method="inverted_cdf")
 
 
 def public_images(test_images: int, share: float) -> int:
@@ -148,29 +145,14 @@ def render_public(interval: tuple[float, float], *, test_images: int, share: flo
     )
 
 
-@dataclass(frozen=True)
-class RepeatSummary:
-    """Accuracies of repeated cross-validation.
-
-    Attributes:
-        mean: over the repeats.
-        sd: standard deviation over the repeats; None for one.
-        note: what the spread means.
-    """
-
-    mean: float
-    sd: float | None
-    note: str
-
-
-def repeat_summary(accuracies: Sequence[float]) -> RepeatSummary:
-    """Mean and spread of the accuracies of at least one repeat, and what they do not say."""
+def repeat_summary(accuracies: Sequence[float]) -> dict[str, Any]:
+    """`mean` and `sd` of the accuracies of at least one repeat (None for one), and as `note` what they do not say."""
     mean = float(np.mean(accuracies))
     if len(accuracies) == 1:
-        return RepeatSummary(mean, None, "one repeat: how much the folds matter is not known")
+        return {"mean": mean, "sd": None, "note": "one repeat: how much the folds matter is not known"}
     sd = float(np.std(accuracies, ddof=1))
     note = (
         f"mean of {len(accuracies)} repeats {mean:.1%}, from repeat to repeat +- {sd:.1%}: that is the luck of the "
         "folds alone, since the images are the same in each; the interval over images holds the rest"
     )
-    return RepeatSummary(mean, sd, note)
+    return {"mean": mean, "sd": sd, "note": note}

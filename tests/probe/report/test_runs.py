@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.report import runs
 from frozenprobe.probe.report.runs import load_predictions, load_run, newest_run, newest_runs, save_run
 from frozenprobe.probe.report.summary import summarise
 from frozenprobe.probe.result import ProbeResult
@@ -405,8 +404,9 @@ def test_pickled_objects_are_refused(make_run: Callable[[], Path]) -> None:
         load_run(path)
 
 
-def test_names_survive_as_fixed_width_text() -> None:
+def test_names_survive_as_fixed_width_text(result: ProbeResult, features: Features, tmp_path: Path) -> None:
     for names in ((), ("",), ("a", "ä" * 50, "x y ", "007", "\U0001f600")):
-        array = runs.names_array(names)
-        assert array.dtype.kind == "U"
-        assert runs.strings(array) == names
+        path = save_run(replace(result, test_ids=names), {}, features, tmp_path)
+        with np.load(path / "predictions.npz") as arrays:
+            assert arrays["test_ids"].dtype.kind == "U"
+        assert load_run(path).test_ids == names
