@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -77,7 +76,7 @@ def run_apart(
     from joblib import Parallel, delayed
 
     results: list[ProbeResult] = []
-    with backend(scheduler):
+    with nullcontext() if scheduler is None else dask_cluster(scheduler):
         parallel = Parallel(n_jobs=-1 if scheduler else jobs, return_as="generator")
         for result in parallel(delayed(probe_files)([*sources], each) for each in repeated):
             results.append(result)
@@ -122,11 +121,6 @@ def dask_cluster(scheduler: str) -> Iterator[None]:
             ) from None
         stack.enter_context(parallel_config(backend="dask"))
         yield
-
-
-def backend(scheduler: str | None) -> AbstractContextManager[Any]:
-    """Where joblib works."""
-    return nullcontext() if scheduler is None else dask_cluster(scheduler)
 
 
 def staged(progress: Progress | None, repeat: int, repeats: int) -> Progress | None:

@@ -67,8 +67,8 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class ProbeResult:
+@dataclass(frozen=True, kw_only=True)
+class ProbeResult(Outcome):
     """What a probe found.
 
     Attributes:
@@ -103,19 +103,8 @@ class ProbeResult:
     folds: Ints
     clusters: Ints
     scored: npt.NDArray[np.bool_]
-    oof: Doubles
     test_ids: tuple[str, ...]
-    test: Doubles
     test_usable: npt.NDArray[np.bool_]
-    fold_scores: tuple[FoldScore, ...]
-    refit: Convergence
-    optimistic: float | None
-    model: Arrays
-    notes: tuple[str, ...]
-    chosen: str = ""
-    candidates: tuple[CandidateScore, ...] = ()
-    skipped: tuple[str, ...] = ()
-    uncalibrated: Doubles | None = None
     repeats: tuple[ProbeResult, ...] = ()
 
     def scored_predictions(self) -> ScoredPredictions:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.folds.deal import assign_folds
-from frozenprobe.probe.heads.head import Convergence, balance
+from frozenprobe.probe.heads.head import Convergence, image_weights
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.result import FoldScore, Outcome
@@ -68,8 +68,7 @@ Predictor = Callable[[Task, Progress], Outcome]
 def fill_unusable(task: Task, probabilities: Doubles) -> Doubles:
     """`(M, C)` predictions in which images that could not be decoded get the shares of the classes."""
     if not task.usable.all():
-        weight = np.ones(len(task.labels))
-        weight = weight if task.options.class_weight is None else balance(task.labels, weight)
+        weight = image_weights(task.labels, task.options.class_weight)
         probabilities[~task.usable] = np.bincount(task.labels, weights=weight, minlength=task.classes) / weight.sum()
     return probabilities
 
@@ -80,19 +79,11 @@ def score_fold(
     """The numbers of one fold's scored images; NaN where there are none."""
     seen = (task.folds == fold) & task.scored
     predicted, labels = oof[seen], task.labels[seen]
-    if not len(labels):
-        return FoldScore(fold, 0, float("nan"), float("nan"), float("nan"), seconds, convergence, description)
-    counts = metrics.confusion(predicted.argmax(axis=1), labels, task.classes)
-    return FoldScore(
-        fold,
-        len(labels),
-        metrics.accuracy(predicted, labels),
-        metrics.log_loss(predicted, labels),
-        metrics.macro_f1(counts),
-        seconds,
-        convergence,
-        description,
-    )
+    scores = (float("nan"),) * 3
+    if len(labels):
+        f1 = metrics.macro_f1(metrics.confusion(predicted.argmax(axis=1), labels, task.classes))
+        scores = (metrics.accuracy(predicted, labels), metrics.log_loss(predicted, labels), f1)
+    return FoldScore(fold, len(labels), *scores, seconds, convergence, description)
 
 
 def combined(states: Sequence[Convergence]) -> Convergence:

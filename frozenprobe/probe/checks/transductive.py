@@ -208,7 +208,10 @@ def make_problem(
     variance = np.trace(covariance) / len(covariance) or 1.0
     covariance *= 1 - settings.shrinkage
     covariance.flat[:: len(covariance) + 1] += settings.shrinkage * variance
-    images, labels = average_views(rows)
+    _, first, number, count = np.unique(rows.images, return_index=True, return_inverse=True, return_counts=True)
+    total = np.zeros((len(first), rows.features.shape[1]))
+    np.add.at(total, number, rows.features)
+    images, labels = total / count[:, None], rows.labels[first]
     centre = class_weight @ means / class_weight.sum()
     # Sigma = L L^T:  |L^-1 (x - m)|^2 is the squared Mahalanobis distance of x and m
     points = np.vstack([features, means, images]) - centre
@@ -294,14 +297,6 @@ def match_sharpness(probabilities: Doubles, scores: Doubles, log_shares: Doubles
         slope = ((softmax(middle * scores + log_shares) - probabilities) * scores).sum()
         low, high = (middle, high) if slope < 0 else (low, middle)
     return high
-
-
-def average_views(rows: TrainingRows) -> tuple[Doubles, Ints]:
-    """`(images, D)` mean of each labelled image's rows, and its label."""
-    _, first, number, count = np.unique(rows.images, return_index=True, return_inverse=True, return_counts=True)
-    total = np.zeros((len(first), rows.features.shape[1]))
-    np.add.at(total, number, rows.features)
-    return total / count[:, None], rows.labels[first]
 
 
 def link_neighbours(points: Doubles, *, neighbours: int) -> csr_matrix:

@@ -29,9 +29,8 @@ def predict_one_head(task: Task, progress: Progress) -> Outcome:
     for fold, fitted in enumerate(fits[:-1]):
         held = task.folds == fold
         oof[held] = fitted.predict(inputs.val[held])
-        if getattr(fitted.head, "snapshots", ()):
-            seen = held & task.scored
-            best_right += best_epoch(fitted, inputs.val[seen], task.labels[seen])
+        seen = held & task.scored
+        best_right += best_epoch(fitted, inputs.val[seen], task.labels[seen])
         rows.append(score_fold(task, fold, oof, seconds=seconds, convergence=fitted.head.convergence))
     final = fits[-1]
     return Outcome(

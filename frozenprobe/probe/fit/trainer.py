@@ -11,7 +11,7 @@ from threading import Lock
 import numpy as np
 
 from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints
-from frozenprobe.probe.heads.head import FittedHead, Head, LinearModel, PathHead, TrainingRows, balance
+from frozenprobe.probe.heads.head import FittedHead, Head, LinearModel, PathHead, TrainingRows, image_weights
 from frozenprobe.probe.heads.parts.moments import Moments, starting_point
 from frozenprobe.probe.heads.parts.scaling import Scaling, fit_scaling, normalise
 from frozenprobe.probe.heads.registry import entry_of, load
@@ -105,7 +105,7 @@ class Trainer:
         return TrainingRows(
             features=self.vectors[images].reshape(len(images) * views, dim),
             labels=np.repeat(labels, views).astype(np.int64),
-            weight=np.repeat(self.image_weights(labels) / views, views),
+            weight=np.repeat(image_weights(labels, self.class_weight) / views, views),
             images=np.repeat(np.arange(len(images)), views),
         )
 
@@ -230,10 +230,5 @@ class Trainer:
         """`(N * views,)` weights of all rows, 0 for those of other images."""
         count, views, _ = self.vectors.shape
         weight = np.zeros(count)
-        weight[images] = self.image_weights(np.unique(self.labels[images], return_inverse=True)[1])
+        weight[images] = image_weights(np.unique(self.labels[images], return_inverse=True)[1], self.class_weight)
         return np.repeat(weight / views, views)
-
-    def image_weights(self, labels: Ints) -> Doubles:
-        """`(n,)` weights that sum to n: 1 each, or the same total for every class."""
-        weight = np.ones(len(labels))
-        return weight if self.class_weight is None else balance(labels, weight)

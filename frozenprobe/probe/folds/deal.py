@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,18 +11,14 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Ints
 
 
-def cluster_images(hashes: Sequence[str], groups: Sequence[str] | None, pairs: Iterable[tuple[int, int]] = ()) -> Ints:
-    """`(N,)` cluster of each image: images of equal content, equal group or one pair belong together, transitively.
+def cluster_images(hashes: Sequence[str], groups: Sequence[str] | None) -> Ints:
+    """`(N,)` cluster of each image: images of equal content or equal group belong together, transitively.
 
     Args:
         hashes: content hash of each image.
         groups: patient, site, session ... of each image, or None.
-        pairs: further images that belong together.
     """
-    union = unite_images(hashes, groups)
-    for one, other in pairs:
-        union.join(one, other)
-    return union.clusters()
+    return unite_images(hashes, groups).clusters()
 
 
 def unite_images(hashes: Sequence[str], groups: Sequence[str] | None) -> Union:
@@ -40,14 +36,13 @@ class Union:
 
     Args:
         count: of the images; each starts alone.
+
+    Attributes:
+        sets: of each image the images that belong with it, itself included: one list, shared by all its members.
     """
 
     def __init__(self, count: int) -> None:
-        self.sets = [[image] for image in range(count)]  # of each image: one list, shared by all its members
-
-    def members(self, image: int) -> list[int]:
-        """The images that belong with this one, itself included."""
-        return self.sets[image]
+        self.sets = [[image] for image in range(count)]
 
     def join(self, one: int, other: int) -> None:
         """Make one set of two. The smaller is moved into the larger, so an image moves at most log2(count) times."""

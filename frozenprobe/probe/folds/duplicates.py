@@ -14,7 +14,7 @@ from frozenprobe.cache.contents import Split
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Floats, Ints
-from frozenprobe.probe.folds.deal import Union, unite_images
+from frozenprobe.probe.folds.deal import Union, cluster_images, unite_images
 from frozenprobe.probe.heads.parts.scaling import normalise
 from frozenprobe.probe.inputs import read_finite
 from frozenprobe.probe.options import ProbeOptions
@@ -26,14 +26,8 @@ MOST_PAIRS = 2_000_000
 ROUNDING = 1e-6  # of a cosine in float32: equal rows must count as equal at a threshold of 1
 
 
-def no_pairs() -> Ints:
-    """`(0, 2)`."""
-    return np.zeros((0, 2), dtype=np.int64)
-
-
-def no_cosine() -> Floats:
-    """`(0,)`."""
-    return np.zeros(0, dtype=np.float32)
+NO_PAIRS: Ints = np.zeros((0, 2), dtype=np.int64)
+NO_COSINE: Floats = np.zeros(0, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -56,12 +50,12 @@ class Clusters:
 
     clusters: Ints
     threshold: float | None = None
-    pairs: Ints = field(default_factory=no_pairs)
-    cosine: Floats = field(default_factory=no_cosine)
+    pairs: Ints = field(default_factory=lambda: NO_PAIRS)
+    cosine: Floats = field(default_factory=lambda: NO_COSINE)
     apart: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     chained: int = 0
-    overlap: Ints = field(default_factory=no_pairs)
-    overlap_cosine: Floats = field(default_factory=no_cosine)
+    overlap: Ints = field(default_factory=lambda: NO_PAIRS)
+    overlap_cosine: Floats = field(default_factory=lambda: NO_COSINE)
 
 
 def find_clusters(features: Features, options: ProbeOptions) -> Clusters:
@@ -86,7 +80,7 @@ def find_clusters(features: Features, options: ProbeOptions) -> Clusters:
             remedy="leave it out for auto; the notes name examples with their cosines",
         )
     if train.labels is None or wanted == 0:
-        return Clusters(unite_images(train.hashes, train.groups).clusters())
+        return Clusters(cluster_images(train.hashes, train.groups))
     images = different_contents(train.hashes, train.ids)
     unit = normalise(read_finite(features, "train", (0,))[images, 0])
     if wanted is None:
@@ -125,19 +119,13 @@ def choose_threshold(unit: Floats, labels: Ints, mirror: Floats | None) -> float
         labels: `(n,)`.
         mirror: `(n, D)` likewise of the mirrored view, or None.
     """
-    members = [np.flatnonzero(labels == label)[:CLASS_SAMPLE] for label in np.unique(labels)]
-    within = [np.median(off_diagonal(unit[rows])) for rows in members if len(rows) > 1]
+    samples = (unit[np.flatnonzero(labels == label)[:CLASS_SAMPLE]] for label in np.unique(labels))
+    within = [np.median((own @ own.T)[np.triu_indices(len(own), 1)]) for own in samples if len(own) > 1]
     typical = 1 - float(np.median(within)) if within else 0.0
     if mirror is None:
         return 1 - typical / 8
     moved = 1 - float(np.quantile(np.einsum("nd,nd->n", unit, mirror), MIRRORED))
     return 1 - float(np.clip(moved, typical / 16, typical / 6))
-
-
-def off_diagonal(unit: Floats) -> Floats:
-    """Cosines of all pairs of rows."""
-    cosine: Floats = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
-    return cosine
 
 
 def near_duplicates(clean: Floats, threshold: float) -> tuple[Ints, Floats]:
@@ -153,7 +141,7 @@ def near_duplicates(clean: Floats, threshold: float) -> tuple[Ints, Floats]:
         `(P, 2)` pairs of rows, the smaller first; `(P,)` their cosines.
     """
     unit = normalise(clean)
-    pairs, cosine = no_pairs(), no_cosine()
+    pairs, cosine = NO_PAIRS, NO_COSINE
     lowest = np.float32(threshold - ROUNDING)
     for start, block in blocks(unit, unit):
         later = block >= lowest
@@ -204,7 +192,7 @@ def join_pairs(split: Split, labels: Ints, found: Pairs) -> tuple[Ints, Ints, in
     A class that near duplicates alone would make one cluster could not be scored: then all pairs with an image of it
     are left apart. Joining less may make other joins possible, so this is repeated until no class is lost.
     """
-    before = sets_of_classes(unite_images(split.hashes, split.groups).clusters(), labels)
+    before = sets_of_classes(cluster_images(split.hashes, split.groups), labels)
     content = np.unique(np.array(split.hashes), return_inverse=True)[1]  # of each image: the row of `found.unit`
     apart = np.zeros(0, dtype=np.int64)
     while True:
@@ -232,7 +220,7 @@ def join_compact(union: Union, found: Pairs) -> int:
     furthest = 1 - 4 * (1 - found.threshold) - ROUNDING
     near = Union(len(found.unit))
     for one, other in found.rows.tolist():
-        left, right = near.members(one), near.members(other)
+        left, right = near.sets[one], near.sets[other]
         if left is right or (found.unit[left] @ found.unit[right].T).min() < furthest:
             continue
         near.join(one, other)
@@ -251,7 +239,7 @@ def find_overlap(features: Features, found: Pairs) -> tuple[Ints, Floats]:
     """Test images with a near duplicate of another content among the training images: `(Q, 2)` and the cosines."""
     test = features.test
     if test is None or not len(test):
-        return no_pairs(), no_cosine()
+        return NO_PAIRS, NO_COSINE
     known = set(features.train.hashes)
     unseen = np.flatnonzero(test.usable & [code not in known for code in test.hashes])
     unit = normalise(read_finite(features, "test", (0,))[unseen, 0])

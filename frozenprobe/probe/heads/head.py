@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 
+from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints, softmax
 
 
@@ -31,6 +33,10 @@ class TrainingRows:
     def classes(self) -> int:
         """C."""
         return int(self.labels.max()) + 1
+
+    def take(self, which: Ints | npt.NDArray[np.bool_]) -> TrainingRows:
+        """Some of the rows."""
+        return TrainingRows(self.features[which], self.labels[which], self.weight[which], self.images[which])
 
 
 @dataclass(frozen=True)
@@ -121,3 +127,19 @@ def balance(labels: Ints, weight: Doubles) -> Doubles:
     totals = np.bincount(labels, weights=weight)
     balanced: Doubles = weight * (weight.sum() / (len(totals) * totals))[labels]
     return balanced
+
+
+def image_weights(labels: Ints, class_weight: str | None) -> Doubles:
+    """`(n,)` weights that sum to n: 1 each, or the same total for every class."""
+    weight = np.ones(len(labels))
+    return weight if class_weight is None else balance(labels, weight)
+
+
+def require_positive(value: float | None, where: str, *, remedy: str = "give one, such as 1.0") -> None:
+    """Refuse a hyper-parameter that is given and not above 0.
+
+    Raises:
+        FrozenprobeError: says so.
+    """
+    if value is not None and not 0 < value < float("inf"):
+        raise FrozenprobeError("A number above 0", found=str(value), where=where, remedy=remedy)

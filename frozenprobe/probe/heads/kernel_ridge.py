@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from frozenprobe.errors import FrozenprobeError, unknown_name
-from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints, softmax
-from frozenprobe.probe.heads.head import Convergence, TrainingRows
-from frozenprobe.probe.heads.parts.inner_folds import Images, with_weight
+from frozenprobe.probe.arrays import Arrays, Doubles, Floats, softmax
+from frozenprobe.probe.heads.head import Convergence, TrainingRows, require_positive
+from frozenprobe.probe.heads.parts.inner_folds import Images
 from frozenprobe.probe.heads.parts.leave_one_out import Smoother
 from frozenprobe.probe.heads.parts.temperature import choose_by_loss
-from frozenprobe.probe.heads.ridge import NOTHING, require_positive
+from frozenprobe.probe.heads.ridge import NOTHING
 
 ALPHAS = tuple(10 ** (step / 2) for step in range(-16, -3))  # 1e-8 to 0.01
 GAMMAS = (0.0625, 0.25, 0.5, 1.0, 2.0)
@@ -64,7 +64,7 @@ class KernelRidgeHead:
         Raises:
             FrozenprobeError: more images than one decomposition can take.
         """
-        classes, points = rows.classes, image_means(with_weight(rows))
+        classes, points = rows.classes, image_means(rows.take(rows.weight > 0))
         count = len(points.labels)
         if count > MOST_IMAGES:
             raise FrozenprobeError(
@@ -80,7 +80,7 @@ class KernelRidgeHead:
         kernels = [Kernel(self.kernel, gamma, median) for gamma in gammas]
         if len(kernels) > 1 and count > CHOSEN_ON:
             sample = np.sort(np.random.default_rng([seed, 6]).choice(count, CHOSEN_ON, replace=False))
-            kernels = [best_of([solve(points_of(points, sample), classes, each, alphas) for each in kernels]).kernel]
+            kernels = [best_of([solve(points.take(sample), classes, each, alphas) for each in kernels]).kernel]
         return best_of([solve(points, classes, each, alphas) for each in kernels])
 
 
@@ -205,11 +205,6 @@ def image_means(rows: TrainingRows) -> TrainingRows:
     np.add.at(sums, images.index, rows.features * rows.weight[:, None])
     means = (sums / images.weight[:, None]).astype(np.float32)
     return TrainingRows(means, images.labels, images.weight, np.arange(len(images.first)))
-
-
-def points_of(points: TrainingRows, chosen: Ints) -> TrainingRows:
-    """Some of the points."""
-    return TrainingRows(points.features[chosen], points.labels[chosen], points.weight[chosen], np.arange(len(chosen)))
 
 
 def median_distance(points: Floats) -> float:

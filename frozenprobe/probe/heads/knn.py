@@ -8,9 +8,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints
-from frozenprobe.probe.heads.head import Convergence, TrainingRows
+from frozenprobe.probe.heads.head import Convergence, TrainingRows, require_positive
 from frozenprobe.probe.heads.parts.scaling import normalise
 
 COMPARED_ROWS = 1024  # rows compared at once: bounds the matrix of similarities
@@ -36,9 +35,8 @@ class NearestNeighboursHead:
     temperature: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("--k", self.k), ("--temperature", self.temperature)):
-            if value is not None and not 0 < value < float("inf"):
-                raise FrozenprobeError("A number above 0", found=str(value), where=name, remedy="give one")
+        require_positive(self.k, "--k", remedy="give one")
+        require_positive(self.temperature, "--temperature", remedy="give one")
 
     def fit(self, rows: TrainingRows, *, seed: int) -> NearestNeighbours:
         """Keep the rows, and choose; of many rows, `TRIED` drawn ones are predicted to choose by."""
@@ -85,7 +83,8 @@ class NearestNeighbours:
         """
         length = np.linalg.norm(rows, axis=1, keepdims=True)
         cosines = rows / np.where(length > 0, length, 1) @ self.features.T.astype(rows.dtype)
-        count = rows_that_weigh(self.weight, k)
+        # so many rows weigh k together, whichever they are; all if that is too few
+        count = min(int(np.searchsorted(np.sort(self.weight).cumsum(), k * (1 - 1e-9))) + 1, len(self.weight))
         weight = np.broadcast_to(self.weight, cosines.shape)
         if hidden is not None:
             cosines = np.where(hidden, -np.inf, cosines).astype(rows.dtype)
@@ -142,11 +141,6 @@ def clip(weight: Doubles, k: float) -> Doubles:
 def smooth(shares: Doubles, k: float, classes: int) -> Doubles:
     """Shares of k votes and of one more, which all classes share (Laplace): the order of the classes stays."""
     return (k * shares + 1 / classes) / (k + 1)
-
-
-def rows_that_weigh(weight: Doubles, k: float) -> int:
-    """How many rows weigh k together, whichever they are; all if that is too few."""
-    return min(int(np.searchsorted(np.sort(weight).cumsum(), k * (1 - 1e-9))) + 1, len(weight))
 
 
 def given(value: float | None, choices: tuple[float, ...]) -> tuple[float, ...]:

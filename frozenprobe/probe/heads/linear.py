@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch import nn
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Ints
-from frozenprobe.probe.heads.head import Convergence, LinearModel, TrainingRows
+from frozenprobe.probe.heads.head import Convergence, LinearModel, TrainingRows, require_positive
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,29 @@ LEAST_STEPS = 1500  # a few dozen images are a step an epoch: 60 of them would t
 
 
 @dataclass(frozen=True)
-class LinearHead:
+class Paced:
+    """The hyper-parameters of training; see `LinearHead`."""
+
+    epochs: int = 0
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    batch: int = 32
+
+    def __post_init__(self) -> None:
+        require_positive(self.lr, "--lr", remedy="give one")
+        require_positive(self.batch, "--batch", remedy="give one")
+        for name, value in (("--epochs", self.epochs), ("--weight-decay", self.weight_decay)):
+            if not 0 <= value < float("inf"):
+                raise FrozenprobeError("A number from 0 on", found=str(value), where=name, remedy="give one")
+
+    def schedule(self, images: int) -> Schedule:
+        """A learning rate that falls to 0 over the epochs; 0 epochs: 60, or as many as make 1500 steps."""
+        epochs = self.epochs or max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / math.ceil(images / self.batch)))
+        return Schedule(epochs, self.lr, self.weight_decay, self.batch, epochs)
+
+
+@dataclass(frozen=True)
+class LinearHead(Paced):
     """Cross-entropy on one random view of every image in every epoch.
 
     The weights start at zero, so neither names nor order of the classes decide anything.
@@ -53,60 +74,12 @@ class LinearHead:
         batch: images in a step.
     """
 
-    epochs: int = 0
-    lr: float = 1e-3
-    weight_decay: float = 1e-2
-    batch: int = 32
-
-    def __post_init__(self) -> None:
-        check_training(self.epochs, self.lr, self.weight_decay, self.batch)
-
     def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
         """Train; order and views are drawn from the seed."""
-        schedule = falling_schedule(self, len(np.unique(rows.images)))
+        schedule = self.schedule(len(np.unique(rows.images)))
         rng = np.random.default_rng([seed, 2])
         layer = new_layer(rows.features.shape[1], rows.classes, rng, bound=0.0)
         return model_of(layer, train(rows, layer, schedule, rng))
-
-
-def check_training(epochs: int, lr: float, weight_decay: float, batch: int) -> None:
-    """Refuse hyper-parameters out of range.
-
-    Raises:
-        FrozenprobeError: names the option.
-    """
-    for name, value in (("--lr", lr), ("--batch", batch)):
-        if not 0 < value < float("inf"):
-            raise FrozenprobeError("A number above 0", found=str(value), where=name, remedy="give one")
-    for name, value in (("--epochs", epochs), ("--weight-decay", weight_decay)):
-        if not 0 <= value < float("inf"):
-            raise FrozenprobeError("A number from 0 on", found=str(value), where=name, remedy="give one")
-
-
-class Paced(Protocol):
-    """A head with the hyper-parameters of training; see `LinearHead`."""
-
-    @property
-    def epochs(self) -> int:
-        """Passes over the images."""
-
-    @property
-    def lr(self) -> float:
-        """Learning rate at the start."""
-
-    @property
-    def weight_decay(self) -> float:
-        """Of AdamW."""
-
-    @property
-    def batch(self) -> int:
-        """Images in a step."""
-
-
-def falling_schedule(head: Paced, images: int) -> Schedule:
-    """A learning rate that falls to 0 over the epochs; 0 epochs: 60, or as many as make 1500 steps."""
-    epochs = head.epochs or max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / math.ceil(images / head.batch)))
-    return Schedule(epochs, head.lr, head.weight_decay, head.batch, epochs)
 
 
 ViewOfEpoch = Callable[[int, int], int]  # (epoch, views of an image) -> view

@@ -11,12 +11,12 @@ from torch import nn
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Arrays, Doubles, Floats, softmax
-from frozenprobe.probe.heads.head import Convergence, TrainingRows
-from frozenprobe.probe.heads.linear import check_training, falling_schedule, new_layer, train
+from frozenprobe.probe.heads.head import Convergence, TrainingRows, require_positive
+from frozenprobe.probe.heads.linear import Paced, new_layer, train
 
 
 @dataclass(frozen=True)
-class MlpHead:
+class MlpHead(Paced):
     """Dropout, Linear(hidden), ReLU, Dropout, Linear(C), on one random view of every image in every epoch.
 
     The last layer starts at zero, so neither names nor order of the classes decide anything.
@@ -30,17 +30,12 @@ class MlpHead:
         dropout: share of features and of hidden values dropped in training, from 0 to below 1; 0.5 in the report.
     """
 
-    epochs: int = 0
-    lr: float = 1e-3
-    weight_decay: float = 1e-2
-    batch: int = 32
     hidden: int = 512
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
-        check_training(self.epochs, self.lr, self.weight_decay, self.batch)
-        if not 0 < self.hidden < float("inf"):
-            raise FrozenprobeError("A number above 0", found=str(self.hidden), where="--hidden", remedy="such as 512")
+        super().__post_init__()
+        require_positive(self.hidden, "--hidden", remedy="such as 512")
         if not 0 <= self.dropout < 1:
             found = str(self.dropout)
             raise FrozenprobeError("A share from 0 to below 1", found=found, where="--dropout", remedy="such as 0.5")
@@ -52,7 +47,7 @@ class MlpHead:
         outer = new_layer(self.hidden, rows.classes, rng, bound=0.0)
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         dropout = Dropout(self.dropout, generator)
-        schedule = falling_schedule(self, len(np.unique(rows.images)))
+        schedule = self.schedule(len(np.unique(rows.images)))
         convergence = train(rows, nn.Sequential(dropout, inner, nn.ReLU(), dropout, outer), schedule, rng)
         first, second = (
             (layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in (inner, outer)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints, softmax
-from frozenprobe.probe.heads.head import Convergence, TrainingRows
+from frozenprobe.probe.heads.head import Convergence, TrainingRows, require_positive
 from frozenprobe.probe.heads.parts.scaling import normalise
 
 COLDEST, WARMEST = 1e-3, 1e2  # cosines differ by 2 at most: beyond these all probabilities are 0, 1 or 1 / C
@@ -31,9 +30,7 @@ class PrototypeHead:
     temperature: float | None = None
 
     def __post_init__(self) -> None:
-        if self.temperature is not None and not 0 < self.temperature < float("inf"):
-            found = str(self.temperature)
-            raise FrozenprobeError("A number above 0", found=found, where="--temperature", remedy="such as 0.1")
+        require_positive(self.temperature, "--temperature", remedy="such as 0.1")
 
     def fit(self, rows: TrainingRows, *, seed: int) -> Prototypes:
         """Average; nothing is random."""

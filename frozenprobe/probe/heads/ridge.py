@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Doubles, Ints
-from frozenprobe.probe.heads.head import LinearModel, TrainingRows
-from frozenprobe.probe.heads.parts.inner_folds import Images, with_weight
+from frozenprobe.probe.heads.head import LinearModel, TrainingRows, require_positive
+from frozenprobe.probe.heads.parts.inner_folds import Images
 from frozenprobe.probe.heads.parts.leave_one_out import Matrix, Smoother
 from frozenprobe.probe.heads.parts.moments import Moments, solve_shifted
 from frozenprobe.probe.heads.parts.scaling import weighted_mean
@@ -43,7 +42,7 @@ class RidgeHead:
     def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
         """Solve; nothing is random."""
         alphas = ALPHAS if self.alpha is None else (self.alpha,)
-        classes, rows = rows.classes, with_weight(rows)
+        classes, rows = rows.classes, rows.take(rows.weight > 0)
         images = Images.of(rows)
         spectrum = Spectrum.of(rows)
         penalties = [alpha * spectrum.unit for alpha in alphas]
@@ -120,13 +119,3 @@ def fit_moments(moments: Moments, alphas: Sequence[float]) -> list[LinearModel]:
 def unit_of(eigenvalues: Doubles, dim: int) -> float:
     """Their mean over D dimensions; 1 if all rows are equal."""
     return float(eigenvalues.sum()) / dim or 1.0
-
-
-def require_positive(value: float | None, where: str) -> None:
-    """Refuse a hyper-parameter that is given and not above 0.
-
-    Raises:
-        FrozenprobeError: says so.
-    """
-    if value is not None and not 0 < value < float("inf"):
-        raise FrozenprobeError("A number above 0", found=str(value), where=where, remedy="give one, such as 1.0")

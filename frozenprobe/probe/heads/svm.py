@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.folds.deal import assign_folds
-from frozenprobe.probe.heads.head import Convergence, LinearModel, TrainingRows
+from frozenprobe.probe.heads.head import Convergence, LinearModel, TrainingRows, require_positive
 from frozenprobe.probe.heads.parts.temperature import fit_temperature
 
 INNER_FOLDS = 3
@@ -43,10 +42,7 @@ class LinearSvmHead:
 
     def __post_init__(self) -> None:
         for name, value in (("--c", self.c), ("--tol", self.tol), ("--max-iter", self.max_iter)):
-            if not 0 < value < float("inf"):
-                raise FrozenprobeError(
-                    "A number above 0", found=str(value), where=name, remedy="give one, such as 0.01"
-                )
+            require_positive(value, name, remedy="give one, such as 0.01")
 
     def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
         """Solve for all rows, and for all but each inner fold: the same columns with held-out rows of weight 0."""
@@ -112,9 +108,9 @@ def solve(rows: TrainingRows, costs: Floats, *, tol: float, max_iter: int) -> Ma
         problem = Problem(reduced, sides[block % rows.classes], costs[block // rows.classes], eigenvalues)
         for easing in easings(float(eigenvalues.sum() / rows.weight.sum())):
             near_enough = max(tol, LOOSE) if easing < 1 else tol
-            weights[block], converged[block], steps = newton(
-                problem.ease(easing), weights[block], tol=near_enough, max_iter=max_iter
-            )
+            share = np.float32(easing)
+            eased = replace(problem, costs=share * problem.costs, eigenvalues=share * problem.eigenvalues)
+            weights[block], converged[block], steps = newton(eased, weights[block], tol=near_enough, max_iter=max_iter)
         iterations = max(iterations, steps)
     return Machines(weights @ basis.T, converged, iterations)
 
@@ -154,10 +150,6 @@ class Problem:
     sides: Floats
     costs: Floats
     eigenvalues: Floats
-
-    def ease(self, share: float) -> Problem:
-        """The same machines with a share of C."""
-        return Problem(self.rows, self.sides, np.float32(share) * self.costs, np.float32(share) * self.eigenvalues)
 
     def take(self, which: Ints) -> Problem:
         """Only some of the machines."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from frozenprobe.probe.fit.candidate import Candidate
-from frozenprobe.probe.heads.registry import Sizes, TrialGroup, find_head, trial_groups
+from frozenprobe.probe.heads.registry import Sizes, find_head, trial_groups
 from frozenprobe.probe.inputs import Inputs
 
 RATE = 5e10  # floating-point operations a second: two slow cores
@@ -51,8 +51,8 @@ def make_portfolio(
         for number, source in enumerate(sources):
             images, views, dim = source.train.shape
             how = aggregate or ("rows" if views == 1 else group.aggregate)  # with one view all ways are the same
-            wanted = replace(group, scale=scale or group.scale, aggregate=how)
-            candidates = candidates_of(head, wanted, number)
+            trial = find_head(head).trial_settings
+            candidates = [Candidate(head, scale or group.scale, how, dict(one), number, trial) for one in group.grid]
             known = families.get(candidates[0].family, [])
             new = [candidate for candidate in candidates if candidate not in known]
             if not new:
@@ -69,9 +69,3 @@ def make_portfolio(
         [candidate for members in families.values() for candidate in members],
         [f"{name} (about {cost:.1f} s)" for name, cost in skipped.items()],
     )
-
-
-def candidates_of(head: str, group: TrialGroup, source: int) -> list[Candidate]:
-    """The members of a group on one source."""
-    trial = find_head(head).trial_settings
-    return [Candidate(head, group.scale, group.aggregate, dict(one), source, trial) for one in group.grid]

@@ -92,7 +92,9 @@ class NestedFolds:
                 held_out.append([HeldOut(images[np.isin(labels[images], seen)], fold) for images, fold in parts])
         chosen_on = [
             np.sort(
-                np.concatenate([np.zeros(0, np.int64), *(each.images for each in flat(held_out) if each.fold == k)])
+                np.concatenate(
+                    [np.zeros(0, np.int64), *(each.images for row in held_out for each in row if each.fold == k)]
+                )
             )
             for k in range(count)
         ]
@@ -114,11 +116,6 @@ def inner_parts(
             held = folds == k
             held[training[inner == part]] = True
             yield held, [(training[inner == part], k)]
-
-
-def flat(held_out: Sequence[Sequence[HeldOut]]) -> Iterator[HeldOut]:
-    """All of them."""
-    return (each for row in held_out for each in row)
 
 
 @dataclass(frozen=True)

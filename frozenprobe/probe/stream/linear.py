@@ -13,15 +13,7 @@ from torch import nn
 from frozenprobe.cache.container.read import BLOCK_ROWS
 from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.fit.trainer import FittedProbe
-from frozenprobe.probe.heads.linear import (
-    LinearHead,
-    Schedule,
-    Training,
-    falling_schedule,
-    model_of,
-    new_layer,
-    one_thread,
-)
+from frozenprobe.probe.heads.linear import LinearHead, Schedule, Training, model_of, new_layer, one_thread
 from frozenprobe.probe.heads.parts.scaling import Scaling
 from frozenprobe.probe.stream.moments import COPIES, FoldMoments, Stream, accumulate
 from frozenprobe.system.progress import Progress
@@ -38,7 +30,7 @@ def fit_linear(stream: Stream, head: LinearHead, *, seed: int, tell: Progress) -
     """
     rng = np.random.default_rng([seed, 8])
     sums = accumulate(stream, np.zeros(0, dtype=np.int64), tell)
-    schedule = falling_schedule(head, len(stream.labels))
+    schedule = head.schedule(len(stream.labels))
     layers = [Layer.without(fold, sums, schedule, rng) for fold in [*range(int(stream.folds.max()) + 1), None]]
     for epoch in range(1, schedule.epochs + 1):
         for images, rows in shuffled(stream, rng):

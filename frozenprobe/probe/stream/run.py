@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
-
 from frozenprobe.cache.store import Features
-from frozenprobe.probe.heads.head import FittedHead, balance
+from frozenprobe.probe.heads.head import FittedHead, image_weights
 from frozenprobe.probe.heads.registry import HEADS, find_head, load, make_head, moment_heads
 from frozenprobe.probe.inputs import Views
 from frozenprobe.probe.options import AUTO
@@ -28,13 +26,12 @@ def predict_streamed(features: Features, views: Views, task: Task, progress: Pro
         memory: bytes that blocks of rows may take.
     """
     options, start = task.options, time.perf_counter()
-    weight = np.ones(len(task.labels))
     stream = Stream(
         features,
         views,
         task.labels,
         task.folds,
-        weight if options.class_weight is None else balance(task.labels, weight),
+        image_weights(task.labels, options.class_weight),
         scale=options.scale or "global",
         aggregate=options.aggregate or "rows",
         memory=min(MEMORY, memory),

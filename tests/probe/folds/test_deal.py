@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.folds.deal import assign_folds, cluster_images, folds_from_column, unscored_classes
+from frozenprobe.probe.folds.deal import assign_folds, cluster_images, folds_from_column, unite_images, unscored_classes
 
 Ints = npt.NDArray[np.int64]
 Images = tuple[list[int], list[str], list[str]]  # labels, hashes, groups
@@ -79,7 +79,10 @@ def test_without_groups_only_equal_content_belongs_together() -> None:
 def test_pairs_join_what_they_touch_and_nothing_else(images: Images, drawn: list[tuple[int, int]]) -> None:
     _, hashes, groups = images
     pairs = [(one % len(hashes), other % len(hashes)) for one, other in drawn]
-    joined = cluster_images(hashes, groups, pairs)
+    union = unite_images(hashes, groups)
+    for one, other in pairs:
+        union.join(one, other)
+    joined = union.clusters()
     # A pair is what a shared group is: one more column in which the two, and no others, have the same value.
     renamed = dict(enumerate(cluster_images(hashes, groups).tolist()))
     for one, other in pairs:

@@ -10,9 +10,9 @@ import numpy as np
 
 from frozenprobe.errors import FrozenprobeError, unknown_name
 from frozenprobe.probe.arrays import Doubles, softmax
-from frozenprobe.probe.heads.head import Convergence, LinearModel, TrainingRows
+from frozenprobe.probe.heads.head import Convergence, LinearModel, TrainingRows, require_positive
 from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts
-from frozenprobe.probe.heads.logreg.problems import Products, Rows
+from frozenprobe.probe.heads.logreg.problems import Products
 from frozenprobe.probe.heads.logreg.solver import Solution, solve_logistic
 
 SOLVERS = ("own", "sklearn")
@@ -43,8 +43,7 @@ class LogisticRegressionHead:
 
     def __post_init__(self) -> None:
         for name, value in (("--c", self.c), ("--tol", self.tolerance), ("--max-iter", self.max_iter)):
-            if not 0 < value < float("inf"):
-                raise FrozenprobeError("A number above 0", found=str(value), where=name, remedy="give one, such as 1.0")
+            require_positive(value, name)
         if self.solver not in SOLVERS:
             raise unknown_name("solver", self.solver, SOLVERS, where="--solver")
         if self.solver == "sklearn" and self.device != "cpu":
@@ -90,7 +89,7 @@ class LogisticRegressionHead:
         Raises:
             FrozenprobeError: no such device here.
         """
-        products = make_products(Rows(rows.features, rows.labels, rows.images), weights, self.device)
+        products = make_products(rows, weights, self.device)
         # |W|^2 / 2 + c loss(W f x) = (|V|^2 / 2 + c f^2 loss(V x)) / f^2  with V = f W; and scikit-learn's two classes
         # share one w = w_1 - w_0 with the penalty |w|^2 / 2, twice that of w_1 = -w_0 = w / 2
         shares = [0.5 if len(own) == 2 else 1.0 for own in products.classes]
@@ -120,7 +119,7 @@ class LogisticRegressionHead:
         return LinearModel(coefficients, intercepts, convergence)
 
 
-def make_products(rows: Rows, weights: Sequence[Doubles], device: str) -> Products[Any]:
+def make_products(rows: TrainingRows, weights: Sequence[Doubles], device: str) -> Products[Any]:
     """Sums over rows on the device called so; on the CPU numpy makes them, and torch need not be loaded."""
     if device != "cpu":
         from frozenprobe.probe.heads.logreg.torch_products import TorchProducts

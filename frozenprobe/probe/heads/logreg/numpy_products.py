@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
-from frozenprobe.probe.heads.logreg.problems import Operand, Products, Rows, ends, scale_intercepts
+from frozenprobe.probe.heads.head import TrainingRows
+from frozenprobe.probe.heads.logreg.problems import Operand, Products, ends, scale_intercepts
 from frozenprobe.system import threads
 
 THREAD_ROWS = 512  # rows that a thread works on at once
@@ -102,7 +103,7 @@ class LogisticProducts(Products[Table]):
     curvature: dict[int, Curvature] = field(default_factory=dict)
 
     @staticmethod
-    def of(rows: Rows, weights: Sequence[Doubles]) -> LogisticProducts:
+    def of(rows: TrainingRows, weights: Sequence[Doubles]) -> LogisticProducts:
         """Lay out the rows for problems of these row weights."""
         classes = [np.unique(rows.labels[weight > 0]) for weight in weights]
         keys = rows.images * (int(rows.labels.max()) + 1) + rows.labels

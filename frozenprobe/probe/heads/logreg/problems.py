@@ -16,21 +16,6 @@ LEAST_RIDGE = 1e-7  # of the rows' weight by class: where every image is certain
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What all problems share.
-
-    Attributes:
-        features: `(n, D)` float32.
-        labels: `(n,)` class of each row, 0 to C - 1.
-        images: `(n,)` which image a row is a view of.
-    """
-
-    features: Floats
-    labels: Ints
-    images: Ints
-
-
-@dataclass(frozen=True)
 class Operand:
     """One problem's part of a product.
 

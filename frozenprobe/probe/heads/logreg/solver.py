@@ -80,17 +80,9 @@ def solve_logistic(
     Returns:
         for each problem a solution for each of its c.
     """
-    paths = [follow(products, number, path, Limits(tol, max_evaluations)) for number, path in enumerate(cs)]
+    paths = [follow(products, number, path, tol, max_evaluations) for number, path in enumerate(cs)]
     with one_blas_thread():
         return side_by_side(paths, products)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When to stop: see `solve_logistic`."""
-
-    tol: float
-    max_evaluations: int
 
 
 @dataclass(frozen=True)
@@ -126,15 +118,15 @@ def side_by_side(paths: Sequence[Step], products: Products[Any]) -> list[Any]:
     return results
 
 
-def follow(products: Products[Any], problem: int, path: Sequence[float], limits: Limits) -> Step:
-    """One problem along its path of c; returns its solutions."""
+def follow(products: Products[Any], problem: int, path: Sequence[float], tol: float, most: int) -> Step:
+    """One problem along its path of c, each with `most` evaluations on all rows; returns its solutions."""
     mean = point = np.zeros((len(products.classes[problem]), len(products.centres[problem]) + 1), dtype=np.float32)
     solutions = []
     for c in path:
         before = mean
         mean = yield from descend_on_means(problem, c, mean)
         start = Operand(problem, c, point + (mean - before))
-        solution, point = yield from descend(start, limits, solve_in_dual if products.dual else solve_on_means)
+        solution, point = yield from descend(start, tol, most, solve_in_dual if products.dual else solve_on_means)
         away = solution.coefficients @ products.centres[problem].astype(np.float64)
         solutions.append(replace(solution, intercepts=solution.intercepts - away))
     return solutions
@@ -147,8 +139,8 @@ def descend_on_means(problem: int, c: float, point: Floats) -> Step:
     for _ in range(MEAN_STEPS):
         if dot(gradient, gradient) <= MEAN_GRADIENT**2 * objective:
             break
-        outer = memory.outer(gradient)
-        direction = memory.inner(outer, memory.scaled(outer.vector))
+        vector, factors = memory.outer(gradient)
+        direction = memory.inner(factors, memory.scaled(vector))
         moved = yield from search("mean", Operand(problem, c, point), objective, gradient, -direction)
         if moved is None:
             break
@@ -157,7 +149,7 @@ def descend_on_means(problem: int, c: float, point: Floats) -> Step:
     return point
 
 
-def descend(start: Operand, limits: Limits, invert: Callable[[int, Floats, float], Step]) -> Step:
+def descend(start: Operand, tol: float, most: int, invert: Callable[[int, Floats, float], Step]) -> Step:
     """L-BFGS on all rows around the mean-view Hessian, applied by `invert`; returns the solution and its point."""
     memory = StepMemory(PAIRS)
     problem, c, point = start.problem, start.c, start.at
@@ -167,17 +159,17 @@ def descend(start: Operand, limits: Limits, invert: Callable[[int, Floats, float
     while True:
         curvature, ridge = yield Request("bend", Operand(problem, c, point))
         gap = yield from bound_gap(problem, gradient, curvature)
-        converged = gap <= limits.tol * objective
+        converged = gap <= tol * objective
         if gap < best / 2:
             best, since = gap, evaluations
         elif kind == "full" and evaluations - since >= TRIES:  # rounding is as large as what is left to gain
             kind, memory, since = "exact", StepMemory(PAIRS), evaluations
             objective, gradient = yield Request(kind, Operand(problem, c, point))
             continue
-        if converged or evaluations >= limits.max_evaluations or evaluations - since >= STALLED:
+        if converged or evaluations >= most or evaluations - since >= STALLED:
             break
-        outer = memory.outer(gradient)
-        direction = memory.inner(outer, (yield from invert(problem, outer.vector, ridge)))
+        vector, factors = memory.outer(gradient)
+        direction = memory.inner(factors, (yield from invert(problem, vector, ridge)))
         moved = yield from search(kind, Operand(problem, c, point), objective, gradient, -direction, first)
         if moved is None:
             break
@@ -251,14 +243,6 @@ def solve_in_dual(problem: int, target: Floats, ridge: float) -> Step:
 
 
 @dataclass(frozen=True)
-class Outer:
-    """A vector after the first half of L-BFGS's recursion, and what the second half needs."""
-
-    vector: Floats
-    factors: list[float]
-
-
-@dataclass(frozen=True)
 class Pair:
     """A step, how the gradient changed along it, and their inner product."""
 
@@ -288,17 +272,17 @@ class StepMemory:
         last = self.pairs[-1]
         return vector * np.float32(last.product / dot(last.change, last.change))
 
-    def outer(self, gradient: Floats) -> Outer:
-        """First half of the recursion."""
+    def outer(self, gradient: Floats) -> tuple[Floats, list[float]]:
+        """The vector after the first half of the recursion, and the factors that the second half needs."""
         vector, factors = gradient.copy(), []
         for pair in reversed(self.pairs):
             factors.append(dot(pair.step, vector) / pair.product)
             vector -= np.float32(factors[-1]) * pair.change
-        return Outer(vector, factors[::-1])
+        return vector, factors[::-1]
 
-    def inner(self, outer: Outer, vector: Floats) -> Floats:
+    def inner(self, factors: Sequence[float], vector: Floats) -> Floats:
         """Second half, after the initial inverse Hessian."""
-        for pair, factor in zip(self.pairs, outer.factors, strict=True):
+        for pair, factor in zip(self.pairs, factors, strict=True):
             vector = vector + np.float32(factor - dot(pair.change, vector) / pair.product) * pair.step
         return vector
 
@@ -342,8 +326,7 @@ def search(
         flat = rise <= NOISE * objective and abs(dot(there, direction)) <= abs(slope)
         if rise <= ARMIJO * length * slope or flat:
             return Moved(point, value, there, length, evaluations)
-        parabola = (
-            -slope * length / (2 * (rise - slope * length))
-        )  # where the parabola through F, F' and F(length) is lowest
+        # where the parabola through F, F' and F(length) is lowest
+        parabola = -slope * length / (2 * (rise - slope * length))
         length *= min(max(parabola, 0.1), 0.5)
     return None

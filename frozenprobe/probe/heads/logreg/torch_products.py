@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
+from frozenprobe.probe.heads.head import TrainingRows
 from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts, Table, slices
-from frozenprobe.probe.heads.logreg.problems import Operand, Products, Rows
+from frozenprobe.probe.heads.logreg.problems import Operand, Products
 from frozenprobe.system.devices import full_precision
 
 SCORES = 2**27  # that are in memory at once, if a row's are not more: 512 MB
@@ -55,7 +56,7 @@ class TorchProducts(Products[TorchTable]):
     curvature: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     @staticmethod
-    def of(rows: Rows, weights: Sequence[Doubles], device: torch.device) -> TorchProducts:
+    def of(rows: TrainingRows, weights: Sequence[Doubles], device: torch.device) -> TorchProducts:
         """Lay out the rows for problems of these row weights, and copy them to the device."""
         here = LogisticProducts.of(rows, weights)
         full, mean = TorchTable.of(here.full, device), TorchTable.of(here.mean, device)

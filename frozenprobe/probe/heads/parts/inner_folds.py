@@ -42,12 +42,6 @@ class Images:
         return lonely
 
 
-def with_weight(rows: TrainingRows) -> TrainingRows:
-    """The rows that have any weight."""
-    kept = rows.weight > 0
-    return TrainingRows(rows.features[kept], rows.labels[kept], rows.weight[kept], rows.images[kept])
-
-
 def deal_inner(rows: TrainingRows, images: Images, folds: int = FOLDS) -> Ints:
     """`(N,)` inner fold of each image: every class is cut into `folds` runs of images that are alike.
 

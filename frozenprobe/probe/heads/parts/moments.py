@@ -82,11 +82,7 @@ class Moments:
     @property
     def means(self) -> Doubles:
         """`(C, D)` mean of each class; the origin where a class has no weight."""
-        return self.origin + self.offsets()
-
-    def offsets(self) -> Doubles:
-        """`(C, D)` mean of each class, less the origin."""
-        return self.sums / np.where(self.weight > 0, self.weight, 1)[:, None]
+        return self.origin + self.sums / np.where(self.weight > 0, self.weight, 1)[:, None]
 
     def __add__(self, other: Moments) -> Moments:
         """The moments of both sets of rows; they have one origin."""

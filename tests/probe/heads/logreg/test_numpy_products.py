@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from frozenprobe.probe.heads.head import TrainingRows
 from frozenprobe.probe.heads.logreg import numpy_products as module
 from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts
-from frozenprobe.probe.heads.logreg.problems import Operand, Rows, scale_intercepts
+from frozenprobe.probe.heads.logreg.problems import Operand, scale_intercepts
 from frozenprobe.system import threads as pool
 
 Doubles = npt.NDArray[np.float64]
 
 
-def make_rows(classes: int = 4, images: int = 6, views: int = 3, dim: int = 5, seed: int = 0) -> Rows:
+def make_rows(classes: int = 4, images: int = 6, views: int = 3, dim: int = 5, seed: int = 0) -> TrainingRows:
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(classes), images)
     centres = rng.normal(size=(classes, dim))[labels] + rng.normal(size=(len(labels), dim))
     features = np.repeat(centres, views, axis=0) + 0.2 * rng.normal(size=(len(labels) * views, dim))
-    return Rows(features.astype(np.float32), np.repeat(labels, views), np.repeat(np.arange(len(labels)), views))
+    images = np.repeat(np.arange(len(labels)), views)
+    return TrainingRows(features.astype(np.float32), np.repeat(labels, views), np.ones(len(images)), images)
 
 
-def make_weights(rows: Rows, seed: int = 0) -> list[Doubles]:
+def make_weights(rows: TrainingRows, seed: int = 0) -> list[Doubles]:
     """All rows; some images held out; a class without any weight."""
     rng = np.random.default_rng(seed)
     some = np.where(rows.images % 3 == 0, 0.0, rng.uniform(0.5, 2, len(rows.labels)))
@@ -121,7 +125,7 @@ def test_a_mean_view_stands_for_its_image_with_the_weight_of_all_views() -> None
 
 def test_rows_of_two_labels_under_one_image_are_kept_apart() -> None:
     rows = make_rows()
-    everything_one_image = Rows(rows.features, rows.labels, np.zeros_like(rows.images))
+    everything_one_image = replace(rows, images=np.zeros_like(rows.images))
     products = LogisticProducts.of(everything_one_image, make_weights(rows))
     assert len(products.mean.features) == 4
     np.testing.assert_allclose(products.mean.features[2, :-1], rows.features[rows.labels == 2].mean(axis=0), atol=1e-6)

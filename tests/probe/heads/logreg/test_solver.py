@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from frozenprobe.probe.heads.head import TrainingRows
 from frozenprobe.probe.heads.logreg import solver as logistic
 from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts
-from frozenprobe.probe.heads.logreg.problems import Operand, Rows
+from frozenprobe.probe.heads.logreg.problems import Operand
 from frozenprobe.probe.heads.logreg.solver import (
     Solution,
     StepMemory,
@@ -25,7 +28,7 @@ from tests.probe.heads.logreg.test_numpy_products import make_rows, make_weights
 Doubles = npt.NDArray[np.float64]
 
 
-def objective(rows: Rows, weight: Doubles, coefficients: Doubles, intercepts: Doubles, c: float) -> float:
+def objective(rows: TrainingRows, weight: Doubles, coefficients: Doubles, intercepts: Doubles, c: float) -> float:
     """F in float64 over the rows that have weight; a row of W for each class among them."""
     keep = weight > 0
     labels = np.unique(rows.labels[keep], return_inverse=True)[1]
@@ -35,7 +38,7 @@ def objective(rows: Rows, weight: Doubles, coefficients: Doubles, intercepts: Do
     return float(c * weight[keep] @ loss + (coefficients**2).sum() / 2)
 
 
-def reference(rows: Rows, weight: Doubles, c: float) -> tuple[Doubles, Doubles]:
+def reference(rows: TrainingRows, weight: Doubles, c: float) -> tuple[Doubles, Doubles]:
     """scikit-learn's optimum in float64, to its last digits."""
     keep = weight > 0
     model = LogisticRegression(C=c, solver="newton-cg", tol=1e-10, max_iter=10_000)
@@ -43,7 +46,7 @@ def reference(rows: Rows, weight: Doubles, c: float) -> tuple[Doubles, Doubles]:
     return model.coef_, model.intercept_
 
 
-def solve(rows: Rows, weights: list[Doubles], path: list[float], **limits: float) -> list[list[Solution]]:
+def solve(rows: TrainingRows, weights: list[Doubles], path: list[float], **limits: float) -> list[list[Solution]]:
     return solve_logistic(LogisticProducts.of(rows, weights), [path] * len(weights), **limits)  # type: ignore[arg-type]
 
 
@@ -91,8 +94,8 @@ def test_rows_without_weight_are_as_if_absent(seed: int, c: float) -> None:
     rows = make_rows(classes=3, images=5, seed=seed)
     weight = make_weights(rows, seed)[1]
     keep = weight > 0
-    fewer = Rows(rows.features[keep], rows.labels[keep], rows.images[keep])
-    poisoned = Rows(np.where(keep[:, None], rows.features, np.float32(1e3)), rows.labels, rows.images)
+    fewer = rows.take(keep)
+    poisoned = replace(rows, features=np.where(keep[:, None], rows.features, np.float32(1e3)))
     ((alone,),) = solve(fewer, [weight[keep]], [c], tol=1e-6)
     ((found,),) = solve(poisoned, [weight], [c], tol=1e-6)
     assert found.objective == pytest.approx(alone.objective, rel=3e-5)
@@ -117,9 +120,7 @@ def test_giving_up_early_is_not_called_converged() -> None:
 def test_equal_features_and_zero_features_are_solved() -> None:
     rows = make_rows()
     for value in (0.0, 1.0):
-        ((found,),) = solve(
-            Rows(np.full_like(rows.features, value), rows.labels, rows.images), make_weights(rows)[:1], [1.0]
-        )
+        ((found,),) = solve(replace(rows, features=np.full_like(rows.features, value)), make_weights(rows)[:1], [1.0])
         assert found.converged
         np.testing.assert_allclose(found.coefficients, 0, atol=1e-2)
 
@@ -127,7 +128,7 @@ def test_equal_features_and_zero_features_are_solved() -> None:
 def test_a_far_off_mean_changes_no_solution() -> None:
     rows = make_rows()
     weights = make_weights(rows)[:1]
-    moved = Rows(rows.features + np.float32(5), rows.labels, rows.images)
+    moved = replace(rows, features=rows.features + np.float32(5))
     ((found,),), ((there,),) = solve(rows, weights, [1.0], tol=1e-7), solve(moved, weights, [1.0], tol=1e-7)
     assert there.objective == pytest.approx(found.objective, rel=1e-5)
     np.testing.assert_allclose(there.coefficients, found.coefficients, atol=1e-2)
@@ -194,8 +195,8 @@ def test_it_is_bfgs_on_the_last_pairs(most: int) -> None:
         scale = 1 / (step @ change)
         left = np.eye(6) - scale * np.outer(step, change)
         inverse = left @ inverse @ left.T + scale * np.outer(step, step)
-    outer = memory.outer(gradient.astype(np.float32))
-    found = memory.inner(outer, (initial @ outer.vector).astype(np.float32))
+    vector, factors = memory.outer(gradient.astype(np.float32))
+    found = memory.inner(factors, (initial @ vector).astype(np.float32))
     np.testing.assert_allclose(found, inverse @ gradient, rtol=1e-3, atol=1e-3)
 
 
@@ -208,6 +209,6 @@ def test_a_step_whose_curvature_rounding_has_eaten_is_forgotten() -> None:
 def test_without_pairs_the_gradient_stays_and_has_a_unit_step() -> None:
     gradient = np.array([3.0, 4.0], dtype=np.float32)
     memory = StepMemory(3)
-    outer = memory.outer(gradient)
-    np.testing.assert_array_equal(outer.vector, gradient)
-    np.testing.assert_allclose(memory.scaled(outer.vector), gradient / 5)
+    vector, _ = memory.outer(gradient)
+    np.testing.assert_array_equal(vector, gradient)
+    np.testing.assert_allclose(memory.scaled(vector), gradient / 5)

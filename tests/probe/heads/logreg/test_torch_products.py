@@ -16,7 +16,7 @@ from frozenprobe.probe.heads.logreg import head as logreg
 from frozenprobe.probe.heads.logreg import torch_products
 from frozenprobe.probe.heads.logreg.head import LogisticRegressionHead
 from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts
-from frozenprobe.probe.heads.logreg.problems import Operand, Rows
+from frozenprobe.probe.heads.logreg.problems import Operand
 from frozenprobe.probe.heads.logreg.solver import solve_logistic
 from frozenprobe.probe.heads.logreg.torch_products import TorchProducts
 from tests.probe.heads.logreg.test_numpy_products import make_rows, make_weights, points
@@ -27,7 +27,7 @@ MPS = pytest.param("mps", marks=pytest.mark.skipif(not torch.backends.mps.is_ava
 on_each_device = pytest.mark.parametrize("device", ["cpu", CUDA, MPS])
 
 
-def both(rows: Rows, device: str) -> tuple[LogisticProducts, TorchProducts]:
+def both(rows: TrainingRows, device: str) -> tuple[LogisticProducts, TorchProducts]:
     """The same problems on either side."""
     weights = make_weights(rows)
     return LogisticProducts.of(rows, weights), TorchProducts.of(rows, weights, torch.device(device))
@@ -134,7 +134,7 @@ def test_the_head_answers_the_same_on_each_device(device: str, monkeypatch: pyte
     """The head takes numpy where there is only a CPU: here torch's takes its place."""
     made: list[torch.device] = []
 
-    def watched(rows: Rows, weights: list[npt.NDArray[np.float64]], name: str) -> TorchProducts:
+    def watched(rows: TrainingRows, weights: list[npt.NDArray[np.float64]], name: str) -> TorchProducts:
         made.append(torch.device(name))
         return TorchProducts.of(rows, weights, made[-1])
 
