@@ -68,6 +68,7 @@ def test_a_gpu_is_measured_from_peak_to_photos(tmp_path: Path) -> None:
     assert "of the network alone" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "only"), [("core", ""), ("e2e", "photos,loop autocast mild,extract mild device")], ids=["core", "e2e"]
 )

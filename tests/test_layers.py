@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ BESIDE = {
 }  # tests of several modules at once
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """Every module that a file imports anywhere, also inside functions."""
     names: set[str] = set()
