@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +9,10 @@ import pytest
 
 from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.growing.rows import RowStore
-from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.inspect import Inspected
 from frozenprobe.extract.views.cut import Job
 from frozenprobe.extract.work import missing_jobs, require_same_set
-from frozenprobe.system.csv_tables import Table
 from tests.cache.test_contents import SAMPLE, contents, opened, split
 
 
@@ -71,33 +67,6 @@ def test_missing_rows_of_images_nobody_named_are_an_error(tmp_path: Path) -> Non
     assert caught.value.where == "--test"
     rows.add(["t", "t"], ["clean", "hflip"], np.zeros((2, 3), np.float32))
     assert len(missing_jobs(rows, images(train, test))) == 2
-
-
-def test_file_that_says_the_same_is_the_same() -> None:
-    assert opened().index() == opened().index()
-    assert opened(about={"created": "later"}).index() == opened().index()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda c: replace(c, class_names=("x", *c.class_names[1:])),
-        lambda c: replace(c, sample=None),
-        lambda c: replace(c, sample=Table(SAMPLE.path, ("ID", "Class"), SAMPLE.rows)),
-        lambda c: replace(c, sample=Table(SAMPLE.path, SAMPLE.columns, (("t0.jpg", "b"),))),
-        lambda c: replace(c, test=None),
-        lambda c: replace(c, test_views=("clean",), augmented_views=("hflip", *c.augmented_views)),
-        lambda c: replace(c, augmented_views=c.augmented_views[:-1]),
-        lambda c: replace(c, train=replace(c.train, ids=("new name.jpg", *c.train.ids[1:]))),
-        lambda c: replace(c, train=replace(c.train, hashes=("f" * 64, *c.train.hashes[1:]))),
-        lambda c: replace(c, train=replace(c.train, labels=c.train.labels[::-1].copy())),
-        lambda c: replace(c, train=replace(c.train, groups=None)),
-        lambda c: replace(c, train=replace(c.train, folds=tuple("212121"))),
-        lambda c: replace(c, test=replace(c.test, usable=~c.test.usable)),
-    ],
-)
-def test_any_difference_in_the_index_is_seen(change: Callable[[Features], Features]) -> None:
-    assert change(opened()).index() != opened().index()
 
 
 def test_other_images_under_the_name_of_an_existing_file_are_refused() -> None:
