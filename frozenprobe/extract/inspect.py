@@ -97,15 +97,8 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: R
         folder = pieces_folder(target.out)
         hashes, bad = inspect_together(places, check, folder=folder, rank=rank, conditions=conditions, threads=threads)
     for table, what in ((train, "training"), (test, "test")):
-        if table is None:
-            continue
-        errors = [bad[place] for place in table.places if place in bad]
-        if errors and not request.skip_bad:
-            raise all_bad(errors, what)
-        paid_for, named = known_ids(target.existing, what), zip(table.ids, table.places, strict=True)
-        lost = [bad[each] for name, each in named if name in paid_for and isinstance(bad.get(each), UnreadableImage)]
-        if lost:
-            raise all_bad(lost, what)
+        if table is not None:
+            stop_at_bad(table, bad, known_ids(target.existing, what), what=what, skip=request.skip_bad)
     hash_of = dict(zip(places, hashes, strict=True))
     kept = train.take([row for row, place in enumerate(train.places) if place not in bad])
     gone = sorted(set(train.class_names) - set(kept.class_names))
@@ -124,6 +117,18 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: R
         places={hash_of[place]: place for place in places if place not in bad},
         skipped=[f"{place}: {error.found}" for place, error in bad.items()],
     )
+
+
+def stop_at_bad(table: ImageTable, bad: dict[Place, ImageError], paid_for: set[str], *, what: str, skip: bool) -> None:
+    """Refuse bad images, or, where they may be skipped, those whose rows are paid for and that cannot be read just now.
+
+    Raises:
+        ImageError: names all of them at once.
+    """
+    errors = [(name, bad[place]) for name, place in zip(table.ids, table.places, strict=True) if place in bad]
+    lost = [error for name, error in errors if not skip or (name in paid_for and isinstance(error, UnreadableImage))]
+    if lost:
+        raise all_bad(lost, what)
 
 
 def planned_contents(target: Target, images: Inspected) -> Contents:
