@@ -12,7 +12,7 @@ import numpy as np
 from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.damage import damaged_rows
 from frozenprobe.cache.growing.rows import RowStore
-from frozenprobe.cache.store import write_features, write_plan
+from frozenprobe.cache.store import open_plan, write_features, write_plan
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.system.quantities import megabytes, utc_now
 
@@ -88,6 +88,9 @@ def finish(path: Path, rows: RowStore, contents: Contents, *, computed: bool) ->
         about = contents.about | {"created": utc_now(), "environments": json.dumps(sorted(rows.known_environments))}
         contents = replace(contents, about=about)
         require_space(path, finished=finished_bytes(contents))
+        begun = open_plan(path)
+        if begun is not None and begun.index() != contents.index():
+            write_plan(path, contents)  # of an earlier kill: beside a newer file it would pass for what comes next
         write_features(path, contents, rows.read_block)
     rows.discard()
     return changed

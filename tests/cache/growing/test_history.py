@@ -189,3 +189,26 @@ def test_the_model_is_no_tautology(tmp_path):
     assert not holds(path, replace(world(4), views=1))
     assert not holds(path, replace(world(4), test={}))
     assert not holds(path, replace(world(4), train=world(4).train | {"c0/0.jpg": ("photo 0", "c1")}))
+
+
+class Drawn:
+    """Stands for hypothesis' data where a history is told step by step."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    def draw(self, strategy: object) -> str:
+        return self.value
+
+
+def test_a_plan_is_never_older_than_the_file_beside_it() -> None:
+    """Killed twice before the pieces were tidied away, photos gone and renamed in between, nothing left to compute."""
+    history = History()
+    history.start(images=6)
+    history.extract_and_be_killed(after=7, batch=2, instant="discard")
+    history.remove_photo(data=Drawn("c0/3.jpg"))
+    history.rename_photo(data=Drawn("c0/0.jpg"), to=6)
+    history.extract_and_be_killed(after=12, batch=1, instant="discard")
+    history.merge_another(first=100, images=4)
+    history.the_finished_file_is_right()
+    history.teardown()
