@@ -155,8 +155,8 @@ def measure_pixels(
         fitted = trainer.fit(np.flatnonzero(~held))
         right += int((fitted.predict(pixels[held]).argmax(axis=1) == result.labels[held]).sum())
     final = trainer.fit(np.arange(len(pixels)))
-    answers = final.predict(read_pixels(test.places if test else ())).argmax(axis=1)
-    return right / len(pixels), float((answers == test_labels).mean())
+    predicted = final.predict(read_pixels(test.places if test else ())).argmax(axis=1)
+    return right / len(pixels), float((predicted == test_labels).mean())
 
 
 def read_pixels(places: tuple[Place, ...]) -> Floats:

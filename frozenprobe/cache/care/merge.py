@@ -285,8 +285,8 @@ def block_reader(parts: Sequence[Part], merged: Contents, origins: dict[str, npt
         out: Vectors = np.zeros((len(origin), len(views), merged.dim), dtype=merged.spec.storage_dtype)
         for number in np.unique(origin).tolist():
             here = np.flatnonzero(origin == number)
-            asked = Split(tuple(ids[here].tolist()), tuple(hashes[here].tolist()), usable[here])
-            out[here] = parts[number].rows.read_block(slice(None), asked, views)
+            wanted = Split(tuple(ids[here].tolist()), tuple(hashes[here].tolist()), usable[here])
+            out[here] = parts[number].rows.read_block(slice(None), wanted, views)
         return out
 
     return read_block
