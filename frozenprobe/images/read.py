@@ -59,10 +59,10 @@ def read_test(source: Path, *, allow_outside: bool = False) -> ImageTable:
         found = list_members(shards, where=source)
     elif is_list(source):
         found = locate(read_lines(source), source, allow_outside)
+        check_ids([name for name, _ in found], where=source)  # the others check theirs, which a CSV uses, too
     else:
         require_known(source)
         found = list_images(source)
-    check_ids([name for name, _ in found], where=source)
     return ImageTable(tuple(name for name, _ in found), tuple(place for _, place in found))
 
 
