@@ -1,26 +1,40 @@
-"""Folders of images -> ImageTable, in an order that no file system decides."""
+"""Folders of images -> ImageTable, in an order that no file system decides; nothing below them is lost in silence."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from frozenprobe.errors import ImageError, some
+from frozenprobe.images.kinds import HEAD, IMAGE_FORMATS, Kind, LeftOut, kind_of, named_kind
+from frozenprobe.images.layout import check_classes, require_several
 from frozenprobe.images.table import ImageTable, check_ids, labelled_table
+from frozenprobe.system.files import NoRegularFile, first_bytes
 from frozenprobe.system.unicode_text import composed
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+log = logging.getLogger("frozenprobe")
+
+JUNK = {  # what systems and programs leave behind, in any case: macOS, Synology, QNAP, Windows, Linux, Python
+    *("__macosx", "icon\r", "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "$recycle.bin"),
+    *("recycler", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found", "__pycache__"),
+}
+THUMBNAILS = {"thumbnails", "thumbnail", "thumbs", "thumb", "_thumbs", "_thumbnails"}
+PIPE = Kind("a pipe, a socket or a device")
+THUMBNAIL = Kind("a thumbnail of the image of that name beside its folder")
 
 
 def read_class_folders(root: Path) -> ImageTable:
     """Read `root/<class>/**/<image>`: the first folder's name is the class.
 
     Raises:
-        ImageError: no such folder, no images, fewer than two classes, or images outside any class folder.
+        ImageError: no such folder, no images, fewer than two classes, images outside any class folder, or folders that
+            are parts of a data set in place of classes.
     """
-    found = list_images(root)
-    loose = [name for name, _ in found if "/" not in name]
+    found, below = list_all(root)
+    names = [name for name, _ in found]
+    loose = [name for name in names if "/" not in name]
     if loose and len(loose) < len(found):
         raise ImageError(
             "Every training image inside a class folder",
@@ -35,49 +49,207 @@ def read_class_folders(root: Path) -> ImageTable:
             where=root,
             remedy="sort them into class folders, or give the labels as a CSV with --train-csv FILE",
         )
-    return labelled_table(found, [name.split("/", 1)[0] for name, _ in found], where=root)
+    classes = [name.partition("/")[0] for name in names]
+    require_own_folders(root, below, set(classes))
+    below.left_out.require_none_alone(names, root)
+    require_several(root, names)
+    check_classes(root, names)
+    empty = sorted(below.folders - set(classes))
+    if empty:
+        log.warning("folders in %s without an image, which become no class: %s", root, some(empty))
+    return labelled_table(found, classes, where=root)
 
 
 def list_images(root: Path) -> list[tuple[str, Path]]:
     """All images below `root` as (id, path), sorted by id; hidden files and folders are left alone.
 
     Raises:
-        ImageError: no such folder, no images, or names that are no Unicode or become equal in composed form.
+        ImageError: no such folder, no images, one of its folders cannot be read, or names that are no Unicode or become
+            equal in composed form.
     """
-    if not root.is_dir():
-        raise ImageError(
-            "A folder of images",
-            found="a file" if root.exists() else "no such folder",
-            where=root.absolute(),
-            remedy="check the path, or name the folder with --train DIR / --test DIR",
-        )
-    found = sorted((composed(path.relative_to(root).as_posix()), path) for path in walk_images(root))
+    return list_all(root)[0]
+
+
+def list_all(root: Path) -> tuple[list[tuple[str, Path]], Below]:
+    """As `list_images`, and what else lies there, most of which is logged."""
+    require_folder(root)
+    below = look_below(root)
+    below.require_open(root)
+    found = sorted((composed(path.relative_to(root).as_posix()), path) for path in below.images)
     if not found:
+        told = below.left_out.describe()
         raise ImageError(
-            f"Images ({', '.join(ending[1:] for ending in IMAGE_ENDINGS)})",
-            found="none",
+            f"Images ({IMAGE_FORMATS})",
+            found=f"none, but {told}" if told else "none",
             where=root.absolute(),
-            remedy="check the path; other formats have to be converted first",
+            remedy=below.left_out.advice(root) or "check the path",
         )
     check_ids([name for name, _ in found], where=root)
-    return found
+    below.left_out.tell(root)
+    if below.again:
+        links = some(f"{name} -> {target}" for name, target in sorted(below.again.items()))
+        log.info("links in %s to folders that are listed already, left alone: %s", root, links)
+    return found, below
 
 
-def walk_images(root: Path) -> Iterator[Path]:
-    """Every image file below `root`; links to folders are followed, but never in a circle."""
+def require_folder(root: Path) -> None:
+    """Refuse what is no folder.
+
+    Raises:
+        ImageError: no such folder, a link to nothing, or a file.
+    """
+    if os.path.isdir(root):
+        return
+    found = "a link to nothing" if os.path.islink(root) else "a file" if os.path.exists(root) else "no such folder"
+    raise ImageError(
+        "A folder of images",
+        found=found,
+        where=root.absolute(),
+        remedy="check the path, or name the folder with --train DIR / --test DIR",
+    )
+
+
+@dataclass
+class Below:
+    """What lies below a folder.
+
+    Attributes:
+        images: files that are named like images, or begin like one where the name does not say.
+        left_out: other files.
+        folders: names of the folders directly in it.
+        closed: names of what could not be looked into, by the reason.
+        again: links to folders that are listed under another name, and where they lead.
+    """
+
+    images: list[Path] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=LeftOut)
+    folders: set[str] = field(default_factory=set)
+    closed: dict[str, list[str]] = field(default_factory=dict)
+    again: dict[str, str] = field(default_factory=dict)
+
+    def require_open(self, root: Path) -> None:
+        """Refuse a folder of which a part cannot be seen: images, or a class, would be gone without a word.
+
+        Raises:
+            ImageError: names what cannot be read.
+        """
+        if self.closed:
+            reasons = [f"{reason}: {some(sorted(names))}" for reason, names in sorted(self.closed.items())]
+            raise ImageError(
+                "Folders that can be read, all of them: else their images would be gone",
+                found="; ".join(reasons),
+                where=root,
+                remedy="connect the disk, correct the link or the permissions "
+                f'(chmod -R u+rX "{root}"), or move away what is not meant',
+            )
+
+
+def look_below(root: Path) -> Below:
+    """List everything below a folder; links to folders are followed, never in a circle, and no folder is listed twice.
+
+    A folder that lies here and is linked to as well is listed where it lies.
+    """
+    below = Below()
     seen: set[str] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
+    folders: list[tuple[Path, str]] = [(root, os.path.realpath(root))]
+    links: list[tuple[Path, str]] = []
+    while folders or links:
+        if not folders:  # all that lies here is known
+            links.sort()
+            folders = [links.pop(0)]
+        folder, real = folders.pop()
         if real in seen:
-            subfolders.clear()
+            below.again[name_below(root, folder)] = real
             continue
         seen.add(real)
-        subfolders[:] = [name for name in subfolders if not is_hidden(name)]
-        for name in files:
-            if not is_hidden(name) and name.lower().endswith(IMAGE_ENDINGS):
-                yield Path(folder, name)
+        for subfolder in list_folder(root, folder, below):
+            target, own = os.path.realpath(subfolder), os.path.join(real, subfolder.name)
+            if target == own:
+                folders.append((subfolder, target))
+            elif real == target or real.startswith(os.path.join(target, "")):
+                below.again[name_below(root, subfolder)] = target
+            else:
+                links.append((subfolder, target))
+    leave_out_thumbnails(root, below)
+    return below
+
+
+def list_folder(root: Path, folder: Path, below: Below) -> list[Path]:
+    """Sort the files of one folder; its subfolders are handed back."""
+    subfolders: list[Path] = []
+    try:
+        with os.scandir(folder) as listed:
+            entries = [entry for entry in listed if not is_hidden(entry.name)]
+    except OSError as error:
+        below.closed.setdefault(reason_of(error, folder), []).append(name_below(root, folder))
+        return []
+    for entry in entries:
+        path = folder / entry.name
+        try:
+            if entry.is_dir():
+                subfolders.append(path)
+                continue
+            kind = named_kind(entry.name) or kind_of(first_bytes(path, HEAD))
+        except NoRegularFile:
+            kind = PIPE
+        except OSError as error:
+            below.closed.setdefault(reason_of(error, path), []).append(name_below(root, path))
+            continue
+        if kind.is_image:
+            below.images.append(path)
+        else:
+            below.left_out.add(kind, name_below(root, path))
+    if folder == root:
+        below.folders = {composed(path.name) for path in subfolders}
+    return subfolders
+
+
+def reason_of(error: OSError, path: Path) -> str:
+    """Why something could not be looked into."""
+    if isinstance(error, FileNotFoundError) and os.path.islink(path):
+        return "a link to nothing"
+    return error.strerror or str(error)
+
+
+def name_below(root: Path, path: Path) -> str:
+    """A path as it is told: below the folder that the user named."""
+    return composed(path.relative_to(root).as_posix())
+
+
+def leave_out_thumbnails(root: Path, below: Below) -> None:
+    """Take folders of thumbnails out of a listing, where all of them have the names of images beside the folder."""
+    here: dict[Path, set[str]] = {}
+    for path in below.images:
+        here.setdefault(path.parent, set()).add(path.stem)
+    small = {
+        folder
+        for folder, stems in here.items()
+        if folder.name.lower() in THUMBNAILS and folder != root and stems <= here.get(folder.parent, set())
+    }
+    for path in below.images if small else ():
+        if path.parent in small:
+            below.left_out.add(THUMBNAIL, name_below(root, path))
+    below.images = [path for path in below.images if path.parent not in small]
+
+
+def require_own_folders(root: Path, below: Below, classes: set[str]) -> None:
+    """Refuse a class whose folder is a link to one that is listed under another name.
+
+    Raises:
+        ImageError: names the links.
+    """
+    doubled = {name: target for name, target in below.again.items() if "/" not in name and name not in classes}
+    if doubled:
+        raise ImageError(
+            "A folder of its own for every class",
+            found="; ".join(
+                f"{name} is a link to {target}, which is listed already" for name, target in doubled.items()
+            ),
+            where=root,
+            remedy="remove the link, or correct where it leads",
+        )
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is left alone: `.thumbnails`, `._photo.jpg`, macOS's `__MACOSX`."""
-    return name.startswith(".") or name == "__MACOSX"
+    """Whether a file or folder is left alone: `.thumbnails`, `._photo.jpg`, and what systems leave behind."""
+    return name.startswith(".") or name.lower() in JUNK

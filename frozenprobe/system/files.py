@@ -45,6 +45,16 @@ def read_regular(path: Path) -> bytes:
         return file.read()
 
 
+def first_bytes(path: Path, count: int) -> bytes:
+    """The first bytes of a file, or as many as it has.
+
+    Raises:
+        OSError: as `read_regular`.
+    """
+    with open_regular(path, buffering=0) as file:
+        return file.read(count)
+
+
 def system_text(path: Path | str) -> str:
     """What a file of the system says, without surrounding space; empty where there is none."""
     try:

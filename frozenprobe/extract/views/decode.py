@@ -13,7 +13,13 @@ from frozenprobe.extract.options import MAX_PIXELS
 from frozenprobe.images.places import Place
 
 WHITE = (255, 255, 255)
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # by content; Pillow would hand others on, EPS to Ghostscript
+Image.init()
+FORMATS = tuple(  # by content; Pillow would hand others on, EPS to Ghostscript. Not every Pillow has the last two
+    name
+    for name in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
+    if name in Image.OPEN
+)
+DARK = 16  # parts of the scale: an image without a value above the first is nearly black
 
 
 def decode_image(
@@ -48,7 +54,7 @@ def decode_image(
         raise bad_image(path, f"{type(error).__name__}: {error}") from None
 
 
-def check_image(content: bytes, path: Place, *, side: int, max_pixels: int = MAX_PIXELS) -> None:
+def check_image(content: bytes, path: Place, *, side: int, max_pixels: int = MAX_PIXELS) -> str:
     """Find out as cheaply as possible whether `decode_image` will succeed; JPEGs decode at 1/8 size.
 
     Args:
@@ -56,6 +62,9 @@ def check_image(content: bytes, path: Place, *, side: int, max_pixels: int = MAX
         path: for messages.
         side: short side in px after resizing, for the limit on very long images.
         max_pixels: width x height allowed.
+
+    Returns:
+        why nothing will be seen in it; empty if there is no reason to think so.
 
     Raises:
         ImageError: as `decode_image`; or so long that resizing its short side to `side` passes `max_pixels`.
@@ -69,6 +78,7 @@ def check_image(content: bytes, path: Place, *, side: int, max_pixels: int = MAX
         if image.mode in ("I", "F"):
             to_rgb(image)
         image.load()
+        return why_invisible(image)
     except FrozenprobeError:
         raise
     except Exception as error:  # as in decode_image
@@ -81,13 +91,11 @@ def open_image(content: bytes, path: Place, *, max_pixels: int) -> Image.Image:
     Raises:
         ImageError: no bytes, no image, or too many pixels.
     """
-    if not content:
-        raise bad_image(path, "an empty file (0 bytes)")
     Image.MAX_IMAGE_PIXELS = None  # the limit is ours: Pillow's knows no option and only warns up to twice its value
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Exception as error:  # as in decode_image
-        raise bad_image(path, f"not an image in {', '.join(FORMATS)} ({type(error).__name__})") from None
+        raise no_image(content, path, type(error).__name__) from None
     pixels = image.width * image.height
     if not 0 < pixels <= max_pixels:
         raise ImageError(
@@ -135,6 +143,32 @@ def to_rgb(image: Image.Image) -> Image.Image:
         ground.paste(layer, mask=layer.getchannel("A"))
         return ground
     return image.convert("RGB")
+
+
+def why_invisible(image: Image.Image) -> str:
+    """Why nothing will be seen in a decoded image: all of it one colour, nearly black, or transparent.
+
+    12 bits in a file of 16 are a 16th of the scale, 8 bits a 256th; Pillow has made 8 bits of colours in 16.
+    """
+    bands = image.getbands()
+    if "transparency" in image.info:
+        image, bands = image.convert("RGBA"), ("R", "G", "B", "A")
+    low, high = zip(*(image.getchannel(band).getextrema() for band in bands), strict=True)
+    if bands[-1] == "A" and high[-1] < 256 / DARK:
+        return "will be white, since they are transparent (an alpha of 0 or little more everywhere): remove the alpha"
+    if low == high:
+        return "have one colour all over: look at them"
+    scale = 256 if image.mode in ("L", "LA", "RGB", "RGBA") else 65536 if image.mode.startswith("I") else 0
+    if max(high[:-1] if bands[-1] == "A" else high) < scale / DARK:
+        return f"will be nearly black, since they use less than a {DARK}th of the scale (12 or 8 bits in a file of 16?): "
+    return ""
+
+
+def no_image(content: bytes, path: Place, reason: str) -> ImageError:
+    """The error for bytes that no decoder takes, which says what they are."""
+    kind = kind_of(content[:HEAD])
+    if kind is IMAGE or kind is UNKNOWN:
+        return bad_image(path, f"{'damaged' if kind is IMAGE else 'not an image in'} {', '.join(FORMATS)} ({reason})")
 
 
 def bad_image(path: Place, found: str) -> ImageError:
