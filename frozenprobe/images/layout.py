@@ -58,7 +58,9 @@ def check_classes(where: Path, names: Sequence[str], *, packed: bool = False) ->
         log.warning(text, where, some(odd))
     shared = shared_folders(names)
     if shared:
-        text = "every class folder in %s has the same folders in it: %s (if those are the classes, name what holds them%s)"
+        text = (
+            "every class folder in %s has the same folders in it: %s (if those are the classes, name what holds them%s)"
+        )
         log.warning(text, where, some(shared), "" if packed else f': --train "{where / classes[0]}"')
 
 

@@ -7,11 +7,31 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from frozenprobe.errors import FrozenprobeError
+
 StrPath = str | os.PathLike[str]  # how a caller of a public function may name a file or folder
 
 
 class NoRegularFile(OSError):
     """A folder, a pipe or a device where a file was wanted."""
+
+
+def named_path(named: StrPath, option: str) -> Path:
+    """The path that a user names: `~` is the home folder, and `.` and `..` get a name that others can be put beside.
+
+    Raises:
+        FrozenprobeError: an empty text, which as a path would be the folder one happens to be in.
+    """
+    text = os.fspath(named)
+    if not text:
+        raise FrozenprobeError(
+            "The name of a file or folder",
+            found="nothing (a variable of the shell that is not set?)",
+            where=option,
+            remedy=f"give a name, or leave {option} out; the folder you are in is called .",
+        )
+    path = Path(text if os.path.lexists(text) else os.path.expanduser(text))
+    return path if path.name not in ("", "..") else Path(os.path.abspath(path))
 
 
 def require_regular(path: Path) -> None:

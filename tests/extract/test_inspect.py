@@ -121,7 +121,13 @@ def test_hashes_and_errors_are_in_the_order_of_the_images(tmp_path: Path, thread
     paths[2].mkdir()
     seen: list[tuple[str, int, int]] = []
     hashes, bad = inspect_images(
-        paths, known=set(), side=32, max_pixels=10**6, threads=threads, progress=lambda *step: seen.append(step)
+        paths,
+        remarks={},
+        known=set(),
+        side=32,
+        max_pixels=10**6,
+        threads=threads,
+        progress=lambda *step: seen.append(step),
     )
     expected = ["" if index == 2 else hashlib.sha256(path.read_bytes()).hexdigest() for index, path in enumerate(paths)]
     assert hashes == expected
@@ -135,7 +141,7 @@ def test_known_images_are_hashed_but_not_decoded_again(tmp_path: Path, monkeypat
     known = {hashlib.sha256(paths[1].read_bytes()).hexdigest()}
     decoded: list[Path] = []
     monkeypatch.setattr(inspection, "check_image", lambda content, path, **limits: decoded.append(path))
-    inspect_images(paths, known=known, side=32, max_pixels=10**6, threads=1, progress=ignore_progress)
+    inspect_images(paths, remarks={}, known=known, side=32, max_pixels=10**6, threads=1, progress=ignore_progress)
     assert decoded == [paths[0], paths[2]]
 
 

@@ -10,14 +10,13 @@ from PIL import Image, ImageOps
 
 from frozenprobe.errors import FrozenprobeError, ImageError
 from frozenprobe.extract.options import MAX_PIXELS
+from frozenprobe.images.kinds import ANSWER, AVIF, HEAD, IMAGE, TEXT, UNKNOWN, kind_of
 from frozenprobe.images.places import Place
 
 WHITE = (255, 255, 255)
 Image.init()
 FORMATS = tuple(  # by content; Pillow would hand others on, EPS to Ghostscript. Not every Pillow has the last two
-    name
-    for name in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
-    if name in Image.OPEN
+    name for name in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF") if name in Image.OPEN
 )
 DARK = 16  # parts of the scale: an image without a value above the first is nearly black
 
@@ -70,7 +69,8 @@ def check_image(content: bytes, path: Place, *, side: int, max_pixels: int = MAX
         ImageError: as `decode_image`; or so long that resizing its short side to `side` passes `max_pixels`.
     """
     image = open_image(content, path, max_pixels=max_pixels)
-    short, long = sorted(image.size)
+    whole = image.size
+    short, long = sorted(whole)
     if side * side * long // short > max_pixels:
         raise bad_image(path, f"{image.width} x {image.height} px, too long and thin to resize to {side} px")
     try:
@@ -78,7 +78,10 @@ def check_image(content: bytes, path: Place, *, side: int, max_pixels: int = MAX
         if image.mode in ("I", "F"):
             to_rgb(image)
         image.load()
-        return why_invisible(image)
+        reason = why_invisible(image)
+        if reason and image.size != whole:  # an eighth of a small image may be a single pixel
+            reason = why_invisible(open_image(content, path, max_pixels=max_pixels))
+        return reason
     except FrozenprobeError:
         raise
     except Exception as error:  # as in decode_image
@@ -146,33 +149,49 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def why_invisible(image: Image.Image) -> str:
-    """Why nothing will be seen in a decoded image: all of it one colour, nearly black, or transparent.
+    """What is wrong with decoded pixels of which nothing will be seen, to be read after `these images`; else empty.
 
-    12 bits in a file of 16 are a 16th of the scale, 8 bits a 256th; Pillow has made 8 bits of colours in 16.
+    12 bits in a file of 16 are a 16th of the scale, 8 bits a 256th.
     """
-    bands = image.getbands()
     if "transparency" in image.info:
-        image, bands = image.convert("RGBA"), ("R", "G", "B", "A")
-    low, high = zip(*(image.getchannel(band).getextrema() for band in bands), strict=True)
-    if bands[-1] == "A" and high[-1] < 256 / DARK:
-        return "will be white, since they are transparent (an alpha of 0 or little more everywhere): remove the alpha"
+        image = image.convert("RGBA")
+    low, high = extrema(image)
+    if image.getbands()[-1] == "A":
+        if high[-1] < 256 // DARK:
+            return "will be white: all of it is transparent (save them without the alpha channel)"
+        low, high = low[:-1], high[:-1]
     if low == high:
-        return "have one colour all over: look at them"
-    scale = 256 if image.mode in ("L", "LA", "RGB", "RGBA") else 65536 if image.mode.startswith("I") else 0
-    if max(high[:-1] if bands[-1] == "A" else high) < scale / DARK:
-        return f"will be nearly black, since they use less than a {DARK}th of the scale (12 or 8 bits in a file of 16?): "
+        return "have one colour all over"
+    scale = 65536 if image.mode.startswith("I") else 256 if image.mode in ("L", "LA", "RGB", "RGBA") else 0
+    if max(high) < scale // DARK:
+        return (
+            f"will be nearly black: all values are in the lowest {DARK}th (12 or 8 bits in a 16-bit file? stretch them)"
+        )
     return ""
 
 
+def extrema(image: Image.Image) -> tuple[list[float], list[float]]:
+    """The least and the greatest value of every band."""
+    if image.mode.startswith("I"):  # of these modes Pillow knows some
+        values = np.asarray(image)
+        return [int(values.min())], [int(values.max())]
+    pairs = np.reshape(np.array(image.getextrema()), (-1, 2))
+    return pairs[:, 0].tolist(), pairs[:, 1].tolist()
+
+
 def no_image(content: bytes, path: Place, reason: str) -> ImageError:
-    """The error for bytes that no decoder takes, which says what they are."""
+    """The error for bytes that no decoder takes; says what they are."""
     kind = kind_of(content[:HEAD])
-    if kind is IMAGE or kind is UNKNOWN:
-        return bad_image(path, f"{'damaged' if kind is IMAGE else 'not an image in'} {', '.join(FORMATS)} ({reason})")
+    if kind in (IMAGE, UNKNOWN):
+        return bad_image(path, f"{'damaged: ' if kind is IMAGE else ''}not an image in {', '.join(FORMATS)} ({reason})")
+    if kind is AVIF and "AVIF" in FORMATS:
+        return bad_image(path, f"a damaged AVIF image ({reason})")
+    text = content[:60].decode("utf-8", errors="replace") if kind in (TEXT, ANSWER) else ""
+    found = f"{kind.name}, not an image{' that this Pillow can decode' if kind is AVIF else ''}"
+    return bad_image(path, found + (f": {text!r}" if text else ""), kind.advice(path))
 
 
-def bad_image(path: Place, found: str) -> ImageError:
+def bad_image(path: Place, found: str, remedy: str = "") -> ImageError:
     """The error for one image that cannot be used."""
-    return ImageError(
-        "A whole image", found=found, where=path, remedy="replace or remove the file, or leave it out with --skip-bad"
-    )
+    remedy = f"{remedy or 'replace or remove the file'}, or leave it out with --skip-bad"
+    return ImageError("A whole image", found=found, where=path, remedy=remedy)

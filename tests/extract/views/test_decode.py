@@ -321,7 +321,7 @@ def test_truncated_images_are_errors_of_check_and_decoder(name: str, part: float
         (b"", "an empty file (0 bytes)"),
         (b"<html>404</html>", "not an image"),
         (b"\xff\xd8\xff\xe0", "not an image"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not an image in JPEG, PNG, WEBP, BMP, TIFF, GIF"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "a PDF or PostScript document, not an image"),
     ],
 )
 def test_what_is_no_image_is_named(content: bytes, found: str) -> None:
