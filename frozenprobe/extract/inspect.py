@@ -103,7 +103,7 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: R
         folder = pieces_folder(target.out)
         hashes, bad = inspect_together(places, check, folder=folder, rank=rank, conditions=conditions, threads=threads)
     for remark, those in remarks.items():
-        log.warning("%d of these images %s: %s", len(those), remark, some(those))
+        log.warning("next to nothing is seen in %d image(s), %s: %s", len(those), remark, some(those))
     for table, what in ((train, "training"), (test, "test")):
         if table is not None:
             stop_at_bad(table, bad, known_ids(target.existing, what), what=what, skip=request.skip_bad)
@@ -303,6 +303,12 @@ def inspect_images(
 
 def all_bad(errors: Sequence[ImageError], what: str) -> ImageError:
     """One error for all bad images: the first in full, the names of the next, and how many there are."""
-    first = errors[0]
-    others = f"; and {len(errors) - 1} more: {some(error.where for error in errors[1:])}" if errors[1:] else ""
+    first, *rest = errors
+    told = [f"{error.where}{'' if sort_of(error) == sort_of(first) else f' ({error.found})'}" for error in rest]
+    others = f"; and {len(rest)} more: {some(told)}" if rest else ""
     return ImageError(f"Whole {what} images", found=f"{first.found}{others}", where=first.where, remedy=first.remedy)
+
+
+def sort_of(error: ImageError) -> str:
+    """What is wrong with an image, without its numbers."""
+    return error.found.partition(":")[0].partition("(")[0]

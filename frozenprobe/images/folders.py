@@ -11,7 +11,7 @@ from frozenprobe.errors import ImageError, some
 from frozenprobe.images.kinds import HEAD, IMAGE_FORMATS, Kind, LeftOut, kind_of, named_kind
 from frozenprobe.images.layout import check_classes, require_several
 from frozenprobe.images.table import ImageTable, check_ids, labelled_table
-from frozenprobe.system.files import NoRegularFile, first_bytes
+from frozenprobe.system.files import NoRegularFile, first_bytes, why_unreadable
 from frozenprobe.system.unicode_text import composed
 
 log = logging.getLogger("frozenprobe")
@@ -21,8 +21,8 @@ JUNK = {  # what systems and programs leave behind, in any case: macOS, Synology
     *("recycler", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found", "__pycache__"),
 }
 THUMBNAILS = {"thumbnails", "thumbnail", "thumbs", "thumb", "_thumbs", "_thumbnails"}
-PIPE = Kind("a pipe, a socket or a device")
-THUMBNAIL = Kind("a thumbnail of the image of that name beside its folder")
+PIPE = Kind("a pipe, socket or device file")
+THUMBNAIL = Kind("a thumbnail")
 
 
 def read_class_folders(root: Path) -> ImageTable:
@@ -53,6 +53,7 @@ def read_class_folders(root: Path) -> ImageTable:
     require_own_folders(root, below, set(classes))
     below.left_out.require_none_alone(names, root)
     require_several(root, names)
+    below.tell(root)
     check_classes(root, names)
     empty = sorted(below.folders - set(classes))
     if empty:
@@ -67,11 +68,13 @@ def list_images(root: Path) -> list[tuple[str, Path]]:
         ImageError: no such folder, no images, one of its folders cannot be read, or names that are no Unicode or become
             equal in composed form.
     """
-    return list_all(root)[0]
+    found, below = list_all(root)
+    below.tell(root)
+    return found
 
 
 def list_all(root: Path) -> tuple[list[tuple[str, Path]], Below]:
-    """As `list_images`, and what else lies there, most of which is logged."""
+    """As `list_images`, and what else lies there."""
     require_folder(root)
     below = look_below(root)
     below.require_open(root)
@@ -85,10 +88,6 @@ def list_all(root: Path) -> tuple[list[tuple[str, Path]], Below]:
             remedy=below.left_out.advice(root) or "check the path",
         )
     check_ids([name for name, _ in found], where=root)
-    below.left_out.tell(root)
-    if below.again:
-        links = some(f"{name} -> {target}" for name, target in sorted(below.again.items()))
-        log.info("links in %s to folders that are listed already, left alone: %s", root, links)
     return found, below
 
 
@@ -143,6 +142,13 @@ class Below:
                 f'(chmod -R u+rX "{root}"), or move away what is not meant',
             )
 
+    def tell(self, root: Path) -> None:
+        """Log what is not listed."""
+        self.left_out.tell(root)
+        if self.again:
+            links = some(f"{name} -> {target}" for name, target in sorted(self.again.items()))
+            log.info("links in %s to folders that are listed already, left alone: %s", root, links)
+
 
 def look_below(root: Path) -> Below:
     """List everything below a folder; links to folders are followed, never in a circle, and no folder is listed twice.
@@ -181,7 +187,7 @@ def list_folder(root: Path, folder: Path, below: Below) -> list[Path]:
         with os.scandir(folder) as listed:
             entries = [entry for entry in listed if not is_hidden(entry.name)]
     except OSError as error:
-        below.closed.setdefault(reason_of(error, folder), []).append(name_below(root, folder))
+        below.closed.setdefault(why_unreadable(error, folder), []).append(name_below(root, folder))
         return []
     for entry in entries:
         path = folder / entry.name
@@ -193,7 +199,7 @@ def list_folder(root: Path, folder: Path, below: Below) -> list[Path]:
         except NoRegularFile:
             kind = PIPE
         except OSError as error:
-            below.closed.setdefault(reason_of(error, path), []).append(name_below(root, path))
+            below.closed.setdefault(why_unreadable(error, path), []).append(name_below(root, path))
             continue
         if kind.is_image:
             below.images.append(path)
@@ -202,13 +208,6 @@ def list_folder(root: Path, folder: Path, below: Below) -> list[Path]:
     if folder == root:
         below.folders = {composed(path.name) for path in subfolders}
     return subfolders
-
-
-def reason_of(error: OSError, path: Path) -> str:
-    """Why something could not be looked into."""
-    if isinstance(error, FileNotFoundError) and os.path.islink(path):
-        return "a link to nothing"
-    return error.strerror or str(error)
 
 
 def name_below(root: Path, path: Path) -> str:
@@ -251,5 +250,5 @@ def require_own_folders(root: Path, below: Below, classes: set[str]) -> None:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is left alone: `.thumbnails`, `._photo.jpg`, and what systems leave behind."""
-    return name.startswith(".") or name.lower() in JUNK
+    """Whether a file or folder is left alone: `.thumbnails`, `._photo.jpg`, and what systems and programs leave behind."""
+    return name.startswith(".") or name.lower() in JUNK or name.endswith(".lock")

@@ -19,7 +19,7 @@ IMAGE_ENDINGS = (
 IMAGE_FORMATS = "JPEG, PNG, WebP, BMP, TIFF, GIF, PPM, JPEG 2000, AVIF"
 OTHER_ENDINGS = (  # what lies beside images, one for each at times: never opened
     *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".cls", ".log", ".ini", ".cfg"),
-    *(".py", ".ipynb", ".npy", ".npz", ".pt", ".pth", ".pkl", ".h5", ".hdf5", ".parquet", ".tar", ".db", ".lock"),
+    *(".py", ".ipynb", ".npy", ".npz", ".pt", ".pth", ".pkl", ".h5", ".hdf5", ".parquet", ".tar", ".db"),
 )
 RAW_ENDINGS = (".nef", ".cr2", ".cr3", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw")  # many are TIFFs inside
 HEAD = 512  # bytes that tell
@@ -45,25 +45,25 @@ class Kind(NamedTuple):
         return self.remedy.format(f'"{files}"')
 
 
-CONVERT = "convert it, with ImageMagick for instance: magick mogrify -format jpg {}"
+CONVERT = "convert with ImageMagick, for instance: magick mogrify -format jpg {}"
 FETCH = "copy or download it again"
 IMAGE = Kind("an image", is_image=True)
-AVIF = Kind("an AVIF image", "pip install --upgrade 'pillow>=11.3', which can decode it; or " + CONVERT, is_image=True)
+AVIF = Kind("an AVIF image", "pip install --upgrade 'pillow>=11.3', which can decode it, or " + CONVERT, is_image=True)
 JXL = Kind("a JPEG XL image", CONVERT, endings=(".jxl",))
 HEIC = Kind("a HEIC photo", CONVERT, endings=(".heic", ".heif", ".hif"))
-RAW = Kind("a camera's raw file", "export it as JPEG, with darktable for instance: darktable-cli {} OUTPUT.jpg")
-VIDEO = Kind("a video", "cut images out of it: ffmpeg -i {} -vf fps=1 frame-%05d.jpg")
-ARCHIVE = Kind("an archive", "unpack it")
-PDF = Kind("a PDF or PostScript document", "export its pages as images")
+RAW = Kind("a raw camera file", "export as JPEG, with darktable for instance: darktable-cli {} OUTPUT.jpg")
+VIDEO = Kind("a video", "cut images out: ffmpeg -i {} -vf fps=1 frame-%05d.jpg")
+ARCHIVE = Kind("an archive", "unpack")
+PDF = Kind("a PDF or PostScript document", "export the pages as images")
 SVG = Kind("an SVG drawing", CONVERT)
 PAGE = Kind("an HTML page", "the download failed: " + FETCH)
-ANSWER = Kind("JSON text", "a download that failed? " + FETCH)
-POINTER = Kind("a Git LFS pointer", "fetch the images it stands for: git lfs install, then git lfs pull")
-ANNEXED = Kind("a git-annex pointer", "fetch the image it stands for: git annex get {}")
-EMPTY = Kind("an empty file (0 bytes)", FETCH)
-ZEROS = Kind("nothing but zero bytes", "a copy or download that was cut off: " + FETCH)
-TEXT = Kind("text")
-UNKNOWN = Kind("data of an unknown kind", "if it is an image, convert it to JPEG or PNG")
+ANSWER = Kind("a JSON file", "a download that failed? " + FETCH)
+POINTER = Kind("a Git LFS pointer", "fetch the images: git lfs install, then git lfs pull")
+ANNEXED = Kind("a git-annex pointer", "fetch the images: git annex get {}")
+EMPTY = Kind("an empty file", FETCH)
+ZEROS = Kind("a zero-filled file", "a copy or download that was cut off: " + FETCH)
+TEXT = Kind("a text file")
+UNKNOWN = Kind("an unrecognised file", "convert to JPEG or PNG, if these are images")
 
 PAGE_START = re.compile(
     r"(<!--.*?-->\s*|<\?xml[^>]*>\s*)*<(!doctype\s+html|(html|head|body|script|title|meta)\b)", re.DOTALL
@@ -87,7 +87,7 @@ SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (  # offset, bytes there
     (0, b"\xff\x0a", JXL),
     (0, b"\0\0\0\x0cJXL \r\n\x87\n", JXL),
     (0, b"8BPS", Kind("a Photoshop file", CONVERT)),
-    (128, b"DICM", Kind("a DICOM file", "convert it, with dcmtk for instance: dcmj2pnm +on {} OUTPUT.png")),
+    (128, b"DICM", Kind("a DICOM file", "convert with dcmtk, for instance: dcmj2pnm +on {} OUTPUT.png")),
     (0, b"\0\0\1\0", Kind("an icon", CONVERT)),
     (0, b"%PDF", PDF),
     (0, b"%!PS", PDF),
@@ -179,8 +179,9 @@ class LeftOut:
         others = LeftOut()
         for kind, names in self.names.items():
             if kind.remedy:
-                text = "left out of %s: %s; to have them: %s"
-                log.warning(text, where, describe(kind, sorted(names)), kind.advice(example(kind, names, where)))
+                advice = kind.advice(example(kind, names, where))
+                text = "left out of %s: %s; to use %s: %s"
+                log.warning(text, where, describe(kind, sorted(names)), "them" if len(names) > 1 else "it", advice)
             else:
                 others.names[kind] = names
         if others.names:
@@ -219,7 +220,8 @@ class LeftOut:
 
 def describe(kind: Kind, names: Sequence[str]) -> str:
     """How many files are of a kind, with examples."""
-    return f"{len(names)} file{'s, each' if len(names) > 1 else ','} {kind.name} ({some(names, most=3)})"
+    noun = kind.name if len(names) == 1 else f"{len(names):,} {kind.name.partition(' ')[2]}s"
+    return f"{noun} ({some(names, most=3)})"
 
 
 def example(kind: Kind, names: Sequence[str], where: Path) -> Path | str:

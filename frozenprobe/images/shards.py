@@ -26,7 +26,7 @@ log = logging.getLogger("frozenprobe")
 LABEL_ENDINGS = (".cls", ".json")  # in the order in which they are asked
 LABEL_KEYS = ("label", "cls", "class")  # of a .json, likewise
 MOST_LABEL_BYTES = 1 << 20
-LINK = Kind("a link, a device or a sparse file")
+LINK = Kind("a link or special file")
 
 
 class Label(NamedTuple):

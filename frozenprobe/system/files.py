@@ -28,7 +28,7 @@ def named_path(named: StrPath, option: str) -> Path:
             "The name of a file or folder",
             found="nothing (a variable of the shell that is not set?)",
             where=option,
-            remedy=f"give a name, or leave {option} out; the folder you are in is called .",
+            remedy=f"name one behind {option}, or drop {option}; the folder you are in is called .",
         )
     path = Path(text if os.path.lexists(text) else os.path.expanduser(text))
     return path if path.name not in ("", "..") else Path(os.path.abspath(path))
@@ -73,6 +73,13 @@ def first_bytes(path: Path, count: int) -> bytes:
     """
     with open_regular(path, buffering=0) as file:
         return file.read(count)
+
+
+def why_unreadable(error: OSError, path: Path) -> str:
+    """Why something could not be read, for a message."""
+    if isinstance(error, FileNotFoundError) and os.path.islink(path):
+        return f"a link to nothing ({os.readlink(path)})"
+    return error.strerror or str(error)
 
 
 def system_text(path: Path | str) -> str:

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from frozenprobe.errors import FrozenprobeError, ImageError
 from frozenprobe.extract.options import MAX_PIXELS
-from frozenprobe.images.kinds import ANSWER, AVIF, HEAD, IMAGE, TEXT, UNKNOWN, kind_of
+from frozenprobe.images.kinds import ANSWER, AVIF, EMPTY, HEAD, IMAGE, TEXT, UNKNOWN, kind_of
 from frozenprobe.images.places import Place
 
 WHITE = (255, 255, 255)
@@ -149,7 +149,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def why_invisible(image: Image.Image) -> str:
-    """What is wrong with decoded pixels of which nothing will be seen, to be read after `these images`; else empty.
+    """Why nothing will be seen in a decoded image; empty if there is no reason to think so.
 
     12 bits in a file of 16 are a 16th of the scale, 8 bits a 256th.
     """
@@ -158,15 +158,13 @@ def why_invisible(image: Image.Image) -> str:
     low, high = extrema(image)
     if image.getbands()[-1] == "A":
         if high[-1] < 256 // DARK:
-            return "will be white: all of it is transparent (save them without the alpha channel)"
+            return "white, since all of it is transparent: save without the alpha channel"
         low, high = low[:-1], high[:-1]
     if low == high:
-        return "have one colour all over"
+        return "one colour all over"
     scale = 65536 if image.mode.startswith("I") else 256 if image.mode in ("L", "LA", "RGB", "RGBA") else 0
     if max(high) < scale // DARK:
-        return (
-            f"will be nearly black: all values are in the lowest {DARK}th (12 or 8 bits in a 16-bit file? stretch them)"
-        )
+        return f"nearly black, all values in the lowest {DARK}th (12 or 8 bits in a 16-bit file?): stretch them"
     return ""
 
 
@@ -186,6 +184,8 @@ def no_image(content: bytes, path: Place, reason: str) -> ImageError:
         return bad_image(path, f"{'damaged: ' if kind is IMAGE else ''}not an image in {', '.join(FORMATS)} ({reason})")
     if kind is AVIF and "AVIF" in FORMATS:
         return bad_image(path, f"a damaged AVIF image ({reason})")
+    if kind is EMPTY:
+        return bad_image(path, "an empty file (0 bytes)", kind.remedy)
     text = content[:60].decode("utf-8", errors="replace") if kind in (TEXT, ANSWER) else ""
     found = f"{kind.name}, not an image{' that this Pillow can decode' if kind is AVIF else ''}"
     return bad_image(path, found + (f": {text!r}" if text else ""), kind.advice(path))
