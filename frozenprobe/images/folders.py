@@ -250,5 +250,5 @@ def require_own_folders(root: Path, below: Below, classes: set[str]) -> None:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is left alone: `.thumbnails`, `._photo.jpg`, and what systems and programs leave behind."""
+    """Whether a file or folder is left alone: `.thumbnails`, `._photo.jpg`, and what programs leave behind."""
     return name.startswith(".") or name.lower() in JUNK or name.endswith(".lock")

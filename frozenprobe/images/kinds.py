@@ -116,7 +116,7 @@ BRANDS = {  # of the boxes that AVIF, HEIC and MP4 share; an earlier one counts
 
 def named_kind(name: str) -> Kind | None:
     """What the ending of a file's name says; None: its first bytes have to be asked."""
-    ending = "." + name.lower().rpartition(".")[2]
+    ending = name[name.rfind(".") :].lower() if "." in name else ""
     if ending in IMAGE_ENDINGS:
         return IMAGE
     if ending in OTHER_ENDINGS:

@@ -111,7 +111,8 @@ def inner_folder(names: Sequence[str], start: str = "", *, flat: bool = False) -
     while True:
         folders = folders_of(names, below)
         training = [each for each in folders if is_training(each)]
-        if len(folders) == 1:
+        loose = any("/" not in name.removeprefix(below) for name in names if name.startswith(below))
+        if len(folders) == 1 and not loose:
             below += folders[0] + "/"
         elif training and all(part_of(each) for each in folders):
             below += training[0] + "/"
