@@ -103,7 +103,8 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: R
         folder = pieces_folder(target.out)
         hashes, bad = inspect_together(places, check, folder=folder, rank=rank, conditions=conditions, threads=threads)
     for remark, those in remarks.items():
-        log.warning("next to nothing is seen in %d image(s), %s: %s", len(those), remark, some(those))
+        counted = f"{len(those):,} image{'s' * (len(those) != 1)}"
+        log.warning("next to nothing is to be seen in %s (%s): %s", counted, remark, some(those))
     for table, what in ((train, "training"), (test, "test")):
         if table is not None:
             stop_at_bad(table, bad, known_ids(target.existing, what), what=what, skip=request.skip_bad)
