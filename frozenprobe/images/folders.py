@@ -78,7 +78,7 @@ def list_all(root: Path) -> tuple[list[tuple[str, Path]], Below]:
     require_folder(root)
     below = look_below(root)
     below.require_open(root)
-    found = sorted((composed(path.relative_to(root).as_posix()), path) for path in below.images)
+    found = sorted(below.images)
     if not found:
         told = below.left_out.describe()
         raise ImageError(
@@ -113,14 +113,14 @@ class Below:
     """What lies below a folder.
 
     Attributes:
-        images: files that are named like images, or begin like one where the name does not say.
+        images: ids and files that are named like images, or begin like one where the name does not say.
         left_out: other files.
         folders: names of the folders directly in it.
         closed: names of what could not be looked into, by the reason.
         again: links to folders that are listed under another name, and where they lead.
     """
 
-    images: list[Path] = field(default_factory=list)
+    images: list[tuple[str, Path]] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=LeftOut)
     folders: set[str] = field(default_factory=set)
     closed: dict[str, list[str]] = field(default_factory=dict)
@@ -176,7 +176,7 @@ def look_below(root: Path) -> Below:
                 below.again[name_below(root, subfolder)] = target
             else:
                 links.append((subfolder, target))
-    leave_out_thumbnails(root, below)
+    leave_out_thumbnails(below)
     return below
 
 
@@ -189,22 +189,23 @@ def list_folder(root: Path, folder: Path, below: Below) -> list[Path]:
     except OSError as error:
         below.closed.setdefault(why_unreadable(error, folder), []).append(name_below(root, folder))
         return []
+    above = "" if folder == root else name_below(root, folder) + "/"
     for entry in entries:
-        path = folder / entry.name
+        path, name = Path(entry.path), above + composed(entry.name)
         try:
             if entry.is_dir():
                 subfolders.append(path)
                 continue
-            kind = named_kind(entry.name) or kind_of(first_bytes(path, HEAD))
+            kind = named_kind(name) or kind_of(first_bytes(path, HEAD))
         except NoRegularFile:
             kind = PIPE
         except OSError as error:
-            below.closed.setdefault(why_unreadable(error, path), []).append(name_below(root, path))
+            below.closed.setdefault(why_unreadable(error, path), []).append(name)
             continue
         if kind.is_image:
-            below.images.append(path)
+            below.images.append((name, path))
         else:
-            below.left_out.add(kind, name_below(root, path))
+            below.left_out.add(kind, name)
     if folder == root:
         below.folders = {composed(path.name) for path in subfolders}
     return subfolders
@@ -215,20 +216,22 @@ def name_below(root: Path, path: Path) -> str:
     return composed(path.relative_to(root).as_posix())
 
 
-def leave_out_thumbnails(root: Path, below: Below) -> None:
+def leave_out_thumbnails(below: Below) -> None:
     """Take folders of thumbnails out of a listing, where all of them have the names of images beside the folder."""
-    here: dict[Path, set[str]] = {}
-    for path in below.images:
-        here.setdefault(path.parent, set()).add(path.stem)
+    if not any(path.parent.name.lower() in THUMBNAILS for _, path in below.images):
+        return
+    stems: dict[Path, set[str]] = {}
+    for _, path in below.images:
+        stems.setdefault(path.parent, set()).add(path.stem)
     small = {
         folder
-        for folder, stems in here.items()
-        if folder.name.lower() in THUMBNAILS and folder != root and stems <= here.get(folder.parent, set())
+        for folder, those in stems.items()
+        if folder.name.lower() in THUMBNAILS and those <= stems.get(folder.parent, set())
     }
-    for path in below.images if small else ():
+    for name, path in below.images:
         if path.parent in small:
-            below.left_out.add(THUMBNAIL, name_below(root, path))
-    below.images = [path for path in below.images if path.parent not in small]
+            below.left_out.add(THUMBNAIL, name)
+    below.images = [(name, path) for name, path in below.images if path.parent not in small]
 
 
 def require_own_folders(root: Path, below: Below, classes: set[str]) -> None:

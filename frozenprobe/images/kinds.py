@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,13 +115,19 @@ BRANDS = {  # of the boxes that AVIF, HEIC and MP4 share; an earlier one counts
 }
 
 
+@cache
+def kind_beside(ending: str) -> Kind:
+    """What lies beside images under such an ending."""
+    return Kind(f"a {ending} file")
+
+
 def named_kind(name: str) -> Kind | None:
     """What the ending of a file's name says; None: its first bytes have to be asked."""
     ending = name[name.rfind(".") :].lower() if "." in name else ""
     if ending in IMAGE_ENDINGS:
         return IMAGE
     if ending in OTHER_ENDINGS:
-        return Kind(f"a {ending} file")
+        return kind_beside(ending)
     return RAW if ending in RAW_ENDINGS else None
 
 
