@@ -134,6 +134,10 @@ def announce_images(train: ImageTable, test: ImageTable | None) -> None:
     single = [name for name, count in zip(train.class_names, class_sizes(train), strict=True) if count == 1]
     if single:
         log.warning("classes of one image, which cannot be scored: %s", some(single))
+    both = sorted(map(str, set(train.places) & set(test.places))) if test is not None else []
+    if both:
+        text = "%d test images are training images, too: does --test name a folder around both? (%s)"
+        log.warning(text, len(both), some(both))
     folders = {name.partition("/")[0] for name in test.ids if "/" in name} if test is not None else set()
     same = sorted(folders & set(train.class_names))
     if len(same) > 1:

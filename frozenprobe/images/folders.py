@@ -18,7 +18,7 @@ log = logging.getLogger("frozenprobe")
 
 JUNK = {  # what systems and programs leave behind, in any case: macOS, Synology, QNAP, Windows, Linux, Python
     *("__macosx", "icon\r", "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "$recycle.bin"),
-    *("recycler", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found", "__pycache__"),
+    *("system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found", "__pycache__"),
 }
 THUMBNAILS = {"thumbnails", "thumbnail", "thumbs", "thumb", "_thumbs", "_thumbnails"}
 PIPE = Kind("a pipe, socket or device file")
@@ -254,4 +254,4 @@ def require_own_folders(root: Path, below: Below, classes: set[str]) -> None:
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is left alone: `.thumbnails`, `._photo.jpg`, and what programs leave behind."""
-    return name.startswith(".") or name.lower() in JUNK or name.endswith(".lock")
+    return name.startswith(".") or name.lower() in JUNK or name.endswith(".h5.lock")

@@ -179,6 +179,14 @@ def test_odd_counts_and_folders_named_like_classes_are_told(
     assert len(caplog.messages) == 5
 
 
+def test_a_test_folder_around_the_training_images_is_told(
+    request_: ExtractRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    train, test, _ = read_images(replace(request_.sources, test=request_.sources.train.parent))
+    announce_images(train, test)
+    assert "12 test images are training images, too" in caplog.text
+
+
 def test_images_in_which_nothing_will_be_seen_are_one_warning(
     request_: ExtractRequest, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -302,6 +302,8 @@ GOOD = {
     "gif": encoded(picture().quantize(8), "GIF"),
     "webp": encoded(picture(), "WEBP", exif=EXIF),
     "bmp": encoded(picture(), "BMP"),
+    "ppm": encoded(picture(), "PPM"),
+    "jpeg 2000": encoded(picture(), "JPEG2000"),
     "tiff": encoded(picture(), "TIFF", exif=EXIF),
     "lzw": encoded(picture(), "TIFF", compression="tiff_lzw"),
     "16 bits": encoded(Image.fromarray(np.asarray(picture())[..., 0].astype(np.uint16) * 251), "PNG"),
@@ -470,7 +472,9 @@ def refused(call: Callable[[], object]) -> bool:
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # remarks on damaged metadata
 @settings(max_examples=150, deadline=None)
 @given(
-    name=st.sampled_from(["jpeg", "progressive", "png", "palette", "gif", "webp", "bmp", "cmyk", "16 bits"]),
+    name=st.sampled_from(
+        ["jpeg", "progressive", "png", "palette", "gif", "webp", "bmp", "ppm", "jpeg 2000", "cmyk", "16 bits"]
+    ),
     keep=st.floats(0, 1.3),
     flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=4),
     head=st.booleans(),
