@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,7 +53,7 @@ def read_class_folders(root: Path) -> ImageTable:
         )
     classes = [name.partition("/")[0] for name in names]
     require_own_folders(root, below, set(classes))
-    below.left_out.require_none_alone(names, root)
+    below.left_out.require_none_alone(names)
     require_several(root, names)
     below.tell(root)
     check_classes(root, names)
@@ -85,7 +87,7 @@ def list_all(root: Path) -> tuple[list[tuple[str, Path]], Below]:
             f"Images ({IMAGE_FORMATS})",
             found=f"none, but {told}" if told else "none",
             where=root.absolute(),
-            remedy=below.left_out.advice(root) or "check the path",
+            remedy=below.left_out.advice() or "check the path",
         )
     check_ids([name for name, _ in found], where=root)
     return found, below
@@ -97,9 +99,14 @@ def require_folder(root: Path) -> None:
     Raises:
         ImageError: no such folder, a link to nothing, or a file.
     """
-    if os.path.isdir(root):
-        return
-    found = "a link to nothing" if os.path.islink(root) else "a file" if os.path.exists(root) else "no such folder"
+    try:
+        if stat.S_ISDIR(os.stat(root).st_mode):
+            return
+        found = "a file"
+    except OSError as error:
+        found = why_unreadable(error, root)
+        if isinstance(error, FileNotFoundError) and not os.path.islink(root):
+            found = "no such folder"
     raise ImageError(
         "A folder of images",
         found=found,
@@ -113,15 +120,15 @@ class Below:
     """What lies below a folder.
 
     Attributes:
+        left_out: files that are no images.
         images: ids and files that are named like images, or begin like one where the name does not say.
-        left_out: other files.
         folders: names of the folders directly in it.
         closed: names of what could not be looked into, by the reason.
         again: links to folders that are listed under another name, and where they lead.
     """
 
+    left_out: LeftOut
     images: list[tuple[str, Path]] = field(default_factory=list)
-    left_out: LeftOut = field(default_factory=LeftOut)
     folders: set[str] = field(default_factory=set)
     closed: dict[str, list[str]] = field(default_factory=dict)
     again: dict[str, str] = field(default_factory=dict)
@@ -144,7 +151,7 @@ class Below:
 
     def tell(self, root: Path) -> None:
         """Log what is not listed."""
-        self.left_out.tell(root)
+        self.left_out.tell()
         if self.again:
             links = some(f"{name} -> {target}" for name, target in sorted(self.again.items()))
             log.info("links in %s to folders that are listed already, left alone: %s", root, links)
@@ -155,7 +162,7 @@ def look_below(root: Path) -> Below:
 
     A folder that lies here and is linked to as well is listed where it lies.
     """
-    below = Below()
+    below = Below(LeftOut(root))
     seen: set[str] = set()
     folders: list[tuple[Path, str]] = [(root, os.path.realpath(root))]
     links: list[tuple[Path, str]] = []
@@ -176,7 +183,10 @@ def look_below(root: Path) -> Below:
                 below.again[name_below(root, subfolder)] = target
             else:
                 links.append((subfolder, target))
-    leave_out_thumbnails(below)
+    thumbnails = thumbnails_in([name for name, _ in below.images])
+    for name in thumbnails:
+        below.left_out.add(THUMBNAIL, name)
+    below.images = [(name, path) for name, path in below.images if name not in thumbnails]
     return below
 
 
@@ -216,22 +226,16 @@ def name_below(root: Path, path: Path) -> str:
     return composed(path.relative_to(root).as_posix())
 
 
-def leave_out_thumbnails(below: Below) -> None:
-    """Take folders of thumbnails out of a listing, where all of them have the names of images beside the folder."""
-    if not any(path.parent.name.lower() in THUMBNAILS for _, path in below.images):
-        return
-    stems: dict[Path, set[str]] = {}
-    for _, path in below.images:
-        stems.setdefault(path.parent, set()).add(path.stem)
-    small = {
-        folder
-        for folder, those in stems.items()
-        if folder.name.lower() in THUMBNAILS and those <= stems.get(folder.parent, set())
-    }
-    for name, path in below.images:
-        if path.parent in small:
-            below.left_out.add(THUMBNAIL, name)
-    below.images = [(name, path) for name, path in below.images if path.parent not in small]
+def thumbnails_in(names: Sequence[str]) -> set[str]:
+    """The images in folders of thumbnails, where all of them have the names of images beside their folder."""
+    folders = {name.rpartition("/")[0] for name in names}
+    named = {folder for folder in folders if folder.rpartition("/")[2].lower() in THUMBNAILS}
+    stems: dict[str, set[str]] = {}
+    for name in names if named else ():
+        folder, _, base = name.rpartition("/")
+        stems.setdefault(folder, set()).add(base.rpartition(".")[0])
+    small = {folder for folder in named if stems[folder] <= stems.get(folder.rpartition("/")[0], set())}
+    return {name for name in names if name.rpartition("/")[0] in small}
 
 
 def require_own_folders(root: Path, below: Below, classes: set[str]) -> None:

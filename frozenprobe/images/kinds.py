@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -168,9 +168,15 @@ def kind_of_text(head: bytes) -> Kind:
 
 
 class LeftOut:
-    """Files that are no images: none leaves a listing without a word."""
+    """Files that are no images: none leaves a listing without a word.
 
-    def __init__(self) -> None:
+    Args:
+        where: what is listed.
+        packed: whether that are shards.
+    """
+
+    def __init__(self, where: Path, *, packed: bool = False) -> None:
+        self.where, self.packed = where, packed
         self.names: dict[Kind, list[str]] = {}
 
     def add(self, kind: Kind, name: str) -> None:
@@ -179,59 +185,56 @@ class LeftOut:
 
     def describe(self) -> str:
         """How many of each kind, with examples; empty if there are none."""
-        return "; ".join(describe(kind, sorted(names)) for kind, names in self.names.items())
+        return "; ".join(describe(kind, names) for kind, names in self.names.items())
 
-    def tell(self, where: Path) -> None:
+    def advice(self) -> str:
+        """What to do about the first kind that may hold images; empty if none does."""
+        return next((self.advice_on(kind, names) for kind, names in self.names.items() if kind.remedy), "")
+
+    def advice_on(self, kind: Kind, names: Sequence[str]) -> str:
+        """What to do to get images out of these files; where their ending says their kind, out of all of a folder."""
+        first = Path(min(names)) if self.packed else self.where / min(names)
+        files = first.with_name(f"*{first.suffix}") if first.suffix.lower() in kind.endings else first
+        return kind.advice(files) + ("; then make the shards again" if self.packed else "")
+
+    def tell(self) -> None:
         """Log them: what may hold an image with what to do, all else in one line."""
-        others = LeftOut()
+        others = LeftOut(self.where)
         for kind, names in self.names.items():
             if kind.remedy:
-                advice = kind.advice(example(kind, names, where))
-                text = "left out of %s: %s; to use %s: %s"
-                log.warning(text, where, describe(kind, sorted(names)), "them" if len(names) > 1 else "it", advice)
+                use = f"to use {'them' if len(names) > 1 else 'it'}: {self.advice_on(kind, names)}"
+                log.warning("left out of %s: %s; %s", self.where, describe(kind, names), use)
             else:
                 others.names[kind] = names
         if others.names:
-            log.info("no images in %s, left alone: %s", where, others.describe())
+            log.info("no images in %s, left alone: %s", self.where, others.describe())
 
-    def advice(self, where: Path) -> str:
-        """What to do to get images out of the first kind that may hold some; empty if none does."""
-        told = (kind.advice(example(kind, names, where)) for kind, names in self.names.items() if kind.remedy)
-        return next(told, "")
-
-    def require_none_alone(
-        self, kept: Iterable[str], where: Path, *, folder_of: Callable[[str], str] = lambda name: name.partition("/")[0]
-    ) -> None:
-        """Refuse folders whose only pictures cannot be decoded: a class would be gone.
+    def require_none_alone(self, kept: Iterable[str]) -> None:
+        """Refuse a class folder whose only pictures cannot be decoded: the class would be gone.
 
         Args:
             kept: names of the images.
-            where: folder or shards.
-            folder_of: the folder of a name that is its class.
 
         Raises:
-            ImageError: names the folder and how to convert them.
+            ImageError: names the folder and how to convert what is in it.
         """
+
+        def folder_of(name: str) -> str:  # in shards a class is not always the first folder
+            return name.rpartition("/")[0] if self.packed else name.partition("/")[0]
+
         there = {folder_of(name) for name in kept}
         for kind, names in self.names.items():
-            lost = sorted(name for name in names if "/" in name and folder_of(name) not in there)
+            lost = [name for name in names if "/" in name and folder_of(name) not in there]
             if kind.remedy and lost:
-                folders = sorted({folder_of(name) for name in lost})
                 raise ImageError(
                     "Images that can be read in every class folder",
-                    found=f"none in {some(folders)}, but {describe(kind, lost)}",
-                    where=where,
-                    remedy=f"{kind.advice(example(kind, lost, where))}; or move the folder away if it is no class",
+                    found=f"none in {some(sorted({folder_of(name) for name in lost}))}, but {describe(kind, lost)}",
+                    where=self.where,
+                    remedy=f"{self.advice_on(kind, lost)}; or move the folder away if it is no class",
                 )
 
 
 def describe(kind: Kind, names: Sequence[str]) -> str:
     """How many files are of a kind, with examples."""
     noun = kind.name if len(names) == 1 else f"{len(names):,} {kind.name.partition(' ')[2]}s"
-    return f"{noun} ({some(names, most=3)})"
-
-
-def example(kind: Kind, names: Sequence[str], where: Path) -> Path | str:
-    """The first of these files, or, where its ending says its kind, all of its folder that end so."""
-    first = where / min(names) if where.is_dir() else Path(min(names))
-    return first.with_name(f"*{first.suffix}") if first.suffix.lower() in kind.endings else first
+    return f"{noun} ({some(sorted(names), most=3)})"

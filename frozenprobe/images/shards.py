@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from frozenprobe.errors import ImageError, some
-from frozenprobe.images.folders import is_hidden
+from frozenprobe.images.folders import THUMBNAIL, is_hidden, thumbnails_in
 from frozenprobe.images.kinds import HEAD, IMAGE_FORMATS, Kind, LeftOut, kind_of, named_kind
 from frozenprobe.images.layout import check_classes
 from frozenprobe.images.places import Member
@@ -50,15 +50,16 @@ def read_labelled_shards(shards: Sequence[Path], *, where: Path) -> ImageTable:
     """
     members: list[Member] = []
     labels: list[Label | None] = []
-    left_out = LeftOut()
+    left_out = LeftOut(where, packed=True)
     for shard in shards:
         images, sidecars = index_shard(shard, left_out)
         members += images
         labels += read_labels(shard, images, sidecars)
     found = [*zip(ids_of(members, left_out, where=where), members, strict=True)]
-    left_out.tell(where)
     if not any(labels):
-        left_out.require_none_alone([member.name for member in members], where, folder_of=folder_of)
+        left_out.require_none_alone([member.name for member in members])
+    left_out.tell()
+    if not any(labels):
         return labelled_table(found, classes_by_folder(members, where=where), where=where)
     counts = Counter(label.ending for label in labels if label)
     absent = [member for member, label in zip(members, labels, strict=True) if label is None]
@@ -79,11 +80,11 @@ def list_members(shards: Sequence[Path], *, where: Path) -> list[tuple[str, Memb
     Raises:
         ImageError: a shard cannot be used, or there are no images.
     """
-    left_out = LeftOut()
+    left_out = LeftOut(where, packed=True)
     members = [member for shard in shards for member in index_shard(shard, left_out)[0]]
     ids = ids_of(members, left_out, where=where)
     check_ids(ids, where=where)
-    left_out.tell(where)
+    left_out.tell()
     return [*zip(ids, members, strict=True)]
 
 
@@ -110,7 +111,10 @@ def index_shard(shard: Path, left_out: LeftOut) -> tuple[list[Member], dict[str,
             sidecars[name] = member
         else:
             images.append(member)
-    return images, sidecars
+    thumbnails = thumbnails_in([image.name for image in images])
+    for name in thumbnails:
+        left_out.add(THUMBNAIL, name)
+    return [image for image in images if image.name not in thumbnails], sidecars
 
 
 def kind_of_member(header: tarfile.TarInfo, shard: Path) -> Kind | None:
@@ -165,7 +169,7 @@ def ids_of(members: Sequence[Member], left_out: LeftOut, *, where: Path) -> list
             f"Images ({IMAGE_FORMATS})",
             found="none in the shards" + (f", but {told}" if told else ""),
             where=where,
-            remedy=left_out.advice(where) or "check the path",
+            remedy=left_out.advice() or "check the path",
         )
     names = [composed(member.name) for member in members]
     if len(set(names)) == len(names):
@@ -182,7 +186,7 @@ def classes_by_folder(members: Sequence[Member], *, where: Path) -> list[str]:
     Raises:
         ImageError: images outside any class folder.
     """
-    folders = [sys.intern(composed(folder_of(member.name))) for member in members]
+    folders = [sys.intern(composed(member.name.rpartition("/")[0])) for member in members]
     distinct = set(folders)
     shared = os.path.commonpath(distinct).replace(os.sep, "/") if all(distinct) and len(distinct) > 1 else ""
     depth = shared.count("/") + 1 if shared else 0
@@ -197,11 +201,6 @@ def classes_by_folder(members: Sequence[Member], *, where: Path) -> list[str]:
     check_classes(where, [f"{folder}/".split("/", depth)[depth] for folder in distinct], packed=True)
     classes = {folder: folder.split("/")[depth] for folder in distinct}
     return [classes[folder] for folder in folders]
-
-
-def folder_of(name: str) -> str:
-    """The folder of a member."""
-    return name.rpartition("/")[0]
 
 
 def read_labels(shard: Path, images: Sequence[Member], sidecars: dict[str, Member]) -> list[Label | None]:

@@ -104,9 +104,9 @@ def test_an_ending_says_enough_or_nothing(name: str, kind: str | None) -> None:
     assert (found and found.name) == kind
 
 
-def left_out(**names: list[str]) -> LeftOut:
+def left_out(where: Path, **names: list[str]) -> LeftOut:
     heads = {"heic": box(b"heic"), "text": b"x", "page": b"<html>"}
-    found = LeftOut()
+    found = LeftOut(where)
     for key, those in names.items():
         for name in those:
             found.add(kind_of(heads[key]), name)
@@ -117,7 +117,7 @@ def test_what_may_hold_an_image_is_a_warning_with_a_command_and_all_else_a_note(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "frozenprobe")
-    left_out(heic=[f"a b/{key}.heic" for key in "dcba"], text=["README"]).tell(tmp_path)
+    left_out(tmp_path, heic=[f"a b/{key}.heic" for key in "dcba"], text=["README"]).tell()
     warning, note = caplog.records
     assert (warning.levelname, note.levelname) == ("WARNING", "INFO")
     assert "4 HEIC photos (a b/a.heic, a b/b.heic, a b/c.heic and 1 more)" in warning.getMessage()
@@ -126,12 +126,12 @@ def test_what_may_hold_an_image_is_a_warning_with_a_command_and_all_else_a_note(
 
 
 def test_a_file_whose_ending_lies_is_converted_by_its_own_name(tmp_path: Path) -> None:
-    assert f'jpg "{tmp_path / "x.photo"}"' in left_out(heic=["x.photo"]).advice(tmp_path)
+    assert f'jpg "{tmp_path / "x.photo"}"' in left_out(tmp_path, heic=["x.photo"]).advice()
 
 
 def test_a_folder_that_holds_only_other_pictures_is_an_error(tmp_path: Path) -> None:
-    found = left_out(heic=["a/1.heic", "b/1.heic", "top.heic"], text=["c/x"])
-    found.require_none_alone(["a/1.jpg", "b/2.jpg"], tmp_path)
+    found = left_out(tmp_path, heic=["a/1.heic", "b/1.heic", "top.heic"], text=["c/x"])
+    found.require_none_alone(["a/1.jpg", "b/2.jpg"])
     with pytest.raises(ImageError, match=r"none in b, but a HEIC photo \(b/1\.heic\)") as caught:
-        found.require_none_alone(["a/1.jpg"], tmp_path)
+        found.require_none_alone(["a/1.jpg"])
     assert str(tmp_path / "b" / "*.heic") in caught.value.remedy

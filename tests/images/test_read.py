@@ -105,6 +105,21 @@ def test_an_empty_name_is_an_error_and_not_the_folder_one_is_in(name):
     assert caught.value.where == f"--{name.replace('_', '-')}"
 
 
+def test_a_folder_that_the_system_does_not_tell_of_is_an_error_that_says_so(tmp_path, monkeypatch):
+    """Below a folder without permission; the tests may run as one who may go everywhere."""
+    stat = os.stat
+
+    def refused(path, *given, **options):
+        if str(path).startswith(str(tmp_path / "shut")):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *given, **options)
+
+    monkeypatch.setattr(os, "stat", refused)
+    for read in (read_training, read_test):
+        with pytest.raises(ImageError, match="found:  Permission denied"):
+            read(tmp_path / "shut" / "train")
+
+
 @pytest.mark.parametrize("name", ["labels.csv", "photo.jpg", "noending"])
 def test_a_file_that_is_neither_shard_nor_list_says_what_can_be_named(tmp_path, name):
     touch(tmp_path, name)

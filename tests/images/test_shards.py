@@ -164,7 +164,15 @@ def test_test_shards_need_no_labels_and_read_none(tmp_path):
 
 
 def test_hidden_files_and_what_programs_leave_behind_in_a_tar_are_left_alone(tmp_path):
-    junk = ["._1.jpg", ".trash/2.jpg", "__MACOSX/1.jpg", "a/@eaDir/1.jpg", "$RECYCLE.BIN/1.jpg", "lost+found/1.jpg"]
+    junk = [
+        "thumbs/1.jpg",
+        "._1.jpg",
+        ".trash/2.jpg",
+        "__MACOSX/1.jpg",
+        "a/@eaDir/1.jpg",
+        "$RECYCLE.BIN/1.jpg",
+        "lost+found/1.jpg",
+    ]
     path = shard(tmp_path / "x.tar", "1.jpg", *junk)
     assert read_test(path).ids == ("1.jpg",)
 
@@ -281,8 +289,9 @@ def test_a_class_of_a_tar_that_cannot_be_decoded_is_an_error(tmp_path):
     path = write_tar(
         tmp_path / "x.tar", {"t/a/1.jpg": b"", "t/b/1.jpg": b"", "t/c/1.jxl": b"\xff\x0a", "t/b/1.jxl": b""}
     )
-    with pytest.raises(ImageError, match=r"none in t/c, but a JPEG XL image \(t/c/1\.jxl\)"):
+    with pytest.raises(ImageError, match=r"none in t/c, but a JPEG XL image \(t/c/1\.jxl\)") as caught:
         labelled(path)
+    assert "then make the shards again" in caught.value.remedy
 
 
 def test_a_tar_of_parts_of_a_data_set_is_refused(tmp_path):
@@ -295,4 +304,4 @@ def test_a_tar_of_parts_of_a_data_set_is_refused(tmp_path):
 def test_a_tar_without_images_says_what_is_in_it(tmp_path):
     with pytest.raises(ImageError, match=r"none in the shards, but a PDF .* \(a\.pdf\)") as caught:
         read_test(write_tar(tmp_path / "x.tar", {"a.pdf": b"%PDF-1"}))
-    assert caught.value.remedy == "export the pages as images"
+    assert caught.value.remedy == "export the pages as images; then make the shards again"
