@@ -36,6 +36,7 @@ def read_class_folders(root: Path) -> ImageTable:
     """
     found, below = list_all(root)
     names = [name for name, _ in found]
+    check_classes(root, names)
     loose = [name for name in names if "/" not in name]
     if loose and len(loose) < len(found):
         raise ImageError(
@@ -56,7 +57,6 @@ def read_class_folders(root: Path) -> ImageTable:
     below.left_out.require_none_alone(names)
     require_several(root, names)
     below.tell(root)
-    check_classes(root, names)
     empty = sorted(below.folders - set(classes))
     if empty:
         log.warning("folders in %s without an image, which become no class: %s", root, some(empty))

@@ -273,6 +273,7 @@ def test_a_name_that_is_no_utf8_is_an_error_that_can_be_printed(tmp_path):
         (["1.jpg", "2.jpg"], "no class folders"),
         (["a/1.jpg", "b/1.jpg", "stray.jpg"], "stray.jpg"),
         (["a/1.jpg", "a/2.jpg"], "At least two classes"),
+        (["train/a/1.jpg", "train/b/2.jpg", "test/1.jpg", "cover.png"], "the parts of a data set: test, train"),
         (["set/a/1.jpg", "set/b/2.jpg"], "only the folder set; in set there are 2: a, b"),
         (["train/a/1.jpg", "train/b/2.jpg", "test/1.jpg"], "the parts of a data set: test, train"),
         (["a/1.txt"], "found:  none"),
