@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import Field, asdict, fields
+from dataclasses import Field, asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from frozenprobe.extract.options import Choices, ExtractRequest, FeatureOptions,
 from frozenprobe.extract.ranks.rank import Rank, read_rank
 from frozenprobe.images.sources import CsvColumns, ImageSources
 
+NAME = click.Path()  # a text still: the request knows what an empty one is
 TYPES: dict[str, dict[str, Any]] = {  # how a value of a field's type is typed
     "str": {},
     "int": {"type": int},
-    "Path": {"type": FILE},
+    "Path": {"type": NAME},
     "tuple[str, ...]": {"callback": lambda context, option, text: names_of(text)},
     "tuple[float, float, float]": {"type": float, "nargs": 3},
     "bool": {"is_flag": True, "default": None},
@@ -42,15 +43,15 @@ def typed_option(field: Field[Any], about: Option) -> Callable[[Command], Comman
 REQUEST_OPTIONS = {field.name: typed_option(field, about) for field, about in options_of(ExtractRequest).items()}
 EXTRACT_OPTIONS = options(
     click.option(
-        "--train", type=FILE, default=ImageSources.train, show_default=True, help="Class folders, tars or a list."
+        "--train", type=NAME, default=ImageSources.train, show_default=True, help="Class folders, tars or a list."
     ),
-    click.option("--test", type=FILE, help="Unlabelled images, likewise.  [default: `test` beside --train, if there]"),
-    click.option("--train-csv", type=FILE, help="Labels as a CSV; image names are looked for in --train."),
+    click.option("--test", type=NAME, help="Unlabelled images, likewise.  [default: `test` beside --train, if there]"),
+    click.option("--train-csv", type=NAME, help="Labels as a CSV; image names are looked for in --train."),
     click.option("--image-column", help="Column of image names in the CSV.  [default: guessed]"),
     click.option("--label-column", help="Column of labels in the CSV.  [default: guessed]"),
     click.option("--group-column", help="Column of groups (patient, site ...) that folds must not split."),
     click.option("--fold-column", help="Column of folds to use."),
-    click.option("--sample", type=FILE, help="Sample submission.  [default: the one beside the test folder]"),
+    click.option("--sample", type=NAME, help="Sample submission.  [default: the one beside the test folder]"),
     *(typed_option(field, about) for field, about in options_of(FeatureOptions).items()),
     *(decorate for name, decorate in REQUEST_OPTIONS.items() if name != "break_lock"),
     click.option("--allow-outside", is_flag=True, help="Let a CSV or list name images outside of its folder."),
@@ -109,14 +110,16 @@ def print_forecast(given: dict[str, Any], price_per_hour: float | None, as_json:
 
 def requested(given: dict[str, Any]) -> ExtractRequest:
     """The request that the options of extract make."""
-    test = given["test"] or ImageSources.test_beside(given["train"])
     of_weights = WeightsOptions(**{each.name: given[each.name] for each in fields(WeightsOptions)})
     typed = {each.name: given[each.name] for each in fields(FeatureOptions) if each.name in given}
     columns = CsvColumns(given["image_column"], given["label_column"], given["group_column"], given["fold_column"])
+    sources = ImageSources(
+        given["train"], given["test"], given["train_csv"], columns, given["sample"], given["allow_outside"]
+    )
+    if sources.test is None:
+        sources = replace(sources, test=ImageSources.test_beside(sources.train))
     return ExtractRequest(
-        sources=ImageSources(
-            given["train"], test, given["train_csv"], columns, given["sample"], given["allow_outside"]
-        ),
+        sources=sources,
         choices=Choices(**typed, weights_options=of_weights if of_weights != WeightsOptions() else None),
         **{name: given[name] for name in REQUEST_OPTIONS if given[name] is not None},
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.paths import pieces_folder
@@ -69,7 +70,10 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: R
         ImageError: images that cannot be decoded, all of them named at once.
     """
     train, test, sample = read_images(request.sources)
+    announce_images(train, test)
     train, test = limited(train, test, request.limit, target.existing)
+    if request.limit is not None:
+        log.info("of these for the smoke run: %s", describe_images(train, test))
     known = {
         name
         for before in (target.existing, target.begun)
@@ -79,10 +83,12 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: R
     }
     places = train.places + (test.places if test is not None else ())
     side, threads = target.info.size or 512, own_cores()
+    remarks: dict[str, list[Place]] = {}
 
     def check(part: Sequence[Place], done: int) -> tuple[list[str], dict[Place, ImageError]]:
         return inspect_images(
             part,
+            remarks=remarks,
             known=known,
             side=side,
             max_pixels=request.max_pixels,
@@ -96,6 +102,9 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: R
         conditions = f"{side} {request.max_pixels}"
         folder = pieces_folder(target.out)
         hashes, bad = inspect_together(places, check, folder=folder, rank=rank, conditions=conditions, threads=threads)
+    for remark, those in remarks.items():
+        counted = f"{len(those):,} image{'s' * (len(those) != 1)}"
+        log.warning("next to nothing is to be seen in %s (%s): %s", counted, remark, some(those))
     for table, what in ((train, "training"), (test, "test")):
         if table is not None:
             stop_at_bad(table, bad, known_ids(target.existing, what), what=what, skip=request.skip_bad)
@@ -117,6 +126,42 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: R
         places={hash_of[place]: place for place in places if place not in bad},
         skipped=[f"{place}: {error.found}" for place, error in bad.items()],
     )
+
+
+def announce_images(train: ImageTable, test: ImageTable | None) -> None:
+    """Say what was found, before any of it is opened, and what looks odd about it."""
+    log.info("images: %s", describe_images(train, test))
+    single = [name for name, count in zip(train.class_names, class_sizes(train), strict=True) if count == 1]
+    if single:
+        log.warning("classes of one image, which cannot be scored: %s", some(single))
+    both = sorted(map(str, set(train.places) & set(test.places))) if test is not None else []
+    if both:
+        text = "%d test images are training images, too: does --test name a folder around both? (%s)"
+        log.warning(text, len(both), some(both))
+    folders = {name.partition("/")[0] for name in test.ids if "/" in name} if test is not None else set()
+    same = sorted(folders & set(train.class_names))
+    if len(same) > 1:
+        text = (
+            "test images lie in folders named like classes (%s): their ids keep the folder, no label is taken from it"
+        )
+        log.info(text, some(same))
+
+
+def describe_images(train: ImageTable, test: ImageTable | None) -> str:
+    """How many there are, and of how many classes."""
+    sizes = class_sizes(train)
+    least, most = int(sizes.argmin()), int(sizes.argmax())
+    each = f"{sizes[least]:,} each"
+    if sizes[least] < sizes[most]:
+        names = train.class_names
+        each = f"from {sizes[least]:,} ({names[least]}) to {sizes[most]:,} ({names[most]})"
+    tested = f"{len(test):,} test" if test is not None else "no test images"
+    return f"{len(train):,} training in {len(sizes):,} classes, {each}; {tested}"
+
+
+def class_sizes(table: ImageTable) -> npt.NDArray[np.int64]:
+    """`(C,)` images of each class."""
+    return np.bincount(table.labels if table.labels is not None else [], minlength=len(table.class_names))
 
 
 def stop_at_bad(table: ImageTable, bad: dict[Place, ImageError], paid_for: set[str], *, what: str, skip: bool) -> None:
@@ -214,12 +259,20 @@ def make_split(table: ImageTable, hashes: dict[Place, str], bad: dict[Place, Ima
 
 
 def inspect_images(
-    places: Sequence[Place], *, known: Container[str], side: int, max_pixels: int, threads: int, progress: Progress
+    places: Sequence[Place],
+    *,
+    remarks: dict[str, list[Place]],
+    known: Container[str],
+    side: int,
+    max_pixels: int,
+    threads: int,
+    progress: Progress,
 ) -> tuple[list[str], dict[Place, ImageError]]:
     """SHA-256 of each image's bytes (empty for one that cannot be read), and the images that cannot be used.
 
     Args:
         places: the images.
+        remarks: images of which nothing will be seen are added here, by what `check_image` says of them.
         known: hashes of images that have been decoded before; they are not decoded again.
         side: short side in px that images are resized to.
         max_pixels: width x height allowed.
@@ -227,32 +280,40 @@ def inspect_images(
         progress: called after every image.
     """
 
-    def inspect(place: Place) -> tuple[str, ImageError | None]:
-        content_hash = ""
+    def inspect(place: Place) -> tuple[str, str, ImageError | None]:
+        content_hash = remark = ""
         try:
             content = read_image(place)
             content_hash = hashlib.sha256(content).hexdigest()
             if content_hash not in known:
-                check_image(content, place, side=side, max_pixels=max_pixels)
+                remark = check_image(content, place, side=side, max_pixels=max_pixels)
         except ImageError as error:
-            return content_hash, error
-        return content_hash, None
+            return content_hash, "", error
+        return content_hash, remark, None
 
     hashes: list[str] = []
     bad: dict[Place, ImageError] = {}
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(places), QUEUED):  # a pool keeps 2 kB for every image that waits
             queued = places[start : start + QUEUED]
-            for place, (content_hash, error) in zip(queued, pool.map(inspect, queued), strict=True):
+            for place, (content_hash, remark, error) in zip(queued, pool.map(inspect, queued), strict=True):
                 hashes.append(content_hash)
                 if error is not None:
                     bad[place] = error
+                if remark:
+                    remarks.setdefault(remark, []).append(place)
                 progress("checking images", len(hashes), len(places))
     return hashes, bad
 
 
 def all_bad(errors: Sequence[ImageError], what: str) -> ImageError:
     """One error for all bad images: the first in full, the names of the next, and how many there are."""
-    first = errors[0]
-    others = f"; and {len(errors) - 1} more: {some(error.where for error in errors[1:])}" if errors[1:] else ""
+    first, *rest = errors
+    told = [f"{error.where}{'' if sort_of(error) == sort_of(first) else f' ({error.found})'}" for error in rest]
+    others = f"; and {len(rest)} more: {some(told)}" if rest else ""
     return ImageError(f"Whole {what} images", found=f"{first.found}{others}", where=first.where, remedy=first.remedy)
+
+
+def sort_of(error: ImageError) -> str:
+    """What is wrong with an image, without its numbers."""
+    return error.found.partition(":")[0].partition("(")[0]

@@ -6,6 +6,7 @@ the command line, what a file was made with, the specification and the messages 
 
 from __future__ import annotations
 
+import os
 from dataclasses import Field, dataclass, field, fields, is_dataclass, make_dataclass
 from inspect import signature
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from frozenprobe.errors import FrozenprobeError, unknown_name
 from frozenprobe.images.sources import ImageSources
+from frozenprobe.system.files import StrPath, named_path
 
 AUTO = "auto"
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
@@ -150,7 +152,7 @@ class Choices(Typed):  # type: ignore[misc]  # a field for each of FeatureOption
     """Some of `FeatureOptions`, as typed. None: not typed; then as in the existing file, else the default.
 
     Raises:
-        FrozenprobeError: no such option; says the nearest one and the list.
+        FrozenprobeError: no such option; says the nearest one and the list. Or an empty text as a path.
     """
 
     __signature__ = signature(Typed)  # what editors show
@@ -161,6 +163,8 @@ class Choices(Typed):  # type: ignore[misc]  # a field for each of FeatureOption
             if name not in known:
                 raise unknown_name("choice", name, known, where="Choices")
         super().__init__(*values, **named)
+        if self.weights is not None:
+            object.__setattr__(self, "weights", named_path(self.weights, "--weights"))
 
 
 @dataclass(frozen=True)
@@ -192,3 +196,24 @@ class ExtractRequest:
     )
     drop_missing: bool = option(False, "--drop-missing", "Let more than half of the file's training images leave it.")
     break_lock: bool = option(False, "--break-lock", "Write even if a lock says that another process does.")
+
+    def __post_init__(self) -> None:
+        if self.out is not None:
+            require_file_name(self.out)
+            object.__setattr__(self, "out", named_path(self.out, "--out"))
+
+
+def require_file_name(out: StrPath) -> None:
+    """Refuse a folder where a file is to be written.
+
+    Raises:
+        FrozenprobeError: names a file in it.
+    """
+    text = os.fspath(out)
+    if text.endswith(("/", os.sep)) or (text and os.path.isdir(os.path.expanduser(text))):
+        raise FrozenprobeError(
+            "The name of a feature file",
+            found="a folder",
+            where=f"--out {text}",
+            remedy=f'name a file in it: --out "{os.path.join(text, "features.h5")}"',
+        )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from frozenprobe.errors import ImageError, some
-from frozenprobe.images.folders import IMAGE_ENDINGS
+from frozenprobe.images.kinds import IMAGE_ENDINGS
 from frozenprobe.images.table import ImageTable, labelled_table, require_inside
 from frozenprobe.system.csv_tables import read_text
 from frozenprobe.system.unicode_text import composed
@@ -58,21 +58,24 @@ def read_lines(path: Path) -> list[Line]:
     tabbed = [number for number, line in stripped if line.count("\t") > 1]
     if tabbed:
         raise broken(f"more than one tab in line {some(tabbed)}", "write path<TAB>label, an image a line")
-    found = [split_line(line) for _, line in stripped if line]
+    found = [split_line(line, path.parent) for _, line in stripped if line]
     if not found:
         raise broken("an empty file")
     return found
 
 
-def split_line(line: str) -> Line:
-    """Image and label: what a tab parts, else the last space, unless the line ends as an image's name does."""
+def split_line(line: str, root: Path) -> Line:
+    """Image and label: what a tab parts, else the last space, unless the line is, or ends as, the name of an image."""
     if "\t" in line:
         image, _, label = line.partition("\t")
-    elif line.lower().endswith(IMAGE_ENDINGS):
-        image, label = line, ""
-    else:
-        image, _, label = line.rpartition(" ") if " " in line else (line, "", "")
-    return image.strip(), composed(label.strip())
+        return image.strip(), composed(label.strip())
+    image, _, label = line.rpartition(" ")
+    image = image.strip()
+    if not image or line.lower().endswith(IMAGE_ENDINGS):
+        return line, ""
+    if not image.lower().endswith(IMAGE_ENDINGS) and existing(root, line.replace("\\", "/")):
+        return line, ""
+    return image, composed(label)
 
 
 def locate(lines: Sequence[Line], path: Path, allow_outside: bool) -> list[tuple[str, Path]]:

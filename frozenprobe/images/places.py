@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from frozenprobe.errors import UnreadableImage
-from frozenprobe.system.files import open_regular, read_regular
+from frozenprobe.system.files import open_regular, read_regular, why_unreadable
 
 
 class Member(NamedTuple):
@@ -46,6 +46,6 @@ def read_image(place: Place) -> bytes:
     try:
         return place.read_bytes() if isinstance(place, Member) else read_regular(place)
     except OSError as error:
-        raise UnreadableImage(
-            "A readable image", found=str(error), where=place, remedy="check the file and its permissions"
-        ) from None
+        found = why_unreadable(error, place.tar if isinstance(place, Member) else place)
+        remedy = "check the file and its permissions"
+        raise UnreadableImage("A readable image", found=found, where=place, remedy=remedy) from None

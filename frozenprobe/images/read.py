@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,7 +73,7 @@ def require_known(source: Path) -> None:
     Raises:
         ImageError: says what can be named.
     """
-    if source.is_file():
+    if os.path.isfile(source):
         csv = "; a CSV of labels goes to --train-csv FILE" if source.suffix.lower() == ".csv" else ""
         raise ImageError(
             f"A folder of images, tar shards (.tar), or a list of images ({', '.join(LIST_ENDINGS)})",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from frozenprobe.errors import ImageError, some
-from frozenprobe.images.folders import is_hidden, walk_images
+from frozenprobe.images.folders import is_hidden, look_below
 from frozenprobe.images.tar_headers import COMPRESSED, compressed
 
 BRACES = re.compile(r"\{(\d+\.\.\d+(?:\.\.\d+)?|[^{}]*,[^{}]*)\}")
@@ -25,7 +26,7 @@ def find_shards(source: Path) -> tuple[Path, ...]:
     Raises:
         ImageError: shards of a pattern are not there, or they are compressed.
     """
-    if source.is_dir():
+    if os.path.isdir(source):
         return shards_in(source)
     if source.suffix.lower() in COMPRESSED:
         raise compressed(source)
@@ -38,10 +39,13 @@ def find_shards(source: Path) -> tuple[Path, ...]:
 
 def shards_in(folder: Path) -> tuple[Path, ...]:
     """The tars of a folder, sorted by name; none if there are images as well: then the tars are what they came in."""
-    files = sorted(path for path in folder.iterdir() if not is_hidden(path.name) and path.is_file())
+    try:
+        files = sorted(path for path in folder.iterdir() if not is_hidden(path.name) and path.is_file())
+    except OSError:  # as a folder of images it is an error that says what to do
+        return ()
     shards = tuple(path for path in files if path.suffix.lower() == ".tar")
     packed = [path for path in files if path.name.lower().endswith(tuple(f".tar{end}" for end in COMPRESSED))]
-    if not (shards or packed) or next(walk_images(folder), None) is not None:
+    if not (shards or packed) or look_below(folder).images:
         return ()
     if packed:
         raise compressed(packed[0])

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from frozenprobe.errors import ImageError, some
-from frozenprobe.images.folders import IMAGE_ENDINGS, is_hidden
+from frozenprobe.images.folders import THUMBNAIL, is_hidden, thumbnails_in
+from frozenprobe.images.kinds import HEAD, IMAGE_FORMATS, Kind, LeftOut, kind_of, named_kind
+from frozenprobe.images.layout import check_classes
 from frozenprobe.images.places import Member
 from frozenprobe.images.table import ImageTable, check_ids, labelled_table
-from frozenprobe.images.tar_headers import walk_tar
+from frozenprobe.images.tar_headers import broken, walk_tar
 from frozenprobe.system.unicode_text import composed, has_surrogates
 
 log = logging.getLogger("frozenprobe")
@@ -24,6 +26,7 @@ log = logging.getLogger("frozenprobe")
 LABEL_ENDINGS = (".cls", ".json")  # in the order in which they are asked
 LABEL_KEYS = ("label", "cls", "class")  # of a .json, likewise
 MOST_LABEL_BYTES = 1 << 20
+LINK = Kind("a link or special file")
 
 
 class Label(NamedTuple):
@@ -47,11 +50,15 @@ def read_labelled_shards(shards: Sequence[Path], *, where: Path) -> ImageTable:
     """
     members: list[Member] = []
     labels: list[Label | None] = []
+    left_out = LeftOut(where, packed=True)
     for shard in shards:
-        images, sidecars = index_shard(shard)
+        images, sidecars = index_shard(shard, left_out)
         members += images
         labels += read_labels(shard, images, sidecars)
-    found = [*zip(ids_of(members, where=where), members, strict=True)]
+    found = [*zip(ids_of(members, left_out, where=where), members, strict=True)]
+    if not any(labels):
+        left_out.require_none_alone([member.name for member in members])
+    left_out.tell()
     if not any(labels):
         return labelled_table(found, classes_by_folder(members, where=where), where=where)
     counts = Counter(label.ending for label in labels if label)
@@ -73,14 +80,16 @@ def list_members(shards: Sequence[Path], *, where: Path) -> list[tuple[str, Memb
     Raises:
         ImageError: a shard cannot be used, or there are no images.
     """
-    members = [member for shard in shards for member in index_shard(shard)[0]]
-    ids = ids_of(members, where=where)
+    left_out = LeftOut(where, packed=True)
+    members = [member for shard in shards for member in index_shard(shard, left_out)[0]]
+    ids = ids_of(members, left_out, where=where)
     check_ids(ids, where=where)
+    left_out.tell()
     return [*zip(ids, members, strict=True)]
 
 
-def index_shard(shard: Path) -> tuple[list[Member], dict[str, Member]]:
-    """The images of a shard, in its order, and the members that may hold labels, by name.
+def index_shard(shard: Path, left_out: LeftOut) -> tuple[list[Member], dict[str, Member]]:
+    """The images of a shard, in its order, and the members that may hold labels, by name; others are left out.
 
     Raises:
         ImageError: it is no whole tar, or an image in it is a link, sparse, or named as no file below a folder can be.
@@ -89,17 +98,37 @@ def index_shard(shard: Path) -> tuple[list[Member], dict[str, Member]]:
     sidecars: dict[str, Member] = {}
     for header in walk_tar(shard):
         name = "/".join(part for part in header.name.split("/") if part not in ("", "."))
-        kind = name.lower()
-        hidden = any(is_hidden(part) and part != ".." for part in name.split("/"))
-        if hidden or header.isdir() or not kind.endswith(IMAGE_ENDINGS + LABEL_ENDINGS):
+        if header.isdir() or any(is_hidden(part) and part != ".." for part in name.split("/")):
+            continue
+        is_label = name.lower().endswith(LABEL_ENDINGS)
+        kind = named_kind(name) or kind_of_member(header, shard)
+        if kind is None or not (is_label or kind.is_image):
+            left_out.add(kind or LINK, name)
             continue
         require_plain(header, shard)
         member = Member(shard, name, header.offset_data, header.size)
-        if kind.endswith(IMAGE_ENDINGS):
-            images.append(member)
-        else:
+        if is_label:
             sidecars[name] = member
-    return images, sidecars
+        else:
+            images.append(member)
+    thumbnails = thumbnails_in([image.name for image in images])
+    for name in thumbnails:
+        left_out.add(THUMBNAIL, name)
+    return [image for image in images if image.name not in thumbnails], sidecars
+
+
+def kind_of_member(header: tarfile.TarInfo, shard: Path) -> Kind | None:
+    """What the first bytes of a member say; None if it has none of its own.
+
+    Raises:
+        ImageError: the shard cannot be read.
+    """
+    if not header.isreg() or header.issparse():
+        return None
+    try:
+        return kind_of(Member(shard, header.name, header.offset_data, min(header.size, HEAD)).read_bytes())
+    except OSError as error:
+        raise broken(shard, str(error)) from None
 
 
 def require_plain(header: tarfile.TarInfo, shard: Path) -> None:
@@ -128,18 +157,19 @@ def require_plain(header: tarfile.TarInfo, shard: Path) -> None:
         )
 
 
-def ids_of(members: Sequence[Member], *, where: Path) -> list[str]:
+def ids_of(members: Sequence[Member], left_out: LeftOut, *, where: Path) -> list[str]:
     """An id for each image: its name; where shards share one, all get their shard's name before theirs.
 
     Raises:
         ImageError: there are no images.
     """
     if not members:
+        told = left_out.describe()
         raise ImageError(
-            f"Images ({', '.join(ending[1:] for ending in IMAGE_ENDINGS)})",
-            found="none in the shards",
+            f"Images ({IMAGE_FORMATS})",
+            found="none in the shards" + (f", but {told}" if told else ""),
             where=where,
-            remedy="check the path; other formats have to be converted first",
+            remedy=left_out.advice() or "check the path",
         )
     names = [composed(member.name) for member in members]
     if len(set(names)) == len(names):
@@ -168,6 +198,7 @@ def classes_by_folder(members: Sequence[Member], *, where: Path) -> list[str]:
             where=where,
             remedy="complete the shards, or give the labels as a CSV with --train-csv FILE",
         )
+    check_classes(where, [f"{folder}/".split("/", depth)[depth] for folder in distinct], packed=True)
     classes = {folder: folder.split("/")[depth] for folder in distinct}
     return [classes[folder] for folder in folders]
 

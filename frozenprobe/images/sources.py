@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from frozenprobe.system.files import named_path
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class CsvColumns:
 
 @dataclass(frozen=True)
 class ImageSources:
-    """Where the images are.
+    """Where the images are. A path may be given as text, too.
 
     Attributes:
         train: class folders, tar shards (one, a folder of them, or a pattern such as `train-{000..009}.tar`) or a list
@@ -28,6 +31,9 @@ class ImageSources:
         columns: of the CSV.
         sample: the sample submission; None: looked for beside the test images.
         allow_outside: let a CSV or list name images outside its folder.
+
+    Raises:
+        FrozenprobeError: an empty text as a path.
     """
 
     train: Path = Path("data/train")
@@ -37,19 +43,22 @@ class ImageSources:
     sample: Path | None = None
     allow_outside: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("train", "test", "train_csv", "sample"):
+            named = getattr(self, name)
+            if named is not None:
+                object.__setattr__(self, name, named_path(named, f"--{name.replace('_', '-')}"))
+
     @staticmethod
     def test_beside(train: Path) -> Path | None:
         """The test images beside the training images: `test.tar`, `test.txt` beside such a file, else a folder `test`.
 
         Shards in a folder `train` may have the folder `test` beside that one.
         """
-        twin = train.with_name(f"test{train.suffix}")
+        twin = train.parent / f"test{train.suffix}"
         if train.stem == "train" and train.is_file() and twin.is_file():
             return twin
-        folders = [train.absolute().parent]
-        if not train.is_dir() and folders[0].name == "train":
-            folders.append(folders[0].parent)
-        for above, folder in zip((train.parent, train.parent.parent), folders, strict=False):
-            if (folder / "test").is_dir():
-                return above / "test"
-        return None
+        above = [train.parent]
+        if not train.is_dir() and Path(os.path.abspath(train)).parent.name == "train":
+            above.append(Path(os.path.normpath(train.parent / os.pardir)))
+        return next((folder / "test" for folder in above if (folder / "test").is_dir()), None)

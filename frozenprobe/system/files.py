@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from frozenprobe.errors import FrozenprobeError
+
+StrPath = str | os.PathLike[str]  # how a caller of a public function may name a file or folder
+
 
 class NoRegularFile(OSError):
     """A folder, a pipe or a device where a file was wanted."""
+
+
+def named_path(named: StrPath, option: str) -> Path:
+    """The path that a user names: `~` is the home folder, and `.` and `..` get a name that others can be put beside.
+
+    Raises:
+        FrozenprobeError: an empty text, which as a path would be the folder one happens to be in.
+    """
+    text = os.fspath(named)
+    if not text:
+        raise FrozenprobeError(
+            "The name of a file or folder",
+            found="nothing (a variable of the shell that is not set?)",
+            where=option,
+            remedy=f"name one behind {option}, or drop {option}; the folder you are in is called .",
+        )
+    path = Path(text if os.path.lexists(text) else os.path.expanduser(text))
+    return path if path.name not in ("", "..") else Path(os.path.abspath(path))
 
 
 def require_regular(path: Path) -> None:
@@ -40,6 +63,23 @@ def read_regular(path: Path) -> bytes:
     """
     with open_regular(path) as file:
         return file.read()
+
+
+def first_bytes(path: Path, count: int) -> bytes:
+    """The first bytes of a file, or as many as it has.
+
+    Raises:
+        OSError: as `read_regular`.
+    """
+    with open_regular(path, buffering=0) as file:
+        return file.read(count)
+
+
+def why_unreadable(error: OSError, path: Path) -> str:
+    """Why something could not be read, for a message."""
+    if isinstance(error, FileNotFoundError) and os.path.islink(path):
+        return f"a link to nothing ({os.readlink(path)})"
+    return error.strerror or str(error)
 
 
 def system_text(path: Path | str) -> str:

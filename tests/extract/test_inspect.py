@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from frozenprobe.errors import ImageError
 from frozenprobe.extract import inspect as inspection
@@ -16,6 +17,7 @@ from frozenprobe.extract.backbones.catalogue import ANY_VIT
 from frozenprobe.extract.inspect import (
     Inspected,
     all_bad,
+    announce_images,
     inspect,
     inspect_images,
     limited,
@@ -121,7 +123,13 @@ def test_hashes_and_errors_are_in_the_order_of_the_images(tmp_path: Path, thread
     paths[2].mkdir()
     seen: list[tuple[str, int, int]] = []
     hashes, bad = inspect_images(
-        paths, known=set(), side=32, max_pixels=10**6, threads=threads, progress=lambda *step: seen.append(step)
+        paths,
+        remarks={},
+        known=set(),
+        side=32,
+        max_pixels=10**6,
+        threads=threads,
+        progress=lambda *step: seen.append(step),
     )
     expected = ["" if index == 2 else hashlib.sha256(path.read_bytes()).hexdigest() for index, path in enumerate(paths)]
     assert hashes == expected
@@ -135,8 +143,71 @@ def test_known_images_are_hashed_but_not_decoded_again(tmp_path: Path, monkeypat
     known = {hashlib.sha256(paths[1].read_bytes()).hexdigest()}
     decoded: list[Path] = []
     monkeypatch.setattr(inspection, "check_image", lambda content, path, **limits: decoded.append(path))
-    inspect_images(paths, known=known, side=32, max_pixels=10**6, threads=1, progress=ignore_progress)
+    inspect_images(paths, remarks={}, known=known, side=32, max_pixels=10**6, threads=1, progress=ignore_progress)
     assert decoded == [paths[0], paths[2]]
+
+
+def test_images_are_counted_before_any_is_opened(
+    request_: ExtractRequest, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO", "frozenprobe")
+    train, test, _ = read_images(request_.sources)
+    announce_images(train, test)
+    assert caplog.messages == ["images: 12 training in 3 classes, 4 each; 5 test"]
+    monkeypatch.setattr(inspection, "inspect_images", None)
+    with pytest.raises(TypeError):  # whoever opens images
+        inspected(replace(request_, limit=4))
+    assert caplog.messages[-2:] == [
+        "images: 12 training in 3 classes, 4 each; 5 test",
+        "of these for the smoke run: 4 training in 2 classes, 2 each; 4 test",
+    ]
+
+
+def test_odd_counts_and_folders_named_like_classes_are_told(
+    request_: ExtractRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "frozenprobe")
+    train, test, _ = read_images(request_.sources)
+    announce_images(train.take([0, 1, 2, 3, 4]), None)
+    announce_images(train, replace(test, ids=("10/a.jpg", "2/b.jpg", "x/c.jpg", "d.jpg", "e.jpg")))
+    announce_images(train, replace(test, ids=("10/a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg")))
+    assert caplog.messages[:2] == [
+        "images: 5 training in 2 classes, from 1 (2) to 4 (10); no test images",
+        "classes of one image, which cannot be scored: 2",
+    ]
+    assert "named like classes (10, 2): their ids keep the folder" in caplog.messages[3]
+    assert len(caplog.messages) == 5
+
+
+def test_a_test_folder_around_the_training_images_is_told(
+    request_: ExtractRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    train, test, _ = read_images(replace(request_.sources, test=request_.sources.train.parent))
+    announce_images(train, test)
+    assert "12 test images are training images, too" in caplog.text
+
+
+def test_images_in_which_nothing_will_be_seen_are_one_warning(
+    request_: ExtractRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [request_.sources.train / "2" / "1.jpg", request_.sources.test / "004.jpg"]
+    for path in names:
+        Image.new("RGB", (40, 30)).save(path)
+    inspected(request_)
+    expected = f"next to nothing is to be seen in 2 images (one colour all over): {names[0]}, {names[1]}"
+    assert [text for text in caplog.messages if "seen" in text] == [expected]
+
+
+def test_bad_images_of_several_kinds_each_say_what_they_are(request_: ExtractRequest) -> None:
+    folder = request_.sources.train / "10"
+    for name, content in (("0", b"<html>"), ("1", b"<html>x"), ("2", b""), ("3", b"%PDF-1")):
+        (folder / f"{name}.jpg").write_bytes(content)
+    with pytest.raises(ImageError) as caught:
+        inspected(request_)
+    assert caught.value.found == (
+        f"an HTML page, not an image; and 3 more: {folder / '1.jpg'}, {folder / '2.jpg'} (an empty file (0 bytes)), "
+        f"{folder / '3.jpg'} (a PDF or PostScript document, not an image)"
+    )
 
 
 def test_one_bad_image_alone_has_no_and_more() -> None:

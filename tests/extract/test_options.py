@@ -8,16 +8,18 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import frozenprobe
 from frozenprobe.cache.spec import FeatureSpec
+from frozenprobe.cli import main
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.catalogue import ANY_VIT
-from frozenprobe.extract.options import Choices, FeatureOptions, WeightsOptions, options_of
+from frozenprobe.extract.options import Choices, ExtractRequest, FeatureOptions, WeightsOptions, options_of
 
 OPTION = """    sharpening: str = option(
         "none", "--sharpen", "Sharpen views: {}.", kind="way to sharpen", names=("none", "strong")
@@ -46,6 +48,33 @@ def test_a_choice_that_is_no_option_names_the_nearest_and_the_list(name: str, ne
     with pytest.raises(FrozenprobeError) as caught:
         Choices(**{name: "x"})
     assert caught.value.remedy.startswith(f"did you mean {nearest}?" if nearest else "Known: backbone, weights")
+
+
+def test_paths_of_a_request_may_be_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    request = ExtractRequest(choices=Choices(weights="w.pth"), out="x.h5")
+    assert (request.out, request.choices.weights) == (Path("x.h5"), Path("w.pth"))
+    assert replace(request, out=tmp_path / "y.h5").out == tmp_path / "y.h5"
+
+
+@pytest.mark.parametrize("out", [".", "..", "", "there", "there/", "new/", "./", Path("there"), Path()])
+def test_a_folder_is_no_feature_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str | Path) -> None:
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FrozenprobeError) as caught:
+        ExtractRequest(out=out)
+    assert "--out" in caught.value.where
+    assert "features.h5" in caught.value.remedy or out == ""
+
+
+@pytest.mark.parametrize(
+    "line", ["--train=", "--test=", "--out=", "--weights=", "--train-csv=", "--sample=", "--out=."]
+)
+def test_an_empty_name_and_a_folder_end_the_command_with_an_error(line: str) -> None:
+    done = CliRunner().invoke(main, ["extract", line])
+    assert (done.exit_code, type(done.exception)) == (1, SystemExit)
+    assert f"where:  {line.partition('=')[0]}" in done.output
 
 
 def test_every_option_is_told_and_checked_by_its_field() -> None:

@@ -71,6 +71,17 @@ def test_a_test_list_may_hold_labels_which_are_left_alone(tmp_path):
     assert (table.ids, table.labels) == (("1 x.jpg", "2.jpg", "noending"), None)
 
 
+@pytest.mark.parametrize("name", ["my photo", "my photo.JPE", "my photo.heic", "a b/my photo"])
+def test_a_name_with_spaces_is_a_name_where_such_a_file_is_there(tmp_path, name):
+    touch(tmp_path, name, "my")
+    assert read_test(write_list(tmp_path / "t.txt", f"{name}\nmy cat\n")).ids == (name, "my")
+
+
+def test_an_image_with_a_known_ending_keeps_its_label_whatever_lies_there(tmp_path):
+    touch(tmp_path, "1.jpg", "1.jpg cat", "2.jpg")
+    assert names_of(read_labelled_list(write_list(tmp_path / "t.txt", "1.jpg cat\n2.jpg dog\n"))) == ["cat", "dog"]
+
+
 def test_windows_separators_and_detours_give_the_same_ids(tmp_path):
     touch(tmp_path, "a/b/1.jpg", "a/2.jpg", "3.jpg", "4.jpg")
     lines = ["a\\b\\1.jpg x", "./a//b/../2.jpg x", f"{tmp_path}/3.jpg y", f"../{tmp_path.name}/4.jpg y"]

@@ -1,10 +1,12 @@
 """What the user names, read as what it turns out to mean; and what lies beside it, found."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from frozenprobe.errors import ImageError
+from frozenprobe.errors import FrozenprobeError, ImageError
 from frozenprobe.images.read import find_sample, read_images, read_test, read_training
 from frozenprobe.images.sources import ImageSources
 from tests.images.shard_files import write_tar
@@ -61,6 +63,61 @@ def test_the_test_images_are_found_beside_the_training_images(tmp_path, monkeypa
     assert found == (tmp_path / expected if expected else None)
     monkeypatch.chdir(tmp_path)
     assert ImageSources.test_beside(Path(train)) == (Path(expected) if expected else None)
+
+
+@pytest.mark.parametrize(
+    ("start", "train"), [("train", "."), ("train", "./"), ("train/cat", ".."), (".", "train/"), ("test", "../train")]
+)
+def test_the_test_images_are_found_from_wherever_one_is(tmp_path, monkeypatch, start, train):
+    for name in ("train/cat", "train/dog", "test"):
+        touch(tmp_path, f"{name}/1.jpg")
+    monkeypatch.chdir(tmp_path / start)
+    sources = ImageSources(train)
+    test = ImageSources.test_beside(sources.train)
+    assert test is not None
+    assert test.samefile(tmp_path / "test")
+    assert read_images(replace(sources, test=test))[0].class_names == ("cat", "dog")
+
+
+def test_the_test_images_of_a_shard_in_the_folder_one_is_in_are_found(tmp_path, monkeypatch):
+    touch(tmp_path, "train/0.tar", "test/1.jpg", "elsewhere/x")
+    for start, train in (("train", "0.tar"), ("elsewhere", "../train/0.tar")):
+        monkeypatch.chdir(tmp_path / start)
+        assert ImageSources.test_beside(Path(train)).samefile(tmp_path / "test")
+
+
+def test_sources_may_be_named_by_text(photo_folder, tmp_path, monkeypatch):
+    data = str(photo_folder)
+    named = ImageSources(f"{data}/train", os.path.join(data, "test"), sample=f"{data}/sample_submission.csv")
+    assert named == ImageSources(
+        photo_folder / "train", photo_folder / "test", sample=photo_folder / "sample_submission.csv"
+    )
+    monkeypatch.setenv("HOME", data)
+    monkeypatch.setenv("USERPROFILE", data)
+    assert ImageSources("~/train").train == photo_folder / "train"
+    assert ImageSources.train == Path("data/train")
+
+
+@pytest.mark.parametrize("name", ["train", "test", "train_csv", "sample"])
+def test_an_empty_name_is_an_error_and_not_the_folder_one_is_in(name):
+    with pytest.raises(FrozenprobeError, match="a variable of the shell") as caught:
+        ImageSources(**{name: ""})
+    assert caught.value.where == f"--{name.replace('_', '-')}"
+
+
+def test_a_folder_that_the_system_does_not_tell_of_is_an_error_that_says_so(tmp_path, monkeypatch):
+    """Below a folder without permission; the tests may run as one who may go everywhere."""
+    stat = os.stat
+
+    def refused(path, *given, **options):
+        if str(path).startswith(str(tmp_path / "shut")):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *given, **options)
+
+    monkeypatch.setattr(os, "stat", refused)
+    for read in (read_training, read_test):
+        with pytest.raises(ImageError, match="found:  Permission denied"):
+            read(tmp_path / "shut" / "train")
 
 
 @pytest.mark.parametrize("name", ["labels.csv", "photo.jpg", "noending"])

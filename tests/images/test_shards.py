@@ -163,8 +163,17 @@ def test_test_shards_need_no_labels_and_read_none(tmp_path):
     assert (table.ids, table.labels) == (("1.jpg", "sub/0.PNG"), None)
 
 
-def test_hidden_files_and_macos_leftovers_in_a_tar_are_left_alone(tmp_path):
-    path = shard(tmp_path / "x.tar", "1.jpg", "._1.jpg", ".trash/2.jpg", "__MACOSX/1.jpg")
+def test_hidden_files_and_what_programs_leave_behind_in_a_tar_are_left_alone(tmp_path):
+    junk = [
+        "thumbs/1.jpg",
+        "._1.jpg",
+        ".trash/2.jpg",
+        "__MACOSX/1.jpg",
+        "a/@eaDir/1.jpg",
+        "$RECYCLE.BIN/1.jpg",
+        "lost+found/1.jpg",
+    ]
+    path = shard(tmp_path / "x.tar", "1.jpg", *junk)
     assert read_test(path).ids == ("1.jpg",)
 
 
@@ -261,3 +270,38 @@ def test_places_travel_to_workers_and_are_compact(tmp_path):
     assert all(isinstance(place, Member) for place in places)
     assert len({id(place.tar) for place in places}) == 1
     assert len(pickle.dumps(places)) < 60 * len(places)
+
+
+def test_content_decides_in_a_tar_where_the_ending_does_not(photo_folder, tmp_path, caplog):
+    caplog.set_level("INFO", "frozenprobe")
+    photo = (photo_folder / "test" / "000.jpg").read_bytes()
+    files = {"a/1": photo, "b/2.heic": photo, "b/3.jpg": b"", "b/page": b"<html>", "a/1.txt": photo, "a/0.cls": b""}
+    path = write_tar(tmp_path / "x.tar", files)
+    for read in (read_test, lambda path: labelled(path)):
+        assert read(path).ids == ("a/1", "b/2.heic", "b/3.jpg")
+        assert "an HTML page (b/page); to use it: the download failed" in caplog.text
+        assert "left alone: a .txt file (a/1.txt)" in caplog.text
+        assert ".cls" not in caplog.text
+        caplog.clear()
+
+
+def test_a_class_of_a_tar_that_cannot_be_decoded_is_an_error(tmp_path):
+    path = write_tar(
+        tmp_path / "x.tar", {"t/a/1.jpg": b"", "t/b/1.jpg": b"", "t/c/1.jxl": b"\xff\x0a", "t/b/1.jxl": b""}
+    )
+    with pytest.raises(ImageError, match=r"none in t/c, but a JPEG XL image \(t/c/1\.jxl\)") as caught:
+        labelled(path)
+    assert "then make the shards again" in caught.value.remedy
+
+
+def test_a_tar_of_parts_of_a_data_set_is_refused(tmp_path):
+    path = shard(tmp_path / "x.tar", "data/train/a/1.jpg", "data/train/b/1.jpg", "data/test/1.jpg")
+    with pytest.raises(ImageError, match="parts of a data set: test, train") as caught:
+        labelled(path)
+    assert "tar -cf train.tar -C FOLDER/train" in caught.value.remedy
+
+
+def test_a_tar_without_images_says_what_is_in_it(tmp_path):
+    with pytest.raises(ImageError, match=r"none in the shards, but a PDF .* \(a\.pdf\)") as caught:
+        read_test(write_tar(tmp_path / "x.tar", {"a.pdf": b"%PDF-1"}))
+    assert caught.value.remedy == "export the pages as images; then make the shards again"

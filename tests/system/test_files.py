@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 import frozenprobe
-from frozenprobe.system.files import NoRegularFile, open_regular, read_regular, system_text
+from frozenprobe.system.files import (
+    NoRegularFile,
+    first_bytes,
+    named_path,
+    open_regular,
+    read_regular,
+    system_text,
+    why_unreadable,
+)
 
 ROOT = Path(frozenprobe.__file__).parent
 
@@ -76,3 +84,34 @@ def test_every_read_of_a_users_file_goes_through_the_guard() -> None:
         found |= {path.relative_to(ROOT).as_posix(): calls} if calls else {}
     assert {name: calls for name, calls in found.items() if name not in ELSEWHERE} == {}
     assert set(ELSEWHERE) <= set(found)
+
+
+def test_the_first_bytes_are_read_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert [first_bytes(tmp_path / "a", count) for count in (2, 9)] == [b"ab", b"abc"]
+    with pytest.raises(NoRegularFile):
+        first_bytes(tmp_path, 2)
+
+
+@pytest.mark.parametrize(("text", "name"), [(".", "here"), ("./", "here"), ("..", "up"), ("x/..", "here"), ("x/", "x")])
+def test_a_named_path_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, name: str) -> None:
+    (tmp_path / "up" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "up" / "here")
+    assert named_path(text, "--x").name == named_path(Path(text), "--x").name == name
+
+
+def test_a_file_that_is_called_like_a_home_folder_is_meant_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert named_path("~", "--x") == Path.home()
+    (tmp_path / "~").touch()
+    assert named_path("~", "--x") == Path("~")
+
+
+def test_a_link_to_nothing_is_told_from_a_file_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    error = FileNotFoundError(2, "No such file")
+    assert why_unreadable(error, tmp_path / "link") == "a link to nothing (nowhere)"
+    assert why_unreadable(error, tmp_path / "none") == "No such file"
+    assert why_unreadable(NoRegularFile("a pipe"), tmp_path / "none") == "a pipe"

@@ -10,10 +10,15 @@ from PIL import Image, ImageOps
 
 from frozenprobe.errors import FrozenprobeError, ImageError
 from frozenprobe.extract.options import MAX_PIXELS
+from frozenprobe.images.kinds import ANSWER, AVIF, EMPTY, HEAD, IMAGE, TEXT, UNKNOWN, kind_of
 from frozenprobe.images.places import Place
 
 WHITE = (255, 255, 255)
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")  # by content; Pillow would hand others on, EPS to Ghostscript
+Image.init()
+FORMATS = tuple(  # by content; Pillow would hand others on, EPS to Ghostscript. Not every Pillow has the last two
+    name for name in ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF") if name in Image.OPEN
+)
+DARK = 16  # parts of the scale: an image without a value above the first is nearly black
 
 
 def decode_image(
@@ -48,7 +53,7 @@ def decode_image(
         raise bad_image(path, f"{type(error).__name__}: {error}") from None
 
 
-def check_image(content: bytes, path: Place, *, side: int, max_pixels: int = MAX_PIXELS) -> None:
+def check_image(content: bytes, path: Place, *, side: int, max_pixels: int = MAX_PIXELS) -> str:
     """Find out as cheaply as possible whether `decode_image` will succeed; JPEGs decode at 1/8 size.
 
     Args:
@@ -57,11 +62,15 @@ def check_image(content: bytes, path: Place, *, side: int, max_pixels: int = MAX
         side: short side in px after resizing, for the limit on very long images.
         max_pixels: width x height allowed.
 
+    Returns:
+        why nothing will be seen in it; empty if there is no reason to think so.
+
     Raises:
         ImageError: as `decode_image`; or so long that resizing its short side to `side` passes `max_pixels`.
     """
     image = open_image(content, path, max_pixels=max_pixels)
-    short, long = sorted(image.size)
+    whole = image.size
+    short, long = sorted(whole)
     if side * side * long // short > max_pixels:
         raise bad_image(path, f"{image.width} x {image.height} px, too long and thin to resize to {side} px")
     try:
@@ -69,6 +78,10 @@ def check_image(content: bytes, path: Place, *, side: int, max_pixels: int = MAX
         if image.mode in ("I", "F"):
             to_rgb(image)
         image.load()
+        reason = why_invisible(image)
+        if reason and image.size != whole:  # an eighth of a small image may be a single pixel
+            reason = why_invisible(open_image(content, path, max_pixels=max_pixels))
+        return reason
     except FrozenprobeError:
         raise
     except Exception as error:  # as in decode_image
@@ -81,13 +94,11 @@ def open_image(content: bytes, path: Place, *, max_pixels: int) -> Image.Image:
     Raises:
         ImageError: no bytes, no image, or too many pixels.
     """
-    if not content:
-        raise bad_image(path, "an empty file (0 bytes)")
     Image.MAX_IMAGE_PIXELS = None  # the limit is ours: Pillow's knows no option and only warns up to twice its value
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Exception as error:  # as in decode_image
-        raise bad_image(path, f"not an image in {', '.join(FORMATS)} ({type(error).__name__})") from None
+        raise no_image(content, path, type(error).__name__) from None
     pixels = image.width * image.height
     if not 0 < pixels <= max_pixels:
         raise ImageError(
@@ -137,8 +148,50 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def bad_image(path: Place, found: str) -> ImageError:
+def why_invisible(image: Image.Image) -> str:
+    """Why nothing will be seen in a decoded image; empty if there is no reason to think so.
+
+    12 bits in a file of 16 are a 16th of the scale, 8 bits a 256th.
+    """
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    low, high = extrema(image)
+    if image.getbands()[-1] == "A":
+        if high[-1] < 256 // DARK:
+            return "white, since all of it is transparent: save without the alpha channel"
+        low, high = low[:-1], high[:-1]
+    if low == high:
+        return "one colour all over"
+    scale = 65536 if image.mode.startswith("I") else 256 if image.mode in ("L", "LA", "RGB", "RGBA") else 0
+    if max(high) < scale // DARK:
+        return f"nearly black, all values in the lowest {DARK}th (12 or 8 bits in a 16-bit file?): stretch them"
+    return ""
+
+
+def extrema(image: Image.Image) -> tuple[list[float], list[float]]:
+    """The least and the greatest value of every band."""
+    if image.mode.startswith("I"):  # of these modes Pillow knows some
+        values = np.asarray(image)
+        return [int(values.min())], [int(values.max())]
+    pairs = np.reshape(np.array(image.getextrema()), (-1, 2))
+    return pairs[:, 0].tolist(), pairs[:, 1].tolist()
+
+
+def no_image(content: bytes, path: Place, reason: str) -> ImageError:
+    """The error for bytes that no decoder takes; says what they are."""
+    kind = kind_of(content[:HEAD])
+    if kind in (IMAGE, UNKNOWN):
+        return bad_image(path, f"{'damaged: ' if kind is IMAGE else ''}not an image in {', '.join(FORMATS)} ({reason})")
+    if kind is AVIF and "AVIF" in FORMATS:
+        return bad_image(path, f"a damaged AVIF image ({reason})")
+    if kind is EMPTY:
+        return bad_image(path, "an empty file (0 bytes)", kind.remedy)
+    text = content[:60].decode("utf-8", errors="replace") if kind in (TEXT, ANSWER) else ""
+    found = f"{kind.name}, not an image{' that this Pillow can decode' if kind is AVIF else ''}"
+    return bad_image(path, found + (f": {text!r}" if text else ""), kind.advice(path))
+
+
+def bad_image(path: Place, found: str, remedy: str = "") -> ImageError:
     """The error for one image that cannot be used."""
-    return ImageError(
-        "A whole image", found=found, where=path, remedy="replace or remove the file, or leave it out with --skip-bad"
-    )
+    remedy = f"{remedy or 'replace or remove the file'}, or leave it out with --skip-bad"
+    return ImageError("A whole image", found=found, where=path, remedy=remedy)

@@ -35,6 +35,7 @@ class Inspector:
         self.checked += [path.name for path in part]
         return inspect_images(
             part,
+            remarks={},
             known=(),
             side=36,
             max_pixels=10**6,

@@ -18,7 +18,8 @@ from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_image
 
 from frozenprobe.errors import ImageError
-from frozenprobe.extract.views.decode import check_image, decode_image
+from frozenprobe.extract.views import decode
+from frozenprobe.extract.views.decode import FORMATS, check_image, decode_image
 from frozenprobe.extract.views.preprocessing import Preprocessing, Resized, clean_view
 from frozenprobe.extract.views.recipes import leaves_enough, make_recipe
 from tests.extract.views.test_transforms import picture
@@ -60,6 +61,8 @@ def png(width: int, height: int, *, bits: int, colour: int, rows: bytes) -> byte
         ("TIFF", {}),
         ("TIFF", {"compression": "tiff_lzw"}),
         ("WEBP", {"lossless": True}),
+        ("PPM", {}),
+        ("JPEG2000", {}),
     ],
 )
 def test_lossless_formats_give_the_pixels_back(kind: str, options: dict[str, Any]) -> None:
@@ -248,13 +251,17 @@ def test_16_bits_are_scaled_by_a_257th(kind: str) -> None:
 
 
 def test_big_endian_16_bit_tiff_is_scaled_too() -> None:
-    values = SIXTEEN.byteswap().tobytes()
+    assert decoded(big_endian(SIXTEEN))[..., 0].tolist() == np.rint(SIXTEEN / 257).tolist()
+
+
+def big_endian(values: np.ndarray) -> bytes:
+    """A TIFF of ten values, written by hand."""
     entries = [(256, 3, 1, 10 << 16), (257, 3, 1, 1 << 16), (258, 3, 1, 16 << 16), (259, 3, 1, 1 << 16)]
     entries += [(262, 3, 1, 1 << 16), (273, 4, 1, 122), (277, 3, 1, 1 << 16), (278, 3, 1, 1 << 16), (279, 4, 1, 20)]
     body = b"".join(struct.pack(">HHII", *entry) for entry in entries)
     content = b"MM\0*" + struct.pack(">IH", 8, len(entries)) + body + struct.pack(">I", 0)
     assert len(content) == 122
-    assert decoded(content + values)[..., 0].tolist() == np.rint(SIXTEEN / 257).tolist()
+    return content + values.byteswap().tobytes()
 
 
 def test_16_bit_colour_is_scaled_to_within_one_step() -> None:
@@ -295,6 +302,8 @@ GOOD = {
     "gif": encoded(picture().quantize(8), "GIF"),
     "webp": encoded(picture(), "WEBP", exif=EXIF),
     "bmp": encoded(picture(), "BMP"),
+    "ppm": encoded(picture(), "PPM"),
+    "jpeg 2000": encoded(picture(), "JPEG2000"),
     "tiff": encoded(picture(), "TIFF", exif=EXIF),
     "lzw": encoded(picture(), "TIFF", compression="tiff_lzw"),
     "16 bits": encoded(Image.fromarray(np.asarray(picture())[..., 0].astype(np.uint16) * 251), "PNG"),
@@ -319,9 +328,15 @@ def test_truncated_images_are_errors_of_check_and_decoder(name: str, part: float
     ("content", "found"),
     [
         (b"", "an empty file (0 bytes)"),
-        (b"<html>404</html>", "not an image"),
-        (b"\xff\xd8\xff\xe0", "not an image"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not an image in JPEG, PNG, WEBP, BMP, TIFF, GIF"),
+        (b"<html>404</html>", "an HTML page, not an image"),
+        (b"\xff\xd8\xff\xe0", "damaged: not an image in JPEG, PNG, WEBP, BMP, TIFF, GIF, PPM"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer, not an image"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC photo, not an image"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "a damaged AVIF image" if "AVIF" in FORMATS else "an AVIF image"),
+        (b"Too many requests\n", "a text file, not an image: 'Too many requests"),
+        (b"\x01\x02\x03", "not an image in JPEG, PNG, WEBP, BMP, TIFF, GIF, PPM"),
+        (bytes(999), "a zero-filled file, not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "a PDF or PostScript document, not an image"),
     ],
 )
 def test_what_is_no_image_is_named(content: bytes, found: str) -> None:
@@ -331,6 +346,79 @@ def test_what_is_no_image_is_named(content: bytes, found: str) -> None:
             call()
         assert found in caught.value.found
         assert caught.value.where == str(PHOTO)
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [(b"<html>", "download it again"), (b"version https://git-lfs", "git lfs pull"), (b"PK\3\4", "unpack"), (b"x", "")],
+)
+def test_what_is_no_image_has_a_remedy_of_its_own(content: bytes, remedy: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        decode_image(content, PHOTO)
+    assert (remedy or "replace or remove the file") in caught.value.remedy
+    assert caught.value.remedy.endswith(", or leave it out with --skip-bad")
+
+
+def test_avif_is_decoded_or_says_which_pillow_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = b"\0\0\0\x18ftypavif\0\0\0\0mif1avif"
+    if "AVIF" in FORMATS:
+        content = encoded(Image.new("RGB", (20, 10), (200, 90, 30)), "AVIF")
+        assert np.abs(decoded(content).astype(int) - (200, 90, 30)).max() <= 8
+        with pytest.raises(ImageError, match="A whole image"):
+            check_image(content[:-9], PHOTO, side=64)
+    monkeypatch.setattr(decode, "FORMATS", FORMATS[:7])
+    with pytest.raises(ImageError, match="an AVIF image, not an image that this Pillow can decode") as caught:
+        check_image(head, PHOTO, side=64)
+    assert "pip install --upgrade 'pillow>=11.3'" in caught.value.remedy
+
+
+FULL = np.asarray(picture((64, 48)))
+NOISE = FULL[..., 0].astype(np.uint16)
+
+
+def alpha(values: int) -> Image.Image:
+    return Image.fromarray(np.dstack([FULL, np.full(FULL.shape[:2], values, dtype=np.uint8)]))
+
+
+def sixteen_bit_colour(values: np.ndarray) -> bytes:
+    return png(64, 48, bits=16, colour=2, rows=np.repeat(values[..., None], 3, axis=2).astype(">u2").tobytes())
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (encoded(Image.fromarray(NOISE), "PNG"), "nearly black"),  # 8 bits in 16
+        (encoded(Image.fromarray(NOISE * 16), "PNG"), "nearly black"),  # 12 bits
+        (encoded(Image.fromarray(NOISE * 16), "TIFF"), "nearly black"),
+        (encoded(Image.fromarray((NOISE * 16).astype(np.int32)), "TIFF"), "nearly black"),
+        (sixteen_bit_colour(NOISE * 16), "nearly black"),
+        (sixteen_bit_colour(NOISE), "one colour"),  # all high bytes are 0
+        (encoded(Image.fromarray(FULL // 17), "PNG"), "nearly black"),
+        (encoded(Image.fromarray(FULL // 40), "JPEG"), "nearly black"),
+        (encoded(alpha(0), "PNG"), "white"),
+        (encoded(alpha(1), "WEBP", lossless=True, exact=True), "white"),
+        (encoded(alpha(0).convert("LA"), "PNG"), "white"),
+        (encoded(picture().quantize(8), "PNG", transparency=bytes(8)), "white"),
+        (encoded(Image.new("RGB", (64, 48), (9, 200, 9)), "JPEG"), "one colour"),
+        (encoded(Image.new("L", (64, 48), 0), "PNG"), "one colour"),
+        (encoded(Image.new("P", (64, 48), 3), "GIF"), "one colour"),
+        (encoded(Image.new("CMYK", (64, 48), (255, 255, 255, 255)), "JPEG"), "one colour"),
+        *((content, "") for content in GOOD.values()),
+        (encoded(picture((8, 8)), "JPEG"), ""),  # at an eighth of its size a single pixel
+        (encoded(Image.fromarray(NOISE * 257), "TIFF"), ""),
+        (encoded(Image.fromarray(NOISE * 64), "PNG"), ""),  # 14 bits: dark, but all is there
+        (encoded(alpha(200), "PNG"), ""),
+        (encoded(picture().convert("1"), "PNG"), ""),
+    ],
+)
+def test_an_image_in_which_nothing_will_be_seen_says_why(content: bytes, reason: str) -> None:
+    told = check_image(content, PHOTO, side=64)
+    assert told.startswith(reason)
+    assert bool(told) == bool(reason)
+
+
+def test_big_endian_16_bits_are_looked_at_too() -> None:
+    assert check_image(big_endian(SIXTEEN // 256), PHOTO, side=64).startswith("nearly black")
 
 
 def bombs() -> dict[str, bytes]:
@@ -384,7 +472,9 @@ def refused(call: Callable[[], object]) -> bool:
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # remarks on damaged metadata
 @settings(max_examples=150, deadline=None)
 @given(
-    name=st.sampled_from(["jpeg", "progressive", "png", "palette", "gif", "webp", "bmp", "cmyk", "16 bits"]),
+    name=st.sampled_from(
+        ["jpeg", "progressive", "png", "palette", "gif", "webp", "bmp", "ppm", "jpeg 2000", "cmyk", "16 bits"]
+    ),
     keep=st.floats(0, 1.3),
     flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=4),
     head=st.booleans(),
