@@ -63,7 +63,7 @@ class Table:
 
 
 def read_text(path: Path, broken: Broken) -> str:
-    """The text of a file of a user's, lines ending in `\\n`: UTF-8, else UTF-16 or what seems to be cp1252, which is said.
+    """The text of a file of a user's, lines ending in `\\n`: UTF-8, else UTF-16 or likely cp1252, which is said.
 
     Args:
         path: the file.
@@ -181,7 +181,7 @@ def guess_delimiter(text: str) -> str:
         except csv.Error:
             widths.append(0)
         width = widths[0] if widths else 0
-        return width > 1, widths.count(width) / len(widths) if width > 1 else 0.0, width
+        return (True, widths.count(width) / len(widths), width) if width > 1 else (False, 0.0, 0)
 
     return max(DELIMITERS, key=evenness)  # the first one of equals
 
@@ -200,8 +200,8 @@ def even_out(records: Sequence[Record], broken: Broken) -> list[list[str]]:
         cells += [""] * (len(header) - len(cells) if len(cells) >= named else 0)
         if len(cells) != len(header):
             raise broken(
-                f"{len(cells)} cells in line {line} ({' | '.join(cells)[:80]}), but {len(header)} columns in the header "
-                f"({' | '.join(header)[:80]})",
+                f"{len(cells)} cells in line {line} ({' | '.join(cells)[:80]}), but "
+                f"{len(header)} columns in the header ({' | '.join(header)[:80]})",
                 "put cells that have a delimiter in them in double quotes, and complete rows that are short",
             )
         rows.append(cells)

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frozenprobe.errors import FrozenprobeError, SubmissionError
-from frozenprobe.probe.report.match_ids import stem
 from frozenprobe.probe.report.runs import Run
 from frozenprobe.probe.report.submission import SubmissionReport, is_number, render_submission, write_submission
 from frozenprobe.system.csv_tables import Table
@@ -143,16 +142,6 @@ def test_ids_match_exactly_else_by_base_name_else_by_stem_and_are_written_as_the
     report = write_submission(make_run(test_ids, predicted), out, sample=make_sample(ids))
     assert report.matched_by == matched_by
     assert read(out)[1:] == [[ids[0], "plum"], [ids[1], "pear"]]
-
-
-def test_a_stem_ends_where_the_image_ending_begins() -> None:
-    assert [stem(name) for name in ("a/b.JPG", "v1.2", "v1.2.tiff", "x.jpg.png", ".jpg")] == [
-        "b",
-        "v1.2",
-        "v1.2",
-        "x.jpg",
-        "",
-    ]
 
 
 @given(
