@@ -35,7 +35,7 @@ def read_class_folders(root: Path) -> ImageTable:
             where=root,
             remedy="sort them into class folders, or give the labels as a CSV with --train-csv FILE",
         )
-    return labelled_table(found, [name.split("/", 1)[0] for name, _ in found], where=root)
+    return labelled_table(found, [path.relative_to(root).parts[0] for _, path in found], where=root)
 
 
 def list_images(root: Path) -> list[tuple[str, Path]]:

@@ -72,7 +72,7 @@ def split_line(line: str) -> Line:
         image, label = line, ""
     else:
         image, _, label = line.rpartition(" ") if " " in line else (line, "", "")
-    return image.strip(), composed(label.strip())
+    return image.strip(), label.strip()
 
 
 def locate(lines: Sequence[Line], path: Path, allow_outside: bool) -> list[tuple[str, Path]]:

@@ -28,6 +28,7 @@ class ImageSources:
         columns: of the CSV.
         sample: the sample submission; None: looked for beside the test images.
         allow_outside: let a CSV or list name images outside its folder.
+        skip_missing: leave rows of a CSV or list out whose images are not there.
     """
 
     train: Path = Path("data/train")
@@ -36,6 +37,7 @@ class ImageSources:
     columns: CsvColumns = CsvColumns()
     sample: Path | None = None
     allow_outside: bool = False
+    skip_missing: bool = False
 
     @staticmethod
     def test_beside(train: Path) -> Path | None:

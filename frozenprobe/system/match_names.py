@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from frozenprobe.system.unicode_text import composed, without_invisible
 
 ENDING = re.compile(r"\.[A-Za-z]\w{1,4}$", re.ASCII)  # any: photos are converted after their table was written
+LOOKED_AT = 1000  # cells of a column, to see what it holds
 MOST_COMPARED = 2000  # names, for the nearest one
 
 
@@ -65,6 +66,11 @@ class Match:
     def count(self) -> int:
         """Names that have found their image."""
         return len(self.found) - self.found.count(None)
+
+    @property
+    def is_likely(self) -> bool:
+        """Whether more than half of the names are names of images: others may be missing."""
+        return self.count > len(self.found) / 2
 
 
 @dataclass(frozen=True)
@@ -152,13 +158,27 @@ class KnownNames:
                 contradicting |= set() if agrees else {row}
         return [None if agreeing and row in contradicting else number for row, number in enumerate(found)]
 
+    def look_at(self, cells: Sequence[str]) -> Match:
+        """What the first cells of a column mean."""
+        return self.match([*dict.fromkeys(cells[:LOOKED_AT])])
+
+    def is_row(self, title: str, cells: Sequence[str]) -> bool:
+        """Whether the title of a column names an image as its cells do: then the file has no header line."""
+        looked = cells[:LOOKED_AT]
+        if not re.search(r"\d|\.\w+$", title) or title in looked or len(set(looked)) < len(looked):
+            return False
+        match = self.match([title, *looked])
+        return match.found[0] is not None and match.is_likely
+
     def nearest(self, name: str) -> str:
-        """The image whose name looks most like another name; empty if there are no images."""
+        """The images, at most two, whose base name looks most like that of a name, for a message."""
+        near: dict[str, list[str]] = {}
+        for known in self.names:
+            near.setdefault(last_of(numeric(known)), []).append(known)
         wanted = last_of(numeric(name))
-        near = {last_of(numeric(known)): known for known in self.names}
         pool = [each for each in near if wanted in each] or list(near)
-        pool = pool[:: 1 + len(pool) // MOST_COMPARED]
-        return near[difflib.get_close_matches(wanted, pool, 1, 0.0)[0]] if pool else ""
+        found = difflib.get_close_matches(wanted, pool[:: 1 + len(pool) // MOST_COMPARED], 1, 0.0)
+        return " or ".join(map(repr, near[found[0]][:2])) if found else "none"
 
     def _spelled(self, spelling: str) -> list[list[str]]:
         """The paths of all images in a spelling."""

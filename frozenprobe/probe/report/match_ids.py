@@ -7,9 +7,7 @@ from collections.abc import Sequence
 
 from frozenprobe.errors import SubmissionError, some
 from frozenprobe.system.csv_tables import Table
-from frozenprobe.system.match_names import ENDING, KnownNames
-
-LOOKED_AT = 1000  # rows, to find the column of ids
+from frozenprobe.system.match_names import KnownNames
 
 
 def find_id_column(sample: Table, test_ids: Sequence[str]) -> str:
@@ -19,29 +17,20 @@ def find_id_column(sample: Table, test_ids: Sequence[str]) -> str:
         SubmissionError: the first line is a row: what the columns are to be called is not known then.
     """
     known = KnownNames(test_ids)
-    require_header(sample, known)
 
     def named(column: str) -> tuple[int, int]:
-        match = known.match([*dict.fromkeys(sample.column(column)[:LOOKED_AT])])
+        match = known.look_at(sample.column(column))
         return match.count, -match.looseness
 
-    return max(sample.columns, key=named)  # the first one of equals
-
-
-def require_header(sample: Table, known: KnownNames) -> None:
-    """Refuse a sample whose first line names an image.
-
-    Raises:
-        SubmissionError: it does.
-    """
-    images = [name for name in sample.columns if ENDING.search(name) and known.match([name]).count]
-    if images:
+    found = max(sample.columns, key=named)  # the first one of equals
+    if known.is_row(found, sample.column(found)):
         raise SubmissionError(
-            "A sample submission with a header line, which the submission is to have, too",
-            found=f"a test image in the first line: {some(images)}",
+            "A sample submission with a header line, which the submission gets, too",
+            found=f"a test image in its first line: {', '.join(sample.columns)[:80]}",
             where=sample.path,
-            remedy="write the header line that is asked for (such as ID,Label) above it; name the file with --sample FILE",
+            remedy="write the header that is asked for (such as ID,Label) above it, and add --sample FILE",
         )
+    return found
 
 
 def match_ids(sample: Table, ids: Sequence[str], test_ids: Sequence[str]) -> tuple[list[int], str]:
