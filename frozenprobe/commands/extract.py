@@ -54,6 +54,7 @@ EXTRACT_OPTIONS = options(
     *(typed_option(field, about) for field, about in options_of(FeatureOptions).items()),
     *(decorate for name, decorate in REQUEST_OPTIONS.items() if name != "break_lock"),
     click.option("--allow-outside", is_flag=True, help="Let a CSV or list name images outside of its folder."),
+    click.option("--skip-missing", is_flag=True, help="Leave out rows of a CSV or list whose image is not there."),
     REQUEST_OPTIONS["break_lock"],
 )
 price = click.option("--price-per-hour", type=float, help="Of the machine: what it will cost (with the plan only).")
@@ -115,7 +116,13 @@ def requested(given: dict[str, Any]) -> ExtractRequest:
     columns = CsvColumns(given["image_column"], given["label_column"], given["group_column"], given["fold_column"])
     return ExtractRequest(
         sources=ImageSources(
-            given["train"], test, given["train_csv"], columns, given["sample"], given["allow_outside"]
+            given["train"],
+            test,
+            given["train_csv"],
+            columns,
+            given["sample"],
+            given["allow_outside"],
+            given["skip_missing"],
         ),
         choices=Choices(**typed, weights_options=of_weights if of_weights != WeightsOptions() else None),
         **{name: given[name] for name in REQUEST_OPTIONS if given[name] is not None},

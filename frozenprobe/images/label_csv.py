@@ -12,7 +12,7 @@ from frozenprobe.errors import ImageError, some
 from frozenprobe.images.finder import ImageFinder
 from frozenprobe.images.folders import IMAGE_ENDINGS
 from frozenprobe.images.sources import CsvColumns
-from frozenprobe.images.table import ImageTable, check_ids, labelled_table, one_form, require_inside
+from frozenprobe.images.table import ImageTable, check_ids, labelled_table, leave_out, one_form, require_inside
 from frozenprobe.system.csv_tables import NAMELESS, Table, read_table
 from frozenprobe.system.unicode_text import composed
 
@@ -54,10 +54,9 @@ def read_labelled_csv(
     remedy = "correct the names or the folder (--train DIR)"
     require_inside(found.strayed, root, where=path, allow_outside=allow_outside, remedy=remedy)
     missing = [name for name, place in zip(ids, found.places, strict=True) if place is None]
-    if missing:
-        leave_out(
-            missing, len(ids), finder, where=f"{root} (listed in {path}, column {image_column!r})", skip=skip_missing
-        )
+    if missing and not leave_out(missing, len(ids), where=root, skip=skip_missing):
+        where = f"{root} (listed in {path}, column {image_column!r})"
+        raise no_image(missing, len(ids), finder, where=where, skip=skip_missing)
     if found.unnamed:
         log.warning("%d images in %s have no row in %s: %s", len(found.unnamed), root, path, some(found.unnamed))
     rows = [row for row, place in enumerate(found.places) if place is not None]
@@ -183,24 +182,15 @@ def describe(table: Table) -> str:
     return ", ".join(map(shown, table.columns[:12])) + (" ..." if len(table.columns) > 12 else "")
 
 
-def leave_out(missing: Sequence[str], rows: int, finder: ImageFinder, *, where: str, skip: bool) -> None:
-    """Say which images are missing, where their rows may be left out.
-
-    Raises:
-        ImageError: they may not be, or are more than half of all rows.
-    """
-    if skip and len(missing) <= rows / 2:
-        log.warning(
-            "%d of %d rows left out, their images are missing in %s: %s", len(missing), rows, where, some(missing)
-        )
-        return
+def no_image(missing: Sequence[str], rows: int, finder: ImageFinder, *, where: str, skip: bool) -> ImageError:
+    """The error for rows without an image; shows the nearest image to the first one."""
     ways = "correct the names, name the folder of the images with --train DIR, or another column with --image-column"
-    raise ImageError(
-        "An image for each row" + (", or for half of them at least" if skip else ""),
+    return ImageError(
+        "An image of its own for each row" + (", or for half of them at least" if skip else ""),
         found=f"no file for {len(missing)} of {rows}: {some(missing)}; "
         f"nearest to {missing[0]!r} is {finder.known.nearest(missing[0])}",
         where=where,
-        remedy=ways + ("; to leave rows without an image out: --skip-missing" if len(missing) <= rows / 2 else ""),
+        remedy=ways + ("; to leave out rows without an image: --skip-missing" if len(missing) <= rows / 2 else ""),
     )
 
 

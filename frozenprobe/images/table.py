@@ -109,6 +109,14 @@ def require_inside(strayed: Sequence[str], root: Path, *, where: Path, allow_out
         )
 
 
+def leave_out(missing: Sequence[str], rows: int, *, where: object, skip: bool) -> bool:
+    """Whether rows without an image are left out, which is said: on request, and half of all rows at most."""
+    if not skip or len(missing) > rows / 2:
+        return False
+    log.warning("%d of %d rows are left out, their images are not in %s: %s", len(missing), rows, where, some(missing))
+    return True
+
+
 def labelled_table(found: Sequence[tuple[str, Place]], names: Sequence[str], *, where: Path) -> ImageTable:
     """An ImageTable in the order of the ids from (id, place) pairs and a class name for each.
 
