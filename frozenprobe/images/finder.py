@@ -66,9 +66,10 @@ class ImageFinder:
             how=match.how,
         )
 
-    def look_at(self, cells: Sequence[str]) -> Match:
-        """What the first cells of a column mean, those that are twice left out."""
-        return self.known.look_at([name for name in map(self._resolve, cells[:LOOKED_AT]) if isinstance(name, str)])
+    def look_at(self, cells: Sequence[str], *, strictly: bool) -> Match:
+        """What the first cells of a column mean, as `KnownNames.look_at`."""
+        inside = [name for name in map(self._resolve, cells[:LOOKED_AT]) if isinstance(name, str)]
+        return self.known.look_at(inside, strictly=strictly)
 
     def _resolve(self, name: str) -> str | Path:
         """A name below the root; the file itself if it is elsewhere."""

@@ -57,6 +57,9 @@ def read_labelled_csv(
     if missing and not leave_out(missing, len(ids), where=root, skip=skip_missing):
         where = f"{root} (listed in {path}, column {image_column!r})"
         raise no_image(missing, len(ids), finder, where=where, skip=skip_missing)
+    gone = sorted(set(labels) - {label for label, place in zip(labels, found.places, strict=True) if place})
+    if gone:
+        log.warning("no image is left of %d classes, which are left out: %s", len(gone), some(gone))
     if found.unnamed:
         log.warning("%d images in %s have no row in %s: %s", len(found.unnamed), root, path, some(found.unnamed))
     rows = [row for row, place in enumerate(found.places) if place is not None]
@@ -94,16 +97,14 @@ def guess_image_column(table: Table, finder: ImageFinder) -> str:
     Raises:
         ImageError: no column or several columns fit; the message lists all columns.
     """
-    rows = len(table.rows)
-    looks = {
-        name: finder.look_at(cells)
-        for name in table.columns
-        if len(set(cells := table.column(name))) > rows / 2  # an image has a row, a label has many
-    }
-    ranks = {name: (look.count < len(look.found), look.looseness) for name, look in looks.items() if look.is_likely}
-    fitting = [name for name, rank in ranks.items() if rank == min(ranks.values())]
-    if len({looks[name].found for name in fitting}) == 1:
-        return fitting[0]
+    rows, fitting = len(table.rows), []
+    telling = [name for name in table.columns if len(set(table.column(name))) > rows / 2]  # a label has many rows
+    for strictly in (True, False):
+        looks = {name: finder.look_at(table.column(name), strictly=strictly) for name in telling}
+        ranks = {name: (look.count < len(look.found), look.looseness) for name, look in looks.items() if look.is_likely}
+        fitting = [name for name, rank in ranks.items() if rank == min(ranks.values())]
+        if len({looks[name].found for name in fitting}) == 1 and not (strictly and ranks[fitting[0]][0]):
+            return fitting[0]
     example = next((cell for row in table.rows for cell in row if cell.lower().endswith(IMAGE_ENDINGS)), None)
     nearest = f"; nearest to the cell {example!r} is {finder.known.nearest(example)}" if example and not fitting else ""
     raise ImageError(
@@ -122,7 +123,9 @@ def label_cells(table: Table, image_column: str, columns: CsvColumns) -> tuple[s
     """
     if columns.label is not None:
         return f"the column {columns.label!r}", table.column(columns.label)
-    rest = [name for name in table.columns if name not in (image_column, columns.group, columns.fold)]
+    others = [name for name in table.columns if name != image_column]
+    rest = [name for name in others if name not in (columns.group, columns.fold) or name.lower() in LABEL_COLUMNS]
+    rest = rest or others  # the one column there is, named as that of groups: what is wrong with it is told there
     telling = [name for name in rest if len(set(table.column(name))) > 1 and not is_index(name, table.column(name))]
     usual = [name for name in rest if name.lower() in LABEL_COLUMNS]
     for fitting in (rest, usual, telling):
@@ -255,7 +258,7 @@ def require_parting(values: Sequence[str], table: ImageTable, kind: str, name: s
     several = [label for label, count in Counter(labels).items() if count > 1]
     if several and all(parts[label] == 1 for label in several):
         distinct = sorted(set(values))
-        same = "one value for all rows" if len(distinct) == 1 else f"a single {kind} for all images of a class"
+        same = "one value for all rows" if len(distinct) == 1 else f"all images of each class in a single {kind}"
         raise ImageError(
             f"A column of {kind}s that parts the images of a class: what is scored is not trained on",
             found=f"{same} in the column {name!r}: {some(distinct)}",

@@ -160,7 +160,9 @@ def one_form(values: Sequence[str], what: str, *, where: Path) -> tuple[str, ...
     if pairs:
         counts = Counter(unified)
         shown = some(" and ".join(f"{visible(value)} ({counts[value]})" for value in several) for several in pairs)
-        log.warning("%s: %s that look alike are taken for different ones (images): %s", where, what, shown)
+        log.warning(
+            "%s: %s that look alike stay apart, rename them if they are one (and their images): %s", where, what, shown
+        )
     hidden = [visible(value) for value in forms if without_invisible(value) != value]
     if hidden:
         log.warning("%s: %s with characters that nobody sees: %s", where, what, some(hidden))

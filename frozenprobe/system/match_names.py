@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from urllib.parse import unquote
 
 from frozenprobe.system.unicode_text import composed, without_invisible
 
 ENDING = re.compile(r"\.[A-Za-z]\w{1,4}$", re.ASCII)  # any: photos are converted after their table was written
+TITLES = ("id", "image", "images", "img", "file", "name", "filename", "file_name", "path", "photo", "picture", "label")
 LOOKED_AT = 1000  # cells of a column, to see what it holds
 MOST_COMPARED = 2000  # names, for the nearest one
 
@@ -106,18 +108,19 @@ class KnownNames:
         self.spelled = cache(self._spelled)
         self.index = cache(self._index)
 
-    def match(self, wanted: Sequence[str]) -> Match:
+    def match(self, wanted: Sequence[str], *, strictly: bool = False) -> Match:
         """Find an image for each name, by the strictest way in which every name finds exactly one, each another one.
 
         Where there is no such way, the strictest of those in which most names do: the others mean no image.
 
         Args:
             wanted: names, each once.
+            strictly: only as they are.
         """
         best = Match((None,) * len(wanted), str(Way("")), 0)
         spelled = cache(lambda spelling, name: SPELLINGS[spelling](name).split("/"))
         depth = max((exact(name).count("/") for name in wanted), default=0)
-        for looseness, way in enumerate(self.ways(depth)):
+        for looseness, way in enumerate(islice(self.ways(depth), 1 if strictly else None)):
             index = self.index(way.spelling, way.cut_known)
             lost = [name for name, number in zip(wanted, best.found, strict=True) if number is None]
             if all(index.get(cut(spelled(way.spelling, name), way.cut)) is None for name in lost):
@@ -158,14 +161,16 @@ class KnownNames:
                 contradicting |= set() if agrees else {row}
         return [None if agreeing and row in contradicting else number for row, number in enumerate(found)]
 
-    def look_at(self, cells: Sequence[str]) -> Match:
-        """What the first cells of a column mean."""
-        return self.match([*dict.fromkeys(cells[:LOOKED_AT])])
+    def look_at(self, cells: Sequence[str], *, strictly: bool = False) -> Match:
+        """What the first cells of a column mean; strictly: as they are, which is quick."""
+        return self.match([*dict.fromkeys(cells[:LOOKED_AT])], strictly=strictly)
 
     def is_row(self, title: str, cells: Sequence[str]) -> bool:
         """Whether the title of a column names an image as its cells do: then the file has no header line."""
-        looked = cells[:LOOKED_AT]
-        if not re.search(r"\d|\.\w+$", title) or title in looked or len(set(looked)) < len(looked):
+        looked, spelling = cells[:LOOKED_AT], [*SPELLINGS][-1 if re.search(r"\d", title) else 1]
+        if last_of(SPELLINGS[spelling](title)) not in self.index(spelling, BARE) or title.lower() in TITLES:
+            return False
+        if title in looked or len(set(looked)) < len(looked):
             return False
         match = self.match([title, *looked])
         return match.found[0] is not None and match.is_likely
