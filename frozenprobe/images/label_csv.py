@@ -258,10 +258,10 @@ def require_parting(values: Sequence[str], table: ImageTable, kind: str, name: s
     several = [label for label, count in Counter(labels).items() if count > 1]
     if several and all(parts[label] == 1 for label in several):
         distinct = sorted(set(values))
-        same = "one value for all rows" if len(distinct) == 1 else f"all images of each class in a single {kind}"
+        same = "; it says the same as the labels" if len(distinct) == len(table.class_names) else ""
         raise ImageError(
-            f"A column of {kind}s that parts the images of a class: what is scored is not trained on",
-            found=f"{same} in the column {name!r}: {some(distinct)}",
+            f"A column of {kind}s with several {kind}s in some class: a class in one {kind} cannot be scored",
+            found=f"every class in a single {kind}, in the column {name!r} ({some(distinct)}){same}",
             where=where,
             remedy=f"name the right column with --{kind}-column NAME, or leave --{kind}-column out",
         )

@@ -221,7 +221,10 @@ def name_columns(path: Path, rows: Sequence[Sequence[str]], broken: Broken, note
         if (not name and not any(column)) or (name and kept.get(name) == column):
             notes.append(f"column {number + 1} left out: " + (f"{name!r} again" if name else "no name and no cells"))
         elif name in kept:
-            raise broken(f"two columns of the same name, {name!r}, with other cells", "rename one of them")
+            raise broken(
+                f"two columns of the same name, {name!r}, with other cells",
+                "rename one; if the file has no header line, write one",
+            )
         else:
             kept[name or f"{NAMELESS}{number}"] = column
     return Table(path, tuple(kept), tuple(zip(*kept.values(), strict=True)) if rows[1:] else ())

@@ -125,6 +125,27 @@ def test_a_list_in_another_encoding_and_one_that_is_not_there_are_errors(tmp_pat
         read_test(tmp_path / "u.txt")
 
 
+def test_lines_whose_image_is_missing_are_left_out_on_request_if_they_are_few(tmp_path, caplog):
+    touch(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    path = write_list(tmp_path / "t.txt", "1.jpg a\n2.jpg b\n8.jpg c\n9.jpg a\n3.jpg a\n")
+    with pytest.raises(ImageError, match="--skip-missing"):
+        read_labelled_list(path)
+    table = read_labelled_list(path, skip_missing=True)
+    assert (table.ids, table.missing) == (("1.jpg", "2.jpg", "3.jpg"), ("8.jpg", "9.jpg"))
+    assert table.labels.tolist() == [0, 1, 0]
+    assert "2 of 5 rows are left out" in caplog.text
+    (tmp_path / "3.jpg").unlink()
+    with pytest.raises(ImageError, match="no file for 3 of 5"):
+        read_labelled_list(path, skip_missing=True)
+
+
+def test_labels_in_two_encodings_of_accents_are_one_class(tmp_path, caplog):
+    touch(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    path = write_list(tmp_path / "t.txt", "1.jpg\té\n2.jpg\te\u0301\n3.jpg\tb\n")
+    assert read_labelled_list(path).class_names == ("b", "é")
+    assert "taken for one: é" in caplog.text
+
+
 def test_only_endings_of_lists_are_lists(tmp_path):
     (tmp_path / "folder.txt").mkdir()
     assert is_list(tmp_path / "a.TXT")

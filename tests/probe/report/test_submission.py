@@ -310,6 +310,13 @@ def test_a_label_map_gives_the_labels_to_write(out: Path, tmp_path: Path) -> Non
     assert report.histogram == [("2", 2), ("0", 1), ("01", 1)]
 
 
+def test_a_label_map_without_header_is_read_as_rows(out: Path, tmp_path: Path) -> None:
+    path = tmp_path / "map.csv"
+    path.write_text("plum,0\napple,1\npear,2\n")
+    write_submission(make_run(), out, label_map=path)
+    assert [row[1] for row in read(out)[1:]] == ["0", "1", "2", "2"]
+
+
 @pytest.mark.parametrize(
     ("rows", "found"),
     [
