@@ -77,6 +77,6 @@ class ImageFinder:
         if not (os.path.isabs(plain) or ".." in plain.split("/")):
             return plain
         root, path = os.path.abspath(self.root), os.path.abspath(os.path.join(self.root, plain))
-        if path.startswith(os.path.join(root, "")):
+        if os.path.normcase(path).startswith(os.path.normcase(os.path.join(root, ""))):
             return os.path.relpath(path, root).replace(os.sep, "/")
         return Path(path) if os.path.isfile(path) else plain

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from frozenprobe.errors import ImageError, some
-from frozenprobe.images.finder import ImageFinder
+from frozenprobe.images.finder import Found, ImageFinder
 from frozenprobe.images.folders import IMAGE_ENDINGS
 from frozenprobe.images.sources import CsvColumns
 from frozenprobe.images.table import ImageTable, check_ids, labelled_table, leave_out, one_form, require_inside
@@ -48,39 +49,40 @@ def read_labelled_csv(
     image_column = columns.image or guess_image_column(table, finder)
     ids = tuple(composed(name.strip().replace("\\", "/")) for name in table.column(image_column))
     check_ids(ids, where=path)
-    source, labels = label_cells(table, image_column, columns)
+    labels = read_labels(table, image_column, columns)
     found = finder.find(ids)
-    log.info("%s: images from the column %r (matched by %s), labels from %s", path, image_column, found.how, source)
+    how = f"images from the column {image_column!r} (matched by {found.how})"
+    log.info("%s: %s, labels from %s", path, how, labels.source)
     remedy = "correct the names or the folder (--train DIR)"
     require_inside(found.strayed, root, where=path, allow_outside=allow_outside, remedy=remedy)
     missing = [name for name, place in zip(ids, found.places, strict=True) if place is None]
     if missing and not leave_out(missing, len(ids), where=root, skip=skip_missing):
         where = f"{root} (listed in {path}, column {image_column!r})"
-        raise no_image(missing, len(ids), finder, where=where, skip=skip_missing)
-    gone = sorted(set(labels) - {label for label, place in zip(labels, found.places, strict=True) if place})
-    if gone:
-        log.warning("no image is left of %d classes, which are left out: %s", len(gone), some(gone))
-    if found.unnamed:
-        log.warning("%d images in %s have no row in %s: %s", len(found.unnamed), root, path, some(found.unnamed))
+        raise no_image(missing, len(ids), finder, found, where=where)
+    note_left_out(labels.cells, found, root, path)
     rows = [row for row, place in enumerate(found.places) if place is not None]
 
     def cells(column: Sequence[str], source: str) -> list[str]:
         return filled([column[row] for row in rows], [ids[row] for row in rows], source, where=path)
 
-    names = cells(labels, source)
-    require_shared(names, source, table, typed=columns.label is not None)
+    names = cells(labels.cells, labels.source)
+    require_shared(names, labels, table)
     pairs = [(ids[row], place) for row in rows if (place := found.places[row]) is not None]
-    result = labelled_table(pairs, names, where=path)
+    result = replace(labelled_table(pairs, names, where=path), missing=tuple(missing))
+    for kind, name in (("group", columns.group), ("fold", columns.fold)):
+        if name is not None:
+            values = one_form(cells(table.column(name), f"the column {name!r}"), f"{kind}s", where=path)
+            require_parting(values, result, kind, name, where=path)
+            result = replace(result, groups=values) if kind == "group" else replace(result, folds=values)
+    return result
 
-    def assigned(kind: str, name: str | None) -> tuple[str, ...] | None:
-        if name is None:
-            return None
-        values = one_form(cells(table.column(name), f"the column {name!r}"), f"{kind}s", where=path)
-        require_parting(values, result, kind, name, where=path)
-        return values
 
-    groups, folds = assigned("group", columns.group), assigned("fold", columns.fold)
-    return replace(result, groups=groups, folds=folds, missing=tuple(missing))
+class Labels(NamedTuple):
+    """The label of each row, where it is from, and whether that place is known to hold labels, not just guessed."""
+
+    source: str
+    cells: tuple[str, ...]
+    is_sure: bool
 
 
 def with_header(table: Table, finder: ImageFinder) -> Table:
@@ -106,7 +108,11 @@ def guess_image_column(table: Table, finder: ImageFinder) -> str:
         if len({looks[name].found for name in fitting}) == 1 and not (strictly and ranks[fitting[0]][0]):
             return fitting[0]
     example = next((cell for row in table.rows for cell in row if cell.lower().endswith(IMAGE_ENDINGS)), None)
-    nearest = f"; nearest to the cell {example!r} is {finder.known.nearest(example)}" if example and not fitting else ""
+    nearest = (
+        f"; nearest to the cell {example!r} is {' or '.join(map(repr, finder.known.nearest(example)))}"
+        if example and not fitting
+        else ""
+    )
     raise ImageError(
         f"One column whose cells are names of images in {finder.root}",
         found=f"{'several: ' + ', '.join(fitting) if fitting else 'none'}; the columns are {describe(table)}{nearest}",
@@ -115,30 +121,35 @@ def guess_image_column(table: Table, finder: ImageFinder) -> str:
     )
 
 
-def label_cells(table: Table, image_column: str, columns: CsvColumns) -> tuple[str, tuple[str, ...]]:
-    """The label of each row, and where it is from: one column, or one column a class with a single 1 in each row.
+def read_labels(table: Table, image_column: str, columns: CsvColumns) -> Labels:
+    """The labels of one column, or of one column a class with a single 1 in each row.
 
     Raises:
         ImageError: no column or several columns fit; the message lists all columns.
     """
+
+    def column(name: str, *, is_sure: bool) -> Labels:
+        return Labels(f"the column {name!r}", table.column(name), is_sure)
+
     if columns.label is not None:
-        return f"the column {columns.label!r}", table.column(columns.label)
+        return column(columns.label, is_sure=True)
     others = [name for name in table.columns if name != image_column]
     rest = [name for name in others if name not in (columns.group, columns.fold) or name.lower() in LABEL_COLUMNS]
     rest = rest or others  # the one column there is, named as that of groups: what is wrong with it is told there
     telling = [name for name in rest if len(set(table.column(name))) > 1 and not is_index(name, table.column(name))]
     usual = [name for name in rest if name.lower() in LABEL_COLUMNS]
-    for fitting in (rest, usual, telling):
+    for fitting in (usual, rest, telling):
         if len(fitting) == 1:
-            return f"the column {fitting[0]!r}", table.column(fitting[0])
+            return column(fitting[0], is_sure=fitting is usual)
     flags = [name for name in rest if all(cell.strip().lower() in BINARY for cell in table.column(name))]
     if len(flags) > 1 and table.rows:
-        return f"{len(flags)} columns of 0 and 1 ({some(flags)})", one_hot_labels(table, flags, image_column)
+        source = f"{len(flags)} columns of 0 and 1 ({some(flags)})"
+        return Labels(source, one_hot_labels(table, flags, image_column), is_sure=True)
     raise ImageError(
         "One column with the labels",
         found=f"the columns {describe(table)}",
         where=table.path,
-        remedy=f"name it, for example --label-column {(telling or rest or table.columns)[0]!r}",
+        remedy=f"name it, for example --label-column {(telling or rest)[0]!r}" if rest else "add a column of labels",
     )
 
 
@@ -185,16 +196,28 @@ def describe(table: Table) -> str:
     return ", ".join(map(shown, table.columns[:12])) + (" ..." if len(table.columns) > 12 else "")
 
 
-def no_image(missing: Sequence[str], rows: int, finder: ImageFinder, *, where: str, skip: bool) -> ImageError:
+def no_image(missing: Sequence[str], rows: int, finder: ImageFinder, found: Found, *, where: str) -> ImageError:
     """The error for rows without an image; shows the nearest image to the first one."""
-    ways = "correct the names, name the folder of the images with --train DIR, or another column with --image-column"
+    nearest = finder.known.nearest(missing[0])
+    taken = ", which another row means" if nearest and not set(nearest) & set(found.unnamed) else ""
+    few = len(missing) <= rows / 2
     return ImageError(
-        "An image of its own for each row" + (", or for half of them at least" if skip else ""),
+        "An image of its own for each row" + ("" if few else ", or for half of them at least"),
         found=f"no file for {len(missing)} of {rows}: {some(missing)}; "
-        f"nearest to {missing[0]!r} is {finder.known.nearest(missing[0])}",
+        f"nearest to {missing[0]!r} is {' or '.join(map(repr, nearest)) or 'none'}{taken}",
         where=where,
-        remedy=ways + ("; to leave out rows without an image: --skip-missing" if len(missing) <= rows / 2 else ""),
+        remedy="correct the names, name the folder of the images with --train DIR, or another column with "
+        "--image-column" + ("; to leave out rows without an image: --skip-missing" if few else ""),
     )
+
+
+def note_left_out(labels: Sequence[str], found: Found, root: Path, path: Path) -> None:
+    """Name classes that no image is left of, and images that have no row."""
+    gone = sorted(set(labels) - {label for label, place in zip(labels, found.places, strict=True) if place is not None})
+    if gone:
+        log.warning("no image is left of %d classes, which are left out: %s", len(gone), some(gone))
+    if found.unnamed:
+        log.warning("%d images in %s have no row in %s: %s", len(found.unnamed), root, path, some(found.unnamed))
 
 
 def filled(column: Sequence[str], ids: Sequence[str], source: str, *, where: Path) -> list[str]:
@@ -219,17 +242,17 @@ def filled(column: Sequence[str], ids: Sequence[str], source: str, *, where: Pat
     return cells
 
 
-def require_shared(names: Sequence[str], source: str, table: Table, *, typed: bool) -> None:
+def require_shared(names: Sequence[str], labels: Labels, table: Table) -> None:
     """Labels are shared by images; numbers or ids of images are not.
 
     Raises:
-        ImageError: most rows have a label of their own, and nobody has named this column.
+        ImageError: most rows have a label of their own, in a column that was only guessed.
     """
     distinct = [*dict.fromkeys(names)]
     if len(names) < FEW or len(distinct) <= len(names) / 2:
         return
-    found = f"{len(distinct)} different values in {len(names)} rows of {source}: {some(distinct)}"
-    if typed:
+    found = f"{len(distinct)} different values in {len(names)} rows of {labels.source}: {some(distinct)}"
+    if labels.is_sure:
         log.warning("%s: %s; are these labels?", table.path, found)
         return
     raise ImageError(

@@ -175,7 +175,7 @@ class KnownNames:
         match = self.match([title, *looked])
         return match.found[0] is not None and match.is_likely
 
-    def nearest(self, name: str) -> str:
+    def nearest(self, name: str) -> list[str]:
         """The images, at most two, whose base name looks most like that of a name, for a message."""
         near: dict[str, list[str]] = {}
         for known in self.names:
@@ -183,7 +183,7 @@ class KnownNames:
         wanted = last_of(numeric(name))
         pool = [each for each in near if wanted in each] or list(near)
         found = difflib.get_close_matches(wanted, pool[:: 1 + len(pool) // MOST_COMPARED], 1, 0.0)
-        return " or ".join(map(repr, near[found[0]][:2])) if found else "none"
+        return near[found[0]][:2] if found else []
 
     def _spelled(self, spelling: str) -> list[list[str]]:
         """The paths of all images in a spelling."""

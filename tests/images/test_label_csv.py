@@ -232,7 +232,9 @@ def test_more_than_half_of_the_images_are_never_left_out(tmp_path):
 
 def test_a_missing_image_is_shown_beside_the_nearest_one(tmp_path):
     error = refused(tmp_path, "image,label", "0001.jpg,a", "0002.jpg,b", "IMG_3.jpg,a", columns=CsvColumns("image"))
-    assert "no file for 1 of 3: IMG_3.jpg; nearest to 'IMG_3.jpg' is '3.jpg'" in error.found
+    assert error.found.endswith("no file for 1 of 3: IMG_3.jpg; nearest to 'IMG_3.jpg' is '3.jpg'")
+    error = refused(tmp_path, "image,label", "1.jpg,a", "2.jpg,b", "1,b")
+    assert error.found.endswith("nearest to '1' is '1.jpg', which another row means")
 
 
 def test_a_path_of_another_machine_is_found_by_its_base_name(tmp_path):
@@ -277,6 +279,7 @@ def test_a_column_of_ids_is_not_guessed_to_be_labels(tmp_path, caplog):
     assert "--label-column" in error.remedy
     assert len(read(tmp_path, *lines, images=MANY, columns=CsvColumns(label="score")).class_names) == 12
     assert "are these labels?" in caplog.text
+    assert len(read(tmp_path, "image,label", *lines[1:], images=MANY).class_names) == 12, "called a label it is one"
 
 
 def test_groups_of_one_image_are_noted(tmp_path, caplog):

@@ -58,7 +58,11 @@ def match_ids(sample: Table, ids: Sequence[str], test_ids: Sequence[str]) -> tup
         f"The {len(ids)} ids of the sample submission, each with one of the {len(test_ids)} test images",
         found="; ".join(
             ([f"{len(missing)} ids of the sample without a test image: {some(missing)}"] if missing else [])
-            + ([f"nearest to {missing[0]!r} is {known.nearest(missing[0])}"] if missing and test_ids else [])
+            + (
+                [f"nearest to {missing[0]!r} is {' or '.join(map(repr, known.nearest(missing[0])))}"]
+                if missing and test_ids
+                else []
+            )
             + ([f"{len(extra)} test images that are not in the sample: {some(extra)}"] if extra else [])
         ),
         where=sample.path,
