@@ -107,17 +107,15 @@ def guess_image_column(table: Table, finder: ImageFinder) -> str:
         fitting = [name for name, rank in ranks.items() if rank == min(ranks.values())]
         if len({looks[name].found for name in fitting}) == 1 and not (strictly and ranks[fitting[0]][0]):
             return fitting[0]
-    example = next((cell for row in table.rows for cell in row if cell.lower().endswith(IMAGE_ENDINGS)), None)
-    nearest = (
-        f"; nearest to the cell {example!r} is {' or '.join(map(repr, finder.known.nearest(example)))}"
-        if example and not fitting
-        else ""
-    )
+    written = ((name, cell) for row in table.rows for name, cell in zip(table.columns, row, strict=True))
+    column, cell = next(((name, cell) for name, cell in written if cell.lower().endswith(IMAGE_ENDINGS)), ("", ""))
+    nearest = f"; nearest to {cell!r} is {' or '.join(map(repr, finder.known.nearest(cell)))}" if column else ""
     raise ImageError(
         f"One column whose cells are names of images in {finder.root}",
         found=f"{'several: ' + ', '.join(fitting) if fitting else 'none'}; the columns are {describe(table)}{nearest}",
         where=table.path,
-        remedy=f"name it with --image-column {(fitting or table.columns)[0]!r}, or the images' folder with --train DIR",
+        remedy=f"name it with --image-column {(fitting or [column or table.columns[0]])[0]!r}, "
+        "or the images' folder with --train DIR",
     )
 
 
@@ -145,11 +143,14 @@ def read_labels(table: Table, image_column: str, columns: CsvColumns) -> Labels:
     if len(flags) > 1 and table.rows:
         source = f"{len(flags)} columns of 0 and 1 ({some(flags)})"
         return Labels(source, one_hot_labels(table, flags, image_column), is_sure=True)
+    shared = [name for name in telling if len(set(table.column(name))) <= len(table.rows) / 2]
     raise ImageError(
         "One column with the labels",
         found=f"the columns {describe(table)}",
         where=table.path,
-        remedy=f"name it, for example --label-column {(telling or rest)[0]!r}" if rest else "add a column of labels",
+        remedy=f"name it, for example --label-column {(shared or telling or rest)[0]!r}"
+        if rest
+        else "add such a column",
     )
 
 

@@ -84,9 +84,9 @@ def read_text(path: Path, broken: Broken) -> str:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise broken(
-            f"{error.reason} at byte {error.start}: neither {encoding.upper()} nor text of Windows' cp1252"
-        ) from None
+        line = content[: error.start].count(b"\n") + 1
+        shown = content.split(b"\n")[line - 1][:60].decode("ascii", "backslashreplace")
+        raise broken(f"bytes that are not {encoding.upper()} in line {line}: {shown}") from None
     if "\0" in text:
         raise broken(f"a NUL character in line {text[: text.index(chr(0))].count(chr(10)) + 1}: no text file")
     if encoding == "cp1252":

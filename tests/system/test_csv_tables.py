@@ -43,7 +43,7 @@ def test_the_usual_delimiters_and_excels_byte_order_mark(tmp_path, delimiter):
         (b"ID,Label\n\n0.jpg,pear\n1.jpg,apple, red\n", r"3 cells in line 4 \(1.jpg \| apple \|  red\), but 2 columns"),
         (b"ID,Kind,Label\n0.jpg,pear\n", "2 cells in line 2"),
         (b"ID,ID\n1,2\n", "same name, 'ID'"),
-        (b"ID,Label\n\xff\xfe,a\n", "UTF-8"),
+        (b"ID,Label\n\xff\xfe,a\n", r"not UTF-8 in line 2: \\xff\\xfe,a"),
         ("ID,Label\n1,рыба\n".encode("cp1251"), "UTF-8"),
         ("ID,Label\n1,猫狗图片\n".encode("gb18030"), "UTF-8"),
         ("ID,Label\n1,żółw\n".encode("cp1250"), "UTF-8"),
