@@ -46,6 +46,10 @@ def read_labelled_csv(
     """
     finder = ImageFinder(root)
     table = with_header(read_table(path), finder)
+    if not table.rows:
+        raise ImageError(
+            "A row for each image", found="none", where=path, remedy="name the CSV of labels with --train-csv FILE"
+        )
     image_column = columns.image or guess_image_column(table, finder)
     ids = tuple(composed(name.strip().replace("\\", "/")) for name in table.column(image_column))
     check_ids(ids, where=path)
@@ -107,15 +111,16 @@ def guess_image_column(table: Table, finder: ImageFinder) -> str:
         fitting = [name for name, rank in ranks.items() if rank == min(ranks.values())]
         if len({looks[name].found for name in fitting}) == 1 and not (strictly and ranks[fitting[0]][0]):
             return fitting[0]
-    written = ((name, cell) for row in table.rows for name, cell in zip(table.columns, row, strict=True))
-    column, cell = next(((name, cell) for name, cell in written if cell.lower().endswith(IMAGE_ENDINGS)), ("", ""))
-    nearest = f"; nearest to {cell!r} is {' or '.join(map(repr, finder.known.nearest(cell)))}" if column else ""
+    ended = [
+        name for name in telling if sum(cell.lower().endswith(IMAGE_ENDINGS) for cell in table.column(name)) > rows / 2
+    ]
+    if len(ended) == 1 and not fitting:
+        return ended[0]  # its missing images are named later
     raise ImageError(
         f"One column whose cells are names of images in {finder.root}",
-        found=f"{'several: ' + ', '.join(fitting) if fitting else 'none'}; the columns are {describe(table)}{nearest}",
+        found=f"{'several: ' + ', '.join(fitting) if fitting else 'none'}; the columns are {describe(table)}",
         where=table.path,
-        remedy=f"name it with --image-column {(fitting or [column or table.columns[0]])[0]!r}, "
-        "or the images' folder with --train DIR",
+        remedy=f"name it with --image-column {(fitting or table.columns)[0]!r}, or the images' folder with --train DIR",
     )
 
 
@@ -148,7 +153,8 @@ def read_labels(table: Table, image_column: str, columns: CsvColumns) -> Labels:
         "One column with the labels",
         found=f"the columns {describe(table)}",
         where=table.path,
-        remedy=f"name it, for example --label-column {(shared or telling or rest)[0]!r}"
+        remedy=f"name it, for example --label-column {(shared or telling or rest)[0]!r}; if each column is a class, with "
+        "numbers that are not just a single 1 in each row, add a column with one class for each image"
         if rest
         else "add such a column",
     )

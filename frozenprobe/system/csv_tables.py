@@ -25,6 +25,8 @@ MARKS = {  # the longer ones first: UTF-32's begins as UTF-16's does
     codecs.BOM_UTF16_BE: "utf-16",
     codecs.BOM_UTF8: "utf-8-sig",
 }
+SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+QUOTED = re.compile(r"""\s+"(.+)"\s*|\s*'(.+)'\s*""", re.DOTALL)  # quotes that mean none in CSV
 WESTERN = "\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u00fe\u2019\u2013\u00b0"
 DELIMITERS = ",;\t|"
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[,;\t]*(\r\n|\r|\n)', re.IGNORECASE)  # written for Excel
@@ -80,6 +82,8 @@ def read_text(path: Path, broken: Broken) -> str:
         raise broken("no such file", "check the path") from None
     except OSError as error:
         raise broken(str(error)) from None
+    if content.startswith(SPREADSHEETS):
+        raise broken("a spreadsheet (.xlsx, .xls) or another packed file, and no text")
     encoding = encoding_of(content)
     try:
         text = content.decode(encoding)
@@ -208,14 +212,25 @@ def even_out(records: Sequence[Record], broken: Broken) -> list[list[str]]:
     return rows
 
 
+def without_quotes(cells: tuple[str, ...]) -> tuple[str, ...]:
+    """The cells of a column, header first, without quotes that are none in CSV but stand around all of them.
+
+    They follow a space (`1.jpg, "red"`), or are single ones.
+    """
+    quoted = [QUOTED.fullmatch(cell) for cell in cells[1:]]
+    if not quoted or not all(quoted):
+        return cells
+    return tuple(match[1] or match[2] if (match := QUOTED.fullmatch(cell)) else cell for cell in cells)
+
+
 def name_columns(path: Path, rows: Sequence[Sequence[str]], broken: Broken, notes: list[str]) -> Table:
     """A table of rows of one width, the first of which is the header; what was left out is added to the notes.
 
     Raises:
         FrozenprobeError: two columns of one name with other cells.
     """
-    names = [name.strip() for name in rows[0]]
-    cells = [*zip(*rows[1:], strict=True)] or [() for _ in names]
+    columns = [without_quotes(column) for column in zip(*rows, strict=True)]
+    names, cells = [column[0].strip() for column in columns], [column[1:] for column in columns]
     kept: dict[str, tuple[str, ...]] = {}
     for number, (name, column) in enumerate(zip(names, cells, strict=True)):
         if (not name and not any(column)) or (name and kept.get(name) == column):

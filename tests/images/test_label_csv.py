@@ -308,11 +308,16 @@ def test_the_column_to_name_is_one_that_may_hold_labels(tmp_path):
     """As in HAM10000's metadata: the lesion is no label, the diagnosis may be one."""
     error = refused(tmp_path, "lesion,image,dx,sex", "H1,1,nv,m", "H2,2,nv,f", "H3,3,mel,f", "H4,4,mel,f")
     assert "dx (nv, mel)" in error.found
-    assert error.remedy.endswith("--label-column 'dx'")
+    assert error.remedy.startswith("name it, for example --label-column 'dx'")
     assert "add such a column" in refused(tmp_path, "image", "1.jpg", "2.jpg").remedy
 
 
 def test_a_column_that_names_no_image_is_shown_beside_the_nearest(tmp_path):
     error = refused(tmp_path, "label,file", "a,x1.jpg", "b,x2.jpg")
     assert "nearest to 'x1.jpg' is '1.jpg'" in error.found
-    assert error.remedy.startswith("name it with --image-column 'file'")
+    assert "column 'file'" in error.where
+    assert "--train DIR" in error.remedy
+
+
+def test_a_table_without_rows_is_an_error(tmp_path):
+    assert refused(tmp_path, "image,label").found == "none"

@@ -48,6 +48,7 @@ def test_the_usual_delimiters_and_excels_byte_order_mark(tmp_path, delimiter):
         ("ID,Label\n1,猫狗图片\n".encode("gb18030"), "UTF-8"),
         ("ID,Label\n1,żółw\n".encode("cp1250"), "UTF-8"),
         ("ID,Label\n1,Äpfel\n".encode("mac-roman"), "UTF-8"),
+        (b"PK\x03\x04[Content_Types].xml", "spreadsheet"),
         (b"ID,Label\n1,a\x00b\n", "NUL character in line 2"),
         (b'ID,Label\n1,"a\n2,b\n', "row that begins in line 2"),
         ("ID,Label\n1,a\n".encode("utf-16")[:-1], "UTF-16"),
@@ -102,6 +103,8 @@ WRITTEN = "ID,Label\n1,Äpfel\n2,b\n"
         (WRITTEN.replace("\n", ",,\n").encode(), "column 3 left out: no name and no cells"),
         (WRITTEN.replace("l\n", "l,\n", 1).encode(), "column 3 left out"),
         ("ID,Label\n1,Äpfel,\n2,b,\n".encode(), ""),
+        ('ID, Label\n1, "Äpfel"\n2, "b"\n'.encode(), ""),
+        ("'ID','Label'\n'1','Äpfel'\n'2','b'\n".encode(), ""),
         ("ID,Label,ID\n1,Äpfel,1\n2,b,2\n".encode(), "column 3 left out: 'ID' again"),
     ],
 )
