@@ -153,8 +153,8 @@ def read_labels(table: Table, image_column: str, columns: CsvColumns) -> Labels:
         "One column with the labels",
         found=f"the columns {describe(table)}",
         where=table.path,
-        remedy=f"name it, for example --label-column {(shared or telling or rest)[0]!r}; if each column is a class, with "
-        "numbers that are not just a single 1 in each row, add a column with one class for each image"
+        remedy=f"name it, for example --label-column {(shared or telling or rest)[0]!r}; if each column is a class "
+        "with numbers other than a single 1 in each row, add a column with one class for each image"
         if rest
         else "add such a column",
     )
