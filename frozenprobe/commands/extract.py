@@ -55,6 +55,7 @@ EXTRACT_OPTIONS = options(
     *(typed_option(field, about) for field, about in options_of(FeatureOptions).items()),
     *(decorate for name, decorate in REQUEST_OPTIONS.items() if name != "break_lock"),
     click.option("--allow-outside", is_flag=True, help="Let a CSV or list name images outside of its folder."),
+    click.option("--skip-missing", is_flag=True, help="Leave out rows of a CSV or list whose image is not there."),
     REQUEST_OPTIONS["break_lock"],
 )
 price = click.option("--price-per-hour", type=float, help="Of the machine: what it will cost (with the plan only).")
@@ -114,7 +115,13 @@ def requested(given: dict[str, Any]) -> ExtractRequest:
     typed = {each.name: given[each.name] for each in fields(FeatureOptions) if each.name in given}
     columns = CsvColumns(given["image_column"], given["label_column"], given["group_column"], given["fold_column"])
     sources = ImageSources(
-        given["train"], given["test"], given["train_csv"], columns, given["sample"], given["allow_outside"]
+        train=given["train"],
+        test=given["test"],
+        train_csv=given["train_csv"],
+        columns=columns,
+        sample=given["sample"],
+        allow_outside=given["allow_outside"],
+        skip_missing=given["skip_missing"],
     )
     if sources.test is None:
         sources = replace(sources, test=ImageSources.test_beside(sources.train))

@@ -44,6 +44,7 @@ class Inspected:
         sample: the sample submission or None.
         places: where an image of each content hash lies.
         skipped: bad images, as id and reason.
+        missing: names of training images that were listed, but are not there.
     """
 
     train: Split
@@ -52,6 +53,7 @@ class Inspected:
     sample: Table | None
     places: dict[str, Place]
     skipped: list[str]
+    missing: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -125,6 +127,7 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: R
         sample=sample or (old.sample if old else None),
         places={hash_of[place]: place for place in places if place not in bad},
         skipped=[f"{place}: {error.found}" for place, error in bad.items()],
+        missing=train.missing,
     )
 
 

@@ -79,7 +79,7 @@ def require_same_set(
         images: what is there.
         existing: what the file holds or was going to hold.
         out: the file.
-        drop_missing: let more than half of them leave.
+        drop_missing: let more than half of them leave, or any where listed images were not there and skipped.
         limited: this is a smoke run, which must let none leave.
 
     Raises:
@@ -96,13 +96,18 @@ def require_same_set(
         gone = [name for name, code in zip(before.ids, before.hashes, strict=True) if code not in there]
         lost += len(gone)
         others = what == "training" and len(gone) == len(before)
-        if others or (gone and limited) or (len(gone) > len(before) / 2 and not drop_missing):
+        skipped = gone and what == "training" and images.missing
+        if others or (gone and limited) or ((len(gone) > len(before) / 2 or skipped) and not drop_missing):
             way = " (or remove this one and the folder of pieces beside it)" if others else ", or add --drop-missing"
             raise FrozenprobeError(
                 f"The {what} images that the existing feature file was made of (or is being made of), or most of them",
                 found="none of them: these are other images" if others else f"{len(gone)} missing: {some(gone)}",
                 where=out,
-                remedy="run without --limit" if limited else "name another file for these with --out FILE" + way,
+                remedy="run without --limit"
+                if limited
+                else ("bring back those that are listed (is their disk mounted?), or " if skipped else "")
+                + "name another file for these with --out FILE"
+                + way,
             )
     return lost
 

@@ -60,7 +60,7 @@ def read_class_folders(root: Path) -> ImageTable:
     empty = sorted(below.folders - set(classes))
     if empty:
         log.warning("folders in %s without an image, which become no class: %s", root, some(empty))
-    return labelled_table(found, classes, where=root)
+    return labelled_table(found, [path.relative_to(root).parts[0] for _, path in found], where=root)
 
 
 def list_images(root: Path) -> list[tuple[str, Path]]:

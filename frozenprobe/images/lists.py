@@ -6,11 +6,12 @@ import os
 import posixpath
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from frozenprobe.errors import ImageError, some
 from frozenprobe.images.kinds import IMAGE_ENDINGS
-from frozenprobe.images.table import ImageTable, labelled_table, require_inside
+from frozenprobe.images.table import ImageTable, labelled_table, leave_out, require_inside
 from frozenprobe.system.csv_tables import read_text
 from frozenprobe.system.unicode_text import composed
 
@@ -25,8 +26,10 @@ def is_list(source: Path) -> bool:
     return source.suffix.lower() in LIST_ENDINGS and not source.is_dir()
 
 
-def read_labelled_list(path: Path, *, allow_outside: bool = False) -> ImageTable:
+def read_labelled_list(path: Path, *, allow_outside: bool = False, skip_missing: bool = False) -> ImageTable:
     """Read a training list: `path<TAB>label` or, for labels without spaces, `path label`.
+
+    With `skip_missing` lines whose image is not there are left out, if they are half of them at most.
 
     Raises:
         ImageError: an image is not there, twice there, outside the list's folder, or has no label.
@@ -40,7 +43,11 @@ def read_labelled_list(path: Path, *, allow_outside: bool = False) -> ImageTable
             where=path,
             remedy="complete the list",
         )
-    return labelled_table(locate(lines, path, allow_outside), [label for _, label in lines], where=path)
+    missing = [image for image, _ in lines if existing(path.parent, image.replace("\\", "/")) is None]
+    if missing and leave_out(missing, len(lines), where=path.parent, skip=skip_missing):
+        lines = [line for line in lines if line[0] not in set(missing)]
+    table = labelled_table(locate(lines, path, allow_outside), [label for _, label in lines], where=path)
+    return replace(table, missing=tuple(missing))
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -68,14 +75,14 @@ def split_line(line: str, root: Path) -> Line:
     """Image and label: what a tab parts, else the last space, unless the line is, or ends as, the name of an image."""
     if "\t" in line:
         image, _, label = line.partition("\t")
-        return image.strip(), composed(label.strip())
+        return image.strip(), label.strip()
     image, _, label = line.rpartition(" ")
     image = image.strip()
     if not image or line.lower().endswith(IMAGE_ENDINGS):
         return line, ""
     if not image.lower().endswith(IMAGE_ENDINGS) and existing(root, line.replace("\\", "/")):
         return line, ""
-    return image, composed(label)
+    return image, label
 
 
 def locate(lines: Sequence[Line], path: Path, allow_outside: bool) -> list[tuple[str, Path]]:
@@ -108,7 +115,8 @@ def locate(lines: Sequence[Line], path: Path, allow_outside: bool) -> list[tuple
             f"Every image of the list, below {path.parent}",
             found=f"no file for {len(absent)} of {len(lines)}: {some(absent)}",
             where=path,
-            remedy="correct the names (no quotes; a tab before a label with spaces), or put the list beside the images",
+            remedy="correct the names (no quotes; a tab before a label with spaces), put the list beside the images, "
+            "or leave such lines of a training list out with --skip-missing",
         )
     return found
 

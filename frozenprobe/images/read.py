@@ -25,17 +25,19 @@ def read_images(sources: ImageSources) -> tuple[ImageTable, ImageTable | None, T
     Raises:
         FrozenprobeError: a folder, a shard, a list, a CSV or the sample cannot be used.
     """
-    outside = sources.allow_outside
+    outside, skip = sources.allow_outside, sources.skip_missing
     if sources.train_csv is not None:
-        train = read_labelled_csv(sources.train_csv, sources.train, sources.columns, allow_outside=outside)
+        train = read_labelled_csv(
+            sources.train_csv, sources.train, sources.columns, allow_outside=outside, skip_missing=skip
+        )
     else:
-        train = read_training(sources.train, allow_outside=outside)
+        train = read_training(sources.train, allow_outside=outside, skip_missing=skip)
     test = read_test(sources.test, allow_outside=outside) if sources.test else None
     sample = sources.sample or (sample_beside(sources.test) if sources.test else None)
     return train, test, read_table(sample) if sample else None
 
 
-def read_training(source: Path, *, allow_outside: bool = False) -> ImageTable:
+def read_training(source: Path, *, allow_outside: bool = False, skip_missing: bool = False) -> ImageTable:
     """Read labelled images from class folders, tar shards or a list.
 
     Raises:
@@ -44,7 +46,7 @@ def read_training(source: Path, *, allow_outside: bool = False) -> ImageTable:
     if shards := find_shards(source):
         return read_labelled_shards(shards, where=source)
     if is_list(source):
-        return read_labelled_list(source, allow_outside=allow_outside)
+        return read_labelled_list(source, allow_outside=allow_outside, skip_missing=skip_missing)
     require_known(source)
     return read_class_folders(source)
 

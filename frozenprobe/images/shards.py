@@ -186,7 +186,7 @@ def classes_by_folder(members: Sequence[Member], *, where: Path) -> list[str]:
     Raises:
         ImageError: images outside any class folder.
     """
-    folders = [sys.intern(composed(member.name.rpartition("/")[0])) for member in members]
+    folders = [sys.intern(member.name.rpartition("/")[0]) for member in members]
     distinct = set(folders)
     shared = os.path.commonpath(distinct).replace(os.sep, "/") if all(distinct) and len(distinct) > 1 else ""
     depth = shared.count("/") + 1 if shared else 0
@@ -257,7 +257,7 @@ def read_label(sidecar: Member) -> Label | None:
             text = str(values[0])
     except (OSError, ValueError, RecursionError) as error:
         raise unusable(f"{type(error).__name__}: {error}"[:200]) from None
-    name = composed(text.strip())
+    name = text.strip()
     if not name or has_surrogates(name) or any(letter < " " for letter in name):
         raise unusable("nothing" if not name else f"several lines or control characters: {ascii(name)[:80]}")
     return Label(sys.intern(name), ".json" if sidecar.name.endswith(".json") else ".cls")

@@ -31,6 +31,7 @@ class ImageSources:
         columns: of the CSV.
         sample: the sample submission; None: looked for beside the test images.
         allow_outside: let a CSV or list name images outside its folder.
+        skip_missing: leave rows of a CSV or list out whose images are not there.
 
     Raises:
         FrozenprobeError: an empty text as a path.
@@ -42,6 +43,7 @@ class ImageSources:
     columns: CsvColumns = CsvColumns()
     sample: Path | None = None
     allow_outside: bool = False
+    skip_missing: bool = False
 
     def __post_init__(self) -> None:
         for name in ("train", "test", "train_csv", "sample"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,9 @@ import numpy.typing as npt
 
 from frozenprobe.errors import ImageError, some
 from frozenprobe.images.places import Place
-from frozenprobe.system.unicode_text import has_surrogates
+from frozenprobe.system.unicode_text import composed, has_surrogates, likeness, visible, without_invisible
+
+log = logging.getLogger("frozenprobe")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class ImageTable:
         class_names: sorted by code point, whatever order the file system lists them in.
         groups: images of one group (patient, site, session) are never split between folds.
         folds: the fold each image was assigned by the user.
+        missing: names of images that were listed, too, but are not there.
     """
 
     ids: tuple[str, ...]
@@ -34,6 +38,7 @@ class ImageTable:
     class_names: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
     folds: tuple[str, ...] | None = None
+    missing: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -104,14 +109,24 @@ def require_inside(strayed: Sequence[str], root: Path, *, where: Path, allow_out
         )
 
 
+def leave_out(missing: Sequence[str], rows: int, *, where: object, skip: bool) -> bool:
+    """Whether rows without an image are left out, which is said: on request, and half of all rows at most."""
+    if not skip or len(missing) > rows / 2:
+        return False
+    log.warning("%d of %d rows are left out, their images are not in %s: %s", len(missing), rows, where, some(missing))
+    return True
+
+
 def labelled_table(found: Sequence[tuple[str, Place]], names: Sequence[str], *, where: Path) -> ImageTable:
     """An ImageTable in the order of the ids from (id, place) pairs and a class name for each.
+
+    Names in two encodings of accents are one class.
 
     Raises:
         ImageError: one id twice, or fewer than two classes.
     """
     check_ids([name for name, _ in found], where=where)
-    class_names, labels = index_names(names)
+    class_names, labels = index_names(one_form(names, "classes", where=where))
     if len(class_names) < 2:
         raise ImageError(
             "At least two classes",
@@ -120,6 +135,38 @@ def labelled_table(found: Sequence[tuple[str, Place]], names: Sequence[str], *, 
             remedy="give each class a folder of its own (train/<class>/*.jpg), or check the label column",
         )
     return ImageTable(tuple(name for name, _ in found), tuple(place for _, place in found), labels, class_names)
+
+
+def one_form(values: Sequence[str], what: str, *, where: Path) -> tuple[str, ...]:
+    """Values in composed form. Those that become equal are one, which is said, as are others that only look equal.
+
+    Args:
+        values: of the images.
+        what: they are.
+        where: they are from.
+    """
+    forms: dict[str, list[str]] = {}
+    for written in dict.fromkeys(values):
+        forms.setdefault(composed(written), []).append(written)
+    merged = [value for value, written in forms.items() if len(written) > 1]
+    if merged:
+        log.warning("%s: %s in two encodings of accents are taken for one: %s", where, what, some(merged))
+    alike: dict[str, list[str]] = {}
+    for value in forms:
+        alike.setdefault(likeness(value), []).append(value)
+    told = {written: value for value, several in forms.items() for written in several}
+    unified = tuple(told[value] for value in values)
+    pairs = [several for several in alike.values() if len(several) > 1]
+    if pairs:
+        counts = Counter(unified)
+        shown = some(" and ".join(f"{visible(value)} ({counts[value]})" for value in several) for several in pairs)
+        log.warning(
+            "%s: %s that look alike stay apart, rename them if they are one (and their images): %s", where, what, shown
+        )
+    hidden = [visible(value) for value in forms if without_invisible(value) != value]
+    if hidden:
+        log.warning("%s: %s with characters that nobody sees: %s", where, what, some(hidden))
+    return unified
 
 
 def index_names(names: Sequence[str]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:

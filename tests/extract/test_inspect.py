@@ -263,3 +263,12 @@ def test_the_file_will_have_the_views_and_images_asked_for() -> None:
     assert wanted.views == ("clean", "direct", "aug1", "aug2")
     assert (wanted.train, wanted.test, wanted.sample, wanted.class_names) == (train, test, SAMPLE, ("a", "b"))
     assert (wanted.spec, wanted.dim, wanted.about) == (existing.spec, existing.dim, existing.about)
+
+
+def test_listed_images_that_were_skipped_are_remembered(request_: ExtractRequest, tmp_path: Path) -> None:
+    names = [path.relative_to(request_.sources.train).as_posix() for path in read_images(request_.sources)[0].places]
+    rows = [f"{name},{name.split('/')[0]}" for name in [*names, "2/gone.jpg"]]
+    (tmp_path / "t.csv").write_text("\n".join(["image,label", *rows]), encoding="utf-8")
+    sources = replace(request_.sources, train_csv=tmp_path / "t.csv", skip_missing=True)
+    found = inspected(replace(request_, sources=sources))
+    assert (len(found.train), found.missing) == (12, ("2/gone.jpg",))

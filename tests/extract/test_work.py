@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,10 @@ def test_other_images_under_the_name_of_an_existing_file_are_refused() -> None:
     existing = opened()
     assert require_same_set(images(split("x", "y")), None, existing.path) == 0
     assert require_same_set(images(split("x", "f", "b", "a")), existing, existing.path) == 3
+    skipped = replace(images(split("x", "f", "b", "a")), missing=("c",))
+    with pytest.raises(FrozenprobeError, match="is their disk mounted"):
+        require_same_set(skipped, existing, existing.path)
+    assert require_same_set(skipped, existing, existing.path, drop_missing=True) == 3
     with pytest.raises(FrozenprobeError, match=r"4 missing: 0\.jpg, 2\.jpg") as caught:
         require_same_set(images(split("f", "b")), existing, existing.path)
     assert "--drop-missing" in caught.value.remedy

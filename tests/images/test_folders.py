@@ -291,3 +291,11 @@ def test_a_missing_folder_names_the_option(tmp_path):
 
 def test_a_nested_test_folder_keeps_its_folders_in_the_ids(tmp_path):
     assert read_test(touch(tmp_path, "x/2.jpg", "1.jpg", "x/y/3.png")).ids == ("1.jpg", "x/2.jpg", "x/y/3.png")
+
+
+def test_two_encodings_of_a_folders_name_are_one_class_and_that_is_said(tmp_path, caplog):
+    touch(tmp_path, "é/1.jpg", "e\u0301/2.jpg", "b/1.jpg")
+    if len([*tmp_path.iterdir()]) < 3:
+        pytest.skip("this file system takes them for one")
+    assert read_class_folders(tmp_path).class_names == ("b", "é")
+    assert "taken for one: é" in caplog.text

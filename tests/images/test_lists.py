@@ -120,7 +120,7 @@ def test_a_folder_whose_name_begins_with_dots_is_inside(tmp_path):
         ("1.jpg\ta\tb\n0\t1\t2.jpg\n", "more than one tab in line 1, 2"),
         ("", "an empty file"),
         (" \r\n\n", "an empty file"),
-        ("a b\x00.jpg\tx\n", "no file"),
+        ("a b\x00.jpg\tx\n", "a NUL character in line 1"),
     ],
 )
 def test_a_list_that_cannot_be_meant_is_an_error(tmp_path, text, says):
@@ -130,10 +130,31 @@ def test_a_list_that_cannot_be_meant_is_an_error(tmp_path, text, says):
 
 
 def test_a_list_in_another_encoding_and_one_that_is_not_there_are_errors(tmp_path):
-    with pytest.raises(ImageError, match="utf-8"):
-        read_test(write_list(tmp_path / "t.txt", "é.jpg", "latin-1"))
+    with pytest.raises(ImageError, match="UTF-8"):
+        read_test(write_list(tmp_path / "t.txt", "猫狗图片.jpg", "gb18030"))
     with pytest.raises(ImageError, match="no such file"):
         read_test(tmp_path / "u.txt")
+
+
+def test_lines_whose_image_is_missing_are_left_out_on_request_if_they_are_few(tmp_path, caplog):
+    touch(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    path = write_list(tmp_path / "t.txt", "1.jpg a\n2.jpg b\n8.jpg c\n9.jpg a\n3.jpg a\n")
+    with pytest.raises(ImageError, match="--skip-missing"):
+        read_labelled_list(path)
+    table = read_labelled_list(path, skip_missing=True)
+    assert (table.ids, table.missing) == (("1.jpg", "2.jpg", "3.jpg"), ("8.jpg", "9.jpg"))
+    assert table.labels.tolist() == [0, 1, 0]
+    assert "2 of 5 rows are left out" in caplog.text
+    (tmp_path / "3.jpg").unlink()
+    with pytest.raises(ImageError, match="no file for 3 of 5"):
+        read_labelled_list(path, skip_missing=True)
+
+
+def test_labels_in_two_encodings_of_accents_are_one_class(tmp_path, caplog):
+    touch(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    path = write_list(tmp_path / "t.txt", "1.jpg\té\n2.jpg\te\u0301\n3.jpg\tb\n")
+    assert read_labelled_list(path).class_names == ("b", "é")
+    assert "taken for one: é" in caplog.text
 
 
 def test_only_endings_of_lists_are_lists(tmp_path):

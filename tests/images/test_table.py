@@ -1,9 +1,12 @@
 """Parts of a table of images are tables of images."""
 
+import unicodedata
+from pathlib import Path
+
 import numpy as np
 
 from frozenprobe.images.folders import read_class_folders
-from frozenprobe.images.table import limit_training
+from frozenprobe.images.table import labelled_table, limit_training
 
 
 def test_a_smoke_run_keeps_enough_images_a_class_for_folds(photo_folder):
@@ -18,3 +21,28 @@ def test_taking_rows_drops_classes_that_are_gone(photo_folder):
     assert kept.class_names == ("10", "äpfel rot")
     assert kept.labels is not None
     assert kept.labels.tolist() == [0] * 4 + [1] * 4
+
+
+def table_of(*names: str):
+    found = [(f"{number}.jpg", Path(f"{number}.jpg")) for number in range(len(names))]
+    return labelled_table(found, names, where=Path("train"))
+
+
+def test_two_encodings_of_an_accent_are_one_class_and_that_is_said(caplog):
+    table = table_of("Äpfel", unicodedata.normalize("NFD", "Äpfel"), "Birnen")
+    assert (table.class_names, table.labels.tolist()) == (("Birnen", "Äpfel"), [1, 1, 0])
+    assert "classes in two encodings of accents are taken for one: Äpfel" in caplog.text
+
+
+def test_classes_that_only_look_alike_stay_apart_and_are_named(caplog):
+    table = table_of("red apple", "Red_Apple", "red apple", "07", "7.0", "fig")
+    assert len(table.class_names) == 5
+    assert "'red apple' (2) and 'Red_Apple' (1), '07' (1) and '7.0' (1)" in caplog.text
+    caplog.clear()
+    table_of("fig", "figs", "1-2", "12", "é", "e")
+    assert caplog.text == ""
+
+
+def test_characters_that_nobody_sees_are_shown(caplog):
+    table_of("fig", "kiwi\u200b")
+    assert r"classes with characters that nobody sees: 'kiwi\u200b'" in caplog.text

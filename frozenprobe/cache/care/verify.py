@@ -16,7 +16,7 @@ from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.paths import followed, piece_files, pieces_folder
 from frozenprobe.cache.store import Features, read_plan, require_file
 from frozenprobe.errors import FeatureFileError, UnreadableImage, some
-from frozenprobe.images.label_csv import ImageFinder
+from frozenprobe.images.finder import ImageFinder
 from frozenprobe.images.places import read_image
 from frozenprobe.system.progress import Progress
 
@@ -130,11 +130,10 @@ def verify_images(contents: Contents, root: Path, problems: list[str], progress:
     changed = "have another content than their rows were computed from"
     found: dict[str, list[str]] = {lost: [], unreadable: [], changed: []}
     for name, split, _ in contents.splits:
-        finder = ImageFinder(folder_of(root, name))
-        for image, content_hash in zip(split.ids, split.hashes, strict=True):
-            place = finder.find(image)
+        there = ImageFinder(folder_of(root, name)).find(split.ids)
+        for image, content_hash, place in zip(split.ids, split.hashes, there.places, strict=True):
             try:
-                if place is None or place in finder.outside:
+                if place is None or image in there.strayed:
                     found[lost].append(f"{name} {image}")
                 elif hashlib.sha256(read_image(place)).hexdigest() != content_hash:
                     found[changed].append(f"{name} {image}")

@@ -162,6 +162,8 @@ def read_label_map(path: Path, class_names: Sequence[str]) -> tuple[str, ...]:
         SubmissionError: another shape than two columns, or classes without a label or with two.
     """
     table = read_table(path)
+    if composed(table.columns[0]) in set(class_names) - set(map(composed, table.column(table.columns[0]))):
+        table = table.without_header()
     if len(table.columns) != 2:
         raise SubmissionError(
             "A CSV of two columns, class name and label to write (with a header line)",

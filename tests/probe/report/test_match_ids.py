@@ -48,3 +48,34 @@ def test_an_extra_test_image_is_shown_and_the_remedy_is_another_sample():
     with pytest.raises(SubmissionError, match=r"1 test images that are not in the sample: 4\.tiff") as error:
         match_ids(sample_of(TEST_IDS[:3]), TEST_IDS[:3], TEST_IDS)
     assert "--limit" not in error.value.remedy
+
+
+def test_an_id_without_an_image_is_shown_beside_the_nearest_one():
+    ids = ("a/1.jpg", "a/2.PNG", "b/3.webp", "5")
+    with pytest.raises(SubmissionError, match=r"1 ids .* without a test image: 5; nearest to '5' is"):
+        match_ids(sample_of(ids), ids, TEST_IDS)
+
+
+@pytest.mark.parametrize(
+    ("ids", "how"),
+    [
+        (("1", "2", "10"), "name without ending and leading zeros"),
+        (("1.0", "2.0", "10.0"), "name without ending and leading zeros"),
+        (("C:\\test\\0001.jpg", "C:\\test\\0002.jpg", "C:\\test\\0010.jpg"), "base name"),
+        (("0001.png", "0002.png", "0010.png"), "name without ending"),
+    ],
+)
+def test_ids_are_read_as_loosely_as_names_in_a_csv_of_labels(ids, how):
+    assert match_ids(sample_of(ids), ids, ("0010.jpg", "0001.jpg", "0002.jpg")) == ([1, 2, 0], how)
+
+
+@pytest.mark.parametrize("first", [("0001.jpg", "cat"), ("1", "cat")])
+def test_a_sample_without_header_is_an_error_as_nobody_knows_the_columns(first):
+    sample = Table(Path("sample.csv"), first, (("0002.jpg", "cat"), ("0003.jpg", "cat")))
+    with pytest.raises(SubmissionError, match=r"header line[\s\S]*0*1(\.jpg)?, cat[\s\S]*ID,Label"):
+        find_id_column(sample, ("0001.jpg", "0002.jpg", "0003.jpg"))
+
+
+def test_columns_of_classes_called_1_and_2_are_no_rows():
+    sample = Table(Path("sample.csv"), ("id", "1", "2"), (("1.jpg", "0", "1"), ("2.jpg", "0", "1")))
+    assert find_id_column(sample, ("1.jpg", "2.jpg")) == "id"

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frozenprobe.errors import FrozenprobeError, SubmissionError
-from frozenprobe.probe.report.match_ids import stem
 from frozenprobe.probe.report.runs import Run
 from frozenprobe.probe.report.submission import SubmissionReport, is_number, render_submission, write_submission
 from frozenprobe.system.csv_tables import Table
@@ -143,16 +142,6 @@ def test_ids_match_exactly_else_by_base_name_else_by_stem_and_are_written_as_the
     report = write_submission(make_run(test_ids, predicted), out, sample=make_sample(ids))
     assert report.matched_by == matched_by
     assert read(out)[1:] == [[ids[0], "plum"], [ids[1], "pear"]]
-
-
-def test_a_stem_ends_where_the_image_ending_begins() -> None:
-    assert [stem(name) for name in ("a/b.JPG", "v1.2", "v1.2.tiff", "x.jpg.png", ".jpg")] == [
-        "b",
-        "v1.2",
-        "v1.2",
-        "x.jpg",
-        "",
-    ]
 
 
 @given(
@@ -319,6 +308,13 @@ def test_a_label_map_gives_the_labels_to_write(out: Path, tmp_path: Path) -> Non
     report = write_submission(make_run(), out, sample=sample, label_map=labels)
     assert [row[1] for row in read(out)[1:]] == ["0", "01", "2", "2"]
     assert report.histogram == [("2", 2), ("0", 1), ("01", 1)]
+
+
+def test_a_label_map_without_header_is_read_as_rows(out: Path, tmp_path: Path) -> None:
+    path = tmp_path / "map.csv"
+    path.write_text("plum,0\napple,1\npear,2\n")
+    write_submission(make_run(), out, label_map=path)
+    assert [row[1] for row in read(out)[1:]] == ["0", "1", "2", "2"]
 
 
 @pytest.mark.parametrize(
