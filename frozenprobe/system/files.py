@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
+
+StrPath = str | os.PathLike[str]  # how a caller of a public function may name a file or folder
 
 
 class NoRegularFile(OSError):
