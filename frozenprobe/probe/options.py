@@ -61,8 +61,9 @@ class ProbeOptions:
         settings = "".join(f", {name} = {value}" for name, value in self.settings.items() if value is not None)
         scaling = "" if self.scale is None else f"; scaling {self.scale}"
         views = "" if self.aggregate in (None, "rows") else f"; views as {self.aggregate}"
+        folds = f"{self.folds} fold" if self.folds == 1 else f"{self.folds} folds"
         loud = "; TRANSDUCTIVE" if self.transductive else ""
-        return f"head {self.head}{how}{settings}{scaling}{views}; {self.folds} folds, seed {self.seed}{loud}"
+        return f"head {self.head}{how}{settings}{scaling}{views}; {folds}, seed {self.seed}{loud}"
 
 
 DEFAULT_FOLDS = 5

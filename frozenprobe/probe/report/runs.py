@@ -65,7 +65,7 @@ class OutOfFold:
         class_names: C names.
         ids: of the N training images.
         labels: `(N,)`.
-        folds: `(N,)`.
+        folds: `(N,)`; -1: never held out.
         clusters: `(N,)` images that belong together.
         scored: `(N,)` bool.
         oof: `(N, C)` out-of-fold probabilities; of the first repeat where there are several.
@@ -224,7 +224,10 @@ def origin_of(features: Features) -> dict[str, Any]:
 def write_oof(path: Path, result: ProbeResult) -> None:
     """`ProbeResult.columns` as a tidy CSV: a row a training image, probabilities to six decimals."""
     columns = result.columns()
-    rounded = {name: [f"{p:.6f}" for p in columns[name]] for name in ("probability", "probability_of_label")}
+    rounded = {
+        name: ["" if np.isnan(p) else f"{p:.6f}" for p in columns[name]]
+        for name in ("probability", "probability_of_label")
+    }
     cells = columns | rounded | {"scored": result.scored.astype(int)}
     write_table(path, tuple(cells), zip(*cells.values(), strict=True))
 
