@@ -152,7 +152,9 @@ def backbones(as_json: bool) -> None:
 def demo(folder: Path, as_json: bool) -> None:
     """Make a small image set, run the three commands on it, and compare with raw pixels; nothing is downloaded."""
     from frozenprobe.demo.run import run_demo
+    from frozenprobe.system.atomic_files import require_writable
 
+    require_writable(folder, "name another folder with --dir DIR", folder=True)
     report = run_demo(folder, say=lambda text: click.echo(text, err=as_json), progress=ProgressPrinter())
     if as_json:
         print_json(asdict(report))

@@ -8,9 +8,30 @@ from typing import Any
 
 import click
 
+from frozenprobe.errors import FrozenprobeError
 from frozenprobe.system.json_text import to_json
 
-FILE = click.Path(path_type=Path)
+
+class PathOption(click.Path):
+    """A file or folder; an empty text, as of a shell variable that is not set, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path.
+
+        Raises:
+            FrozenprobeError: an empty text.
+        """
+        if value == "":
+            raise FrozenprobeError(
+                "The name of a file or folder",
+                found="an empty text (a shell variable that is not set?)",
+                where=param.opts[0] if param is not None else "the command line",
+                remedy="name one (. is the folder you are in), or leave this out",
+            )
+        return super().convert(value, param, ctx)
+
+
+FILE = PathOption(path_type=Path)
 Command = Callable[..., Any]
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 break_lock = click.option("--break-lock", is_flag=True, help="Write even if a lock says that another process does.")
@@ -33,5 +54,5 @@ def names_of(text: str | None) -> tuple[str, ...] | None:
 
 
 def print_json(values: Any) -> None:
-    """Print JSON."""
-    click.echo(to_json(values))
+    """Print JSON in ASCII, which arrives whole through any encoding: other letters are escaped."""
+    click.echo(to_json(values, ascii_only=True))

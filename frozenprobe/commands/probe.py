@@ -46,7 +46,9 @@ def probe(features: tuple[Path, ...], features_dir: Path, runs: Path, as_json: b
     from frozenprobe.probe.report.runs import save_run
     from frozenprobe.probe.report.summary import render, summarise, title
     from frozenprobe.probe.stats.intervals import public_images
+    from frozenprobe.system.atomic_files import require_writable
 
+    require_writable(runs, "name another folder with --runs DIR", folder=True)
     paths = features or (newest_features(features_dir),)
     more = {name: given[name] for name in ("calibrate", "budget", "transductive", "tripwire")}
     more["memory"] = None if given["memory"] is None else given["memory"] * 1e9
@@ -81,7 +83,9 @@ def submit(run: Path | None, runs: Path, as_json: bool, **given: Any) -> None:
     """Check a run's answers against the sample submission and write the CSV."""
     from frozenprobe.probe.report.runs import load_run, newest_run
     from frozenprobe.probe.report.submission import render_submission, write_submission
+    from frozenprobe.system.atomic_files import require_writable
 
+    require_writable(given["out"], "name another file with --out FILE")
     chosen = run or newest_run(runs)
     if not as_json:
         click.echo(f"run {chosen}")

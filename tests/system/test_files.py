@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,49 @@ def test_every_read_of_a_users_file_goes_through_the_guard() -> None:
         found |= {path.relative_to(ROOT).as_posix(): calls} if calls else {}
     assert {name: calls for name, calls in found.items() if name not in ELSEWHERE} == {}
     assert set(ELSEWHERE) <= set(found)
+
+
+BINARY = ("os", "h5a", "h5d", "h5f", "h5g", "h5o", "tarfile", "archive", "Image")  # what they open is no text
+
+
+def texts_without_encoding(tree: ast.AST) -> list[str]:
+    """Calls that would read or write text in the locale's encoding: cp1252 on Windows, ASCII under LC_ALL=C."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rsplit(".", 1)[-1]
+            given = {each.arg: ast.unparse(each.value) for each in node.keywords}
+            words = [ast.unparse(argument) for argument in node.args]
+            binary = any(re.fullmatch("'[rwaxt+]*b[rwax+]*'", word) for word in (*words, given.get("mode", "")))
+            text = name in ("read_text", "write_text") or (
+                name in ("open", "fdopen", "NamedTemporaryFile") and not binary
+            )
+            text = text or (name in ("run", "Popen", "check_output") and given.get("text") == "True")
+            owner = ast.unparse(node.func).partition(".")[0]
+            if text and "encoding" not in given and (owner not in BINARY or name == "fdopen"):
+                found.append(ast.unparse(node))
+    return found
+
+
+def test_no_text_is_read_or_written_in_the_encoding_of_the_locale() -> None:
+    for path in sorted(ROOT.rglob("*.py")):
+        assert texts_without_encoding(ast.parse(path.read_text(encoding="utf-8"))) == [], path
+
+
+def test_a_text_without_an_encoding_would_be_found() -> None:
+    lines = [
+        "open(p)",
+        "p.open('w')",
+        "p.read_text()",
+        "p.write_text(x)",
+        "os.fdopen(f)",
+        "subprocess.run(a, text=True)",
+    ]
+    fine = [
+        "open(p, 'rb')",
+        "open(p, mode='wb')",
+        "p.read_text(encoding='utf-8')",
+        "subprocess.run(a)",
+        "os.open(p, 0)",
+    ]
+    assert texts_without_encoding(ast.parse("\n".join(lines + fine))) == lines

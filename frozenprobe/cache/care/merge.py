@@ -22,6 +22,7 @@ from frozenprobe.cache.paths import followed, pieces_folder
 from frozenprobe.cache.store import Features, ReadBlock, open_features, open_plan, require_file, write_features
 from frozenprobe.errors import FeatureFileError, SpecMismatch, some
 from frozenprobe.images.table import index_names
+from frozenprobe.system.atomic_files import require_writable
 from frozenprobe.system.files import StrPath
 from frozenprobe.system.quantities import utc_now
 
@@ -88,6 +89,7 @@ def merge_features(inputs: Sequence[StrPath], *, out: StrPath | None = None, bre
     """
     named = list({followed(path).absolute(): followed(path) for path in map(Path, inputs)}.values())
     target = followed(Path(out)) if out is not None else named[0]
+    require_writable(target, "name another file with --out FILE")
     with ExitStack() as stack:
         for path in {path.absolute(): path for path in [*named, target]}.values():
             is_written = pieces_folder(path).is_dir() and os.access(path.parent, os.W_OK)

@@ -22,7 +22,7 @@ from frozenprobe.cache.growing.pieces import environments_in, read_piece, write_
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.paths import followed, piece_files, pieces_folder, plan_path
 from frozenprobe.cache.store import Features, open_plan, require_file, write_features, write_plan
-from frozenprobe.system.atomic_files import sync_folder
+from frozenprobe.system.atomic_files import require_writable, sync_folder
 from frozenprobe.system.files import StrPath
 from frozenprobe.system.progress import Progress
 
@@ -71,6 +71,7 @@ def repair_features(path: StrPath, *, break_lock: bool = False, progress: Progre
     path = followed(Path(path))
     if not path.is_file() and not pieces_folder(path).is_dir():
         require_file(path)
+    require_writable(path, "copy the file to a folder in which you may write, and repair it there")
     with writer_lock(path, break_lock=break_lock):
         report = RepairReport(path)
         if path.is_file():
