@@ -574,6 +574,11 @@ def test_curves_have_a_folder_that_may_be_a_file(run, make_features):
     assert "--out FILE" in run(f"curve views {make_features().path}", 1)[1]
 
 
+@pytest.mark.parametrize("line", ["info .", "verify .", "repair .", "merge . .", "probe .", "curve views .", "info /"])
+def test_a_folder_in_the_place_of_a_file_is_said(run, line):
+    assert "found:  a folder" in run(line, 1)[1]
+
+
 @pytest.mark.parametrize(
     "line", ["probe --runs", "submit --out", "submit --sample", "info", "merge x.h5 --out", "demo --dir"]
 )

@@ -69,14 +69,15 @@ def require_writable(path: Path, remedy: str, *, folder: bool = False) -> None:
     Raises:
         FrozenprobeError: something else is there or on the way there, or nothing may be written.
     """
-    there = path if folder else path.parent
+    there = path if folder else path.absolute().parent
     while not os.path.lexists(there) and there != there.parent:
         there = there.parent
     try:
         if path.is_dir() and not folder:
             raise IsADirectoryError(errno.EISDIR, "a folder", str(path))
         if not there.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "a file, or a link that leads nowhere", str(there))
+            kind = "a file, no folder" if there.exists() else "a link that leads nowhere"
+            raise NotADirectoryError(errno.ENOTDIR, kind, str(there))
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:

@@ -1,9 +1,13 @@
 """Parts of a table of images are tables of images."""
 
-import numpy as np
+import sys
 
+import numpy as np
+import pytest
+
+from frozenprobe.errors import ImageError
 from frozenprobe.images.folders import read_class_folders
-from frozenprobe.images.table import limit_training
+from frozenprobe.images.table import check_ids, limit_training
 
 
 def test_a_smoke_run_keeps_enough_images_a_class_for_folds(photo_folder):
@@ -18,3 +22,13 @@ def test_taking_rows_drops_classes_that_are_gone(photo_folder):
     assert kept.class_names == ("10", "äpfel rot")
     assert kept.labels is not None
     assert kept.labels.tolist() == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize(("encoding", "told"), [("utf-8", ""), ("ascii", ", or set PYTHONUTF8=1")])
+def test_bytes_that_are_no_utf8_may_be_the_locales_fault(encoding, told, monkeypatch, tmp_path):
+    """LC_ALL=C without Python's UTF-8 mode reads every other letter of a file's name as such bytes."""
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: encoding)
+    with pytest.raises(ImageError) as caught:
+        check_ids(["\udce7.jpg"], where=tmp_path)
+    assert caught.value.remedy.startswith(f"rename these files{told}")
+    assert ("PYTHONUTF8" in caught.value.remedy) == bool(told)

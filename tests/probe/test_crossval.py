@@ -622,6 +622,29 @@ def test_an_option_out_of_range_is_an_error_that_names_it(
     assert caught.value.where == where
 
 
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({"folds": "5"}, "A whole number"),
+        ({"folds": 2.5}, "A whole number"),
+        ({"seed": None}, "A whole number"),
+        ({"views": "1"}, "A whole number"),
+        ({"test_views": "clean"}, "A tuple"),
+        ({"tap": 1}, "A text"),
+        ({"budget": None}, "A number"),
+        ({"memory": "1GB"}, "A number"),
+        ({"near_duplicates": "off"}, "A number"),
+        ({"calibrate": "no"}, "True or False"),
+        ({"settings": None}, "A dict"),
+    ],
+)
+def test_an_option_of_another_type_is_an_error_that_names_it(options: dict[str, object], wanted: str) -> None:
+    ((name, value),) = options.items()
+    with pytest.raises(FrozenprobeError, match=wanted) as caught:
+        ProbeOptions(**options)  # type: ignore[arg-type]
+    assert (caught.value.found, caught.value.where) == (repr(value), f"--{name.replace('_', '-')}")
+
+
 def test_progress_is_told_after_every_fit(make_features: MakeFeatures) -> None:
     told: list[tuple[str, int, int]] = []
     cross_validate(make_features(), ProbeOptions("lda", folds=3), lambda *news: told.append(news))

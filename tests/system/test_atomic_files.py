@@ -124,7 +124,7 @@ def test_what_is_in_the_way_is_named_with_what_to_do(tmp_path, monkeypatch):
         ("file", True, f"{tmp_path / 'file'}: a file"),
         ("file/below/f", True, f"{tmp_path / 'file'}: a file"),
         ("file/f.csv", False, f"{tmp_path / 'file'}: a file"),
-        ("link/f.csv", False, f"{tmp_path / 'link'}: a file, or a link that leads nowhere"),
+        ("link/f.csv", False, f"{tmp_path / 'link'}: a link that leads nowhere"),
         ("folder", False, f"{tmp_path / 'folder'}: a folder"),
     ):
         with pytest.raises(FrozenprobeError) as caught:

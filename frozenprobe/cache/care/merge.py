@@ -87,8 +87,15 @@ def merge_features(inputs: Sequence[StrPath], *, out: StrPath | None = None, bre
         FeatureFileError: images, labels, groups or folds that contradict each other, or a file that would lose images.
         FileInUse: somebody is writing one of the files.
     """
+    if isinstance(inputs, (str, os.PathLike)) or not inputs:
+        raise FeatureFileError(
+            "A list of feature files", found=repr(inputs), where="merge_features", remedy="give a list: [FILE, FILE]"
+        )
     named = list({followed(path).absolute(): followed(path) for path in map(Path, inputs)}.values())
     target = followed(Path(out)) if out is not None else named[0]
+    for path in named:
+        if path.is_dir():
+            require_file(path)
     require_writable(target, "name another file with --out FILE")
     with ExitStack() as stack:
         for path in {path.absolute(): path for path in [*named, target]}.values():
