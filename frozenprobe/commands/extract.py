@@ -49,7 +49,7 @@ EXTRACT_OPTIONS = options(
     click.option("--image-column", help="Column of image names in the CSV.  [default: guessed]"),
     click.option("--label-column", help="Column of labels in the CSV.  [default: guessed]"),
     click.option("--group-column", help="Column of groups (patient, site ...) that folds must not split."),
-    click.option("--fold-column", help="Column of folds to use."),
+    click.option("--fold-column", help="Column of folds to use; -1: trained on in each, never scored."),
     click.option("--sample", type=FILE, help="Sample submission.  [default: the one beside the test folder]"),
     *(typed_option(field, about) for field, about in options_of(FeatureOptions).items()),
     *(decorate for name, decorate in REQUEST_OPTIONS.items() if name != "break_lock"),
