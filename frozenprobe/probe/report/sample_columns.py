@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 from frozenprobe.errors import SubmissionError, some, unknown_name
 from frozenprobe.system.csv_tables import Table
@@ -95,12 +96,13 @@ def class_columns(id_name: str, wish: Wish, notes: Sequence[str] = ()) -> Column
     return Columns((id_name, *wish.labels), id_name, shares, notes=notes)
 
 
-def keeping(sample: Table, id_name: str, used: Sequence[str], **more: object) -> Columns:
+def keeping(
+    sample: Table, id_name: str, used: Collection[str], *, shares: dict[str, int] | None = None, note: str = ""
+) -> Columns:
     """The columns of the sample; those that hold no answer stay as they are, and it is said."""
     kept = [name for name in sample.columns if name != id_name and name not in used]
-    said = (f"as in the sample: column {some(kept)}",) if kept else ()
-    notes = (*more.pop("notes", ()), *said)  # type: ignore[misc]
-    return Columns(sample.columns, id_name, kept=kept, notes=notes, **more)  # type: ignore[arg-type]
+    said = f"as in the sample: column {some(kept)}" if kept else ""
+    return Columns(sample.columns, id_name, shares or {}, kept, [text for text in (note, said) if text])
 
 
 # Labels
@@ -151,23 +153,31 @@ def wrong_labels(sample: Table, column: str, wish: Wish) -> SubmissionError:
             remedy=commands(column, wish),
         )
     numeric, ours = all(map(is_number, given)), all(map(is_number, wish.labels))
+    probable = len(wish.labels) == 2 and None not in map(share_of, given)
+    more = f"; or, if the column wants a probability: {commands(column, wish)}" if probable else ""
     if numeric == ours:
         return SubmissionError(
             "Labels that are among the classes" + (" of the label map" if wish.mapped else ""),
             found=f"{len(unknown)} unknown labels in the sample: {some(unknown)}; the classes are {some(wish.labels)}",
             where=where,
-            remedy="check that the sample belongs to these images; name the labels with --label-map FILE, "
-            "or empty the column if its labels are only fillers",
+            remedy=f"check that the sample belongs to these images; say its labels with {label_map(unknown, wish)}; or "
+            f"empty the column if its labels are only fillers{more}",
         )
     kinds = ("numbers", "names") if numeric else ("names", "numbers")
-    two = f"; or, if it wants a probability: {commands(column, wish)}" if numeric and len(wish.labels) == 2 else ""
     return SubmissionError(
         f"Labels of one kind: the sample's label column holds {kinds[0]}, the classes here are {kinds[1]}",
         found=f"{some(unknown)} in the sample, {some(wish.labels)} here",
         where=where,
-        remedy="say which is which: --label-map FILE, a CSV of two columns, class name and label to write (the lines "
-        f"class,label and {wish.class_names[0]},{unknown[0]} and so on, with the competition's own pairs){two}",
+        remedy=f"say which is which: {label_map(unknown, wish)}, as the competition pairs them{more}",
     )
+
+
+def label_map(theirs: Sequence[str], wish: Wish) -> str:
+    """What to write so that classes are called as the sample calls them, with the nearest two names as the example."""
+    ours = {letters(name): name for name in reversed(wish.class_names)}
+    nearest = [(near[0], name) for name in theirs if (near := get_close_matches(letters(name), ours, n=1))]
+    one, other = nearest[0] if nearest else (next(reversed(ours)), theirs[0])
+    return f"--label-map FILE, a CSV with the lines class,label and {ours[one]},{other} and so on, one a class"
 
 
 # Probabilities
@@ -183,23 +193,32 @@ def plan_probabilities(sample: Table, id_name: str, values: Sequence[str], wish:
     if shares is not None:
         renamed = [f"{name} is {wish.labels[number]}" for name, number in shares.items()]
         alike = all(composed(name) == composed(wish.labels[number]) for name, number in shares.items())
-        return keeping(sample, id_name, [*shares], shares=shares, notes=() if alike else (f"columns: {some(renamed)}",))
+        return keeping(sample, id_name, shares, shares=shares, note="" if alike else f"columns: {some(renamed)}")
     if len(values) == 1:
         return plan_one_column(sample, id_name, values[0], wish)
-    raise SubmissionError(
+    if wish.positive is not None:
+        raise SubmissionError(
+            "One column for the probability of one class",
+            found=f"the columns {some(values)}",
+            where=sample.path,
+            remedy="leave --positive out, or name another sample with --sample FILE",
+        )
+    raise other_columns(sample, values, wish)
+
+
+def other_columns(sample: Table, columns: Sequence[str], wish: Wish) -> SubmissionError:
+    """The error for columns that do not pair with the classes: which are on one side only."""
+    theirs = [name for name in columns if composed(name) not in [*map(composed, wish.labels)]]
+    ours = [name for name in wish.labels if composed(name) not in [*map(composed, columns)]]
+    parts = {"columns that are no class here": theirs, "classes without a column": ours}
+    also = "" if ours else f"train on images of {some(theirs)}, too; or "
+    return SubmissionError(
         "A sample submission with one column a class",
-        found=different(values, wish.labels),
+        found="; ".join(f"{len(names)} {what}: {some(names)}" for what, names in parts.items() if names),
         where=sample.path,
-        remedy="name another sample with --sample FILE, or the columns of the classes with --label-map FILE (a CSV of "
-        "two columns, class name and column)",
+        remedy=f"{also}name another sample with --sample FILE"
+        + (f"; or call the classes as the columns are, with {label_map(theirs, wish)}" if theirs and ours else ""),
     )
-
-
-def different(columns: Sequence[str], labels: Sequence[str]) -> str:
-    """Which columns and classes are on one side only."""
-    ours, theirs = set(map(composed, labels)), set(map(composed, columns))
-    parts = {"columns that are no class here": theirs - ours, "classes without a column": ours - theirs}
-    return "; ".join(f"{len(names)} {what}: {some(sorted(names))}" for what, names in parts.items() if names)
 
 
 def plan_one_column(sample: Table, id_name: str, column: str, wish: Wish) -> Columns:
@@ -225,7 +244,7 @@ def plan_one_column(sample: Table, id_name: str, column: str, wish: Wish) -> Col
             remedy=commands(column, wish),
         )
     note = f"{column} is the probability of {wish.class_names[number]}"
-    return keeping(sample, id_name, [column], shares={column: number}, notes=(note,))
+    return keeping(sample, id_name, [column], shares={column: number}, note=note)
 
 
 def commands(column: str, wish: Wish) -> str:

@@ -643,3 +643,39 @@ def test_a_sample_of_ids_alone_is_refused(out: Path) -> None:
     sample = Table(Path("test.csv"), ("id",), tuple((f"{name}.jpg",) for name in "abcd"))
     assert refuse("id and label", make_run(), out, sample=sample).found == "only the column id"
     refuse("one column a class", make_run(), out, sample=sample, probabilities=True)
+
+
+def test_a_label_map_is_shown_with_the_names_that_are_nearest(out: Path) -> None:
+    run = make_run(["a.jpg", "b.jpg"], [1, 0], names=("cat", "dog"))
+    error = refuse("among the classes", run, out, sample=make_sample(["a", "b"], ["Bird", "Dogs"]))
+    assert "--label-map FILE, a CSV with the lines class,label and dog,Dogs and so on" in error.remedy
+    assert "--probabilities" not in error.remedy
+    error = refuse("of one kind", run, out, sample=make_sample(["a", "b"], ["3", "3"]))
+    assert "the lines class,label and cat,3 and so on" in error.remedy
+
+
+def test_ones_and_zeros_as_fractions_may_be_probabilities(out: Path) -> None:
+    run = make_run(["a.jpg", "b.jpg"], [1, 0], names=("0", "1"))
+    error = refuse("among the classes", run, out, sample=make_sample(["a", "b"], "0.0"))
+    assert error.remedy.endswith("frozenprobe submit --probabilities   (Label is then the probability of 1)")
+
+
+@pytest.mark.parametrize(
+    ("columns", "found", "remedy"),
+    [
+        (("cat", "dog", "bird"), "1 columns that are no class here: bird", "train on images of bird, too; or"),
+        (
+            ("cat", "dogs"),
+            "1 columns that are no class here: dogs; 1 classes without a column: dog",
+            "dog,dogs and so on",
+        ),
+    ],
+)
+def test_columns_that_do_not_pair_are_told_apart(columns: tuple[str, ...], found: str, remedy: str, out: Path) -> None:
+    run = make_run(["a.jpg", "b.jpg"], [1, 0], names=("cat", "dog"))
+    sample = Table(Path("s.csv"), ("id", *columns), tuple((name, *"0" * len(columns)) for name in "ab"))
+    error = refuse("one column a class", run, out, probabilities=True, sample=sample)
+    assert error.found == found
+    assert remedy in error.remedy
+    error = refuse("One column for the probability", run, out, probabilities=True, sample=sample, positive="cat")
+    assert "leave --positive out" in error.remedy
