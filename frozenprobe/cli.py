@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -31,6 +33,15 @@ COMMANDS = {  # name -> its module, and what `--help` says of it; in the order o
 
 class Commands(click.Group):
     """A group whose commands end user errors with the message and exit code 1, and ctrl-C with 130."""
+
+    def main(self, *arguments: Any, **more: Any) -> Any:
+        """Run a command line; no letter of a name can stop it for want of a place in the console's encoding."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(
+                    errors="backslashreplace"
+                )  # a class called U+732B in cp1252, a byte that is no UTF-8
+        return super().main(*arguments, **more)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Their names."""

@@ -1,9 +1,11 @@
 """The commands as a user types them: exit codes, what is printed where, and what lies on disk afterwards."""
 
+import io
 import json
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -269,7 +271,7 @@ def test_the_same_command_line_never_writes_over_a_folder(run, make_features):
     run("probe --head lda")
     Path("out").mkdir()
     _, err = run("submit --out out", code=1)
-    assert "a file was wanted, this is a folder: out" in err
+    assert "found:  out: a folder" in err
 
 
 def test_without_test_images_extract_and_probe_work(run, photo_folder, tiny_vit):
@@ -468,3 +470,121 @@ def test_a_list_that_leads_out_of_the_folder_needs_an_option(extract_tiny, photo
     assert "names of files elsewhere" in err
     out, _ = extract_tiny(options + " --allow-outside")
     assert "14 images" in out
+
+
+# Consoles that cannot write every letter
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Runs a command line whose output goes to pipes of an encoding; returns (exit code, stdout, stderr)."""
+
+    def run(line: list[str], encoding: str) -> tuple[int, str, str]:
+        pipes = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", pipes[0])
+            patch.setattr(sys, "stderr", pipes[1])
+            with pytest.raises(SystemExit) as end:
+                main(line)
+        for pipe in pipes:
+            pipe.flush()
+        return (end.value.code or 0, *(pipe.buffer.getvalue().decode(encoding) for pipe in pipes))
+
+    return run
+
+
+CATS = ("Katze", "\u732b", "\U0001f431")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-8"])
+def test_a_letter_that_the_console_lacks_stops_nothing_and_files_are_utf8(
+    narrow, make_features, monkeypatch, tmp_path, encoding
+):
+    """Redirected output on Windows is cp1252: the table was printed after the work, and the traceback was all of it."""
+    monkeypatch.chdir(tmp_path)
+    features = str(make_features(classes=3, class_names=CATS, noise=2.0).path)
+    code, out, err = narrow(["probe", features, "--head", "lda", "--per-class"], encoding)
+    assert (code, err) == (0, "")
+    assert ("\u732b" if encoding == "utf-8" else "\\u732b") in out
+    run = out.splitlines()[-1].removeprefix("run ")
+    assert "\u732b" in Path(run, "oof.csv").read_text(encoding="utf-8")
+    code, out, _ = narrow(["submit", "--json"], encoding)
+    assert code == 0
+    assert {label for label, _ in json.loads(out)["histogram"]} <= {*CATS}
+    assert Path("submission.csv").read_text(encoding="utf-8").startswith("ID,Label\n")
+    code, _, err = narrow(["probe", "\u732b\udcff.h5"], encoding)
+    assert code == 1
+    assert "\\udcff.h5" in err
+    assert "to do:" in err
+    assert narrow(["--help"], encoding)[0] == narrow(["probe", "--help"], encoding)[0] == 0
+
+
+def test_a_name_that_is_no_utf8_is_printed_and_kept(narrow, make_features, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    features = make_features(classes=2).path.rename(tmp_path / "\udcff.h5")
+    for more in ([], ["--json"]):
+        code, out, _ = narrow(["probe", str(features), "--head", "lda", *more], "utf-8")
+        assert code == 0
+        assert "\\udcff.h5" in out
+    config = json.loads(next(Path("runs").glob("*/config.json")).read_text(encoding="utf-8"))
+    assert config["features"] == str(features)
+
+
+# What cannot be written is found out before the work
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("probe {features} --head lda --runs file", "--runs DIR"),
+        ("probe {features} --head lda --runs file/runs", "--runs DIR"),
+        ("submit --out file/s.csv", "--out FILE"),
+        ("submit --out folder", "--out FILE"),
+        ("curve views {features} --out file/c.png", "--out FILE"),
+        ("curve labels {features} --out folder", "--out FILE"),
+        ("merge {features} --out file/m.h5", "--out FILE"),
+        ("merge {features} --out folder", "--out FILE"),
+        ("demo --dir file", "--dir DIR"),
+        ("extract --train {photos}/train --out file/f.h5 --backbone resnet18.in1k", "--out FILE"),
+    ],
+)
+def test_what_cannot_be_written_is_found_out_before_the_work(
+    run, make_features, photo_folder, monkeypatch, line, option
+):
+    def work(*given: object, **more: object) -> None:
+        raise AssertionError("the work has begun")
+
+    for place in (
+        *("probe.repeats.repeat_probe", "probe.curves.curve.view_curve", "probe.curves.curve.label_curve"),
+        *("probe.report.runs.load_run", "cache.care.merge.write_features", "demo.run.run_demo", "extract.run.inspect"),
+    ):
+        monkeypatch.setattr(f"frozenprobe.{place}", work)
+    Path("file").touch()
+    Path("folder").mkdir()
+    words = line.format(features=make_features().path, photos=photo_folder).split()
+    out, err = run(words, 1)
+    assert out == ""
+    assert err.startswith("error: A f")
+    assert "to do:  name another f" in err or "in a writable folder" in err
+    assert option in err
+
+
+def test_curves_have_a_folder_that_may_be_a_file(run, make_features):
+    Path("curves").touch()
+    assert "--out FILE" in run(f"curve views {make_features().path}", 1)[1]
+
+
+@pytest.mark.parametrize("line", ["info .", "verify .", "repair .", "merge . .", "probe .", "curve views .", "info /"])
+def test_a_folder_in_the_place_of_a_file_is_said(run, line):
+    assert "found:  a folder" in run(line, 1)[1]
+
+
+@pytest.mark.parametrize(
+    "line", ["probe --runs", "submit --out", "submit --sample", "info", "merge x.h5 --out", "demo --dir"]
+)
+def test_an_empty_name_is_an_error_that_says_what_it_may_come_from(run, line):
+    """`--runs "$RUNS"` without a RUNS wrote into the folder one was in."""
+    out, err = run([*line.split(), ""], 1)
+    assert out == ""
+    assert "found:  nothing (a variable of the shell that is not set?)" in err
+    assert not list(Path().iterdir())

@@ -10,7 +10,7 @@ PIECE_NAME = re.compile(r"\d{8}-[0-9a-f]{8}\.h5")
 
 def pieces_folder(path: Path) -> Path:
     """Where rows wait until the feature file `path` is whole."""
-    return path.with_name(path.name + ".pieces")
+    return path.parent / f"{path.name}.pieces"  # `.` has no name, and no pieces
 
 
 def plan_path(path: Path) -> Path:

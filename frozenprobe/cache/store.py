@@ -26,7 +26,7 @@ from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.layout import FEATURES, PLAN, VERSION, arrays_of, attributes_of, contents_of, contradiction
 from frozenprobe.cache.paths import piece_files, pieces_folder, plan_path
 from frozenprobe.errors import FeatureFileError, some, unknown_name
-from frozenprobe.system.files import open_regular
+from frozenprobe.system.files import StrPath, open_regular
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,13 +187,14 @@ def blocks_of(split: Split, views: Sequence[str], read_block: ReadBlock) -> Iter
         yield vectors.transpose(1, 0, 2)
 
 
-def open_features(path: Path) -> Features:
+def open_features(path: StrPath) -> Features:
     """Open a feature file; reads and checks all but the feature rows, whose blocks are checked as they are read.
 
     Raises:
         FeatureFileError: no such file, not a feature file, another format version, damaged, or parts that contradict
             each other.
     """
+    path = Path(path)
     require_file(path)
     sealed = open_sealed(path)
     try:
@@ -338,12 +339,13 @@ def read_plan(path: Path) -> Contents | None:
     return contents_of(sealed, PLAN)
 
 
-def newest_features(folder: Path) -> Path:
+def newest_features(folder: StrPath) -> Path:
     """The feature file in `folder` with the newest creation time stored inside.
 
     Raises:
         FeatureFileError: there is none.
     """
+    folder = Path(folder)
     found = [open_features(path) for path in sorted(folder.glob("*.h5")) if not path.name.startswith(".")]
     if not found:
         for waiting in sorted(folder.glob("*.h5.pieces")):

@@ -52,7 +52,10 @@ def measure_curve(measure: Callable[..., Any], given: dict[str, Any]) -> None:
     from frozenprobe.cache.store import newest_features, open_features
     from frozenprobe.probe.curves.plot import save_plot
     from frozenprobe.probe.curves.table import curve_facts, curve_title, render_curve
+    from frozenprobe.system.atomic_files import require_writable
 
+    folder = Path("curves")
+    require_writable(given["out"] or folder, "name another file with --out FILE", folder=given["out"] is None)
     path = given["features"] or newest_features(given["features_dir"])
     if not given["as_json"]:
         click.echo(f"features {path}")
@@ -60,7 +63,7 @@ def measure_curve(measure: Callable[..., Any], given: dict[str, Any]) -> None:
     if not (asked.head or asked.settings):
         asked = replace(asked, head=CURVE_HEAD, settings={"shrinkage": CURVE_SHRINKAGE})
     measured = measure(opened, asked, repeats=given["repeats"], progress=ProgressPrinter())
-    out = given["out"] or Path("curves") / f"{path.stem}-{measured.kind}-{measured.options.head}.png"
+    out = given["out"] or folder / f"{path.stem}-{measured.kind}-{measured.options.head}.png"
     save_plot(measured, opened, out)
     if given["as_json"]:
         print_json({"features": str(path), "plot": str(out), **curve_facts(measured)})

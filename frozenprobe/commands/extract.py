@@ -19,11 +19,10 @@ from frozenprobe.extract.options import Choices, ExtractRequest, FeatureOptions,
 from frozenprobe.extract.ranks.rank import Rank, read_rank
 from frozenprobe.images.sources import CsvColumns, ImageSources
 
-NAME = click.Path()  # a text still: the request knows what an empty one is
 TYPES: dict[str, dict[str, Any]] = {  # how a value of a field's type is typed
     "str": {},
     "int": {"type": int},
-    "Path": {"type": NAME},
+    "Path": {"type": FILE},
     "tuple[str, ...]": {"callback": lambda context, option, text: names_of(text)},
     "tuple[float, float, float]": {"type": float, "nargs": 3},
     "bool": {"is_flag": True, "default": None},
@@ -43,15 +42,15 @@ def typed_option(field: Field[Any], about: Option) -> Callable[[Command], Comman
 REQUEST_OPTIONS = {field.name: typed_option(field, about) for field, about in options_of(ExtractRequest).items()}
 EXTRACT_OPTIONS = options(
     click.option(
-        "--train", type=NAME, default=ImageSources.train, show_default=True, help="Class folders, tars or a list."
+        "--train", type=FILE, default=ImageSources.train, show_default=True, help="Class folders, tars or a list."
     ),
-    click.option("--test", type=NAME, help="Unlabelled images, likewise.  [default: `test` beside --train, if there]"),
-    click.option("--train-csv", type=NAME, help="Labels as a CSV; image names are looked for in --train."),
+    click.option("--test", type=FILE, help="Unlabelled images, likewise.  [default: `test` beside --train, if there]"),
+    click.option("--train-csv", type=FILE, help="Labels as a CSV; image names are looked for in --train."),
     click.option("--image-column", help="Column of image names in the CSV.  [default: guessed]"),
     click.option("--label-column", help="Column of labels in the CSV.  [default: guessed]"),
     click.option("--group-column", help="Column of groups (patient, site ...) that folds must not split."),
-    click.option("--fold-column", help="Column of folds to use."),
-    click.option("--sample", type=NAME, help="Sample submission.  [default: the one beside the test folder]"),
+    click.option("--fold-column", help="Column of folds to use; -1: trained on in each, never scored."),
+    click.option("--sample", type=FILE, help="Sample submission.  [default: the one beside the test folder]"),
     *(typed_option(field, about) for field, about in options_of(FeatureOptions).items()),
     *(decorate for name, decorate in REQUEST_OPTIONS.items() if name != "break_lock"),
     click.option("--allow-outside", is_flag=True, help="Let a CSV or list name images outside of its folder."),
@@ -162,7 +161,9 @@ def backbones(as_json: bool) -> None:
 def demo(folder: Path, as_json: bool) -> None:
     """Make a small image set, run the three commands on it, and compare with raw pixels; nothing is downloaded."""
     from frozenprobe.demo.run import run_demo
+    from frozenprobe.system.atomic_files import require_writable
 
+    require_writable(folder, "name another folder with --dir DIR", folder=True)
     report = run_demo(folder, say=lambda text: click.echo(text, err=as_json), progress=ProgressPrinter())
     if as_json:
         print_json(asdict(report))

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
+from frozenprobe.system.files import named_path
 from frozenprobe.system.json_text import to_json
 
-FILE = click.Path(path_type=Path)
+
+class PathOption(click.Path):
+    """A file or folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path that is meant.
+
+        Raises:
+            FrozenprobeError: an empty text.
+        """
+        return named_path(value, param.opts[0] if param is not None else "the command line")
+
+
+FILE = PathOption()
 Command = Callable[..., Any]
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 break_lock = click.option("--break-lock", is_flag=True, help="Write even if a lock says that another process does.")
@@ -33,5 +46,5 @@ def names_of(text: str | None) -> tuple[str, ...] | None:
 
 
 def print_json(values: Any) -> None:
-    """Print JSON."""
-    click.echo(to_json(values))
+    """Print JSON in ASCII, which arrives whole through any encoding: other letters are escaped."""
+    click.echo(to_json(values, ascii_only=True))

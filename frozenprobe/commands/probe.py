@@ -46,7 +46,9 @@ def probe(features: tuple[Path, ...], features_dir: Path, runs: Path, as_json: b
     from frozenprobe.probe.report.runs import save_run
     from frozenprobe.probe.report.summary import render, summarise, title
     from frozenprobe.probe.stats.intervals import public_images
+    from frozenprobe.system.atomic_files import require_writable
 
+    require_writable(runs, "name another folder with --runs DIR", folder=True)
     paths = features or (newest_features(features_dir),)
     more = {name: given[name] for name in ("calibrate", "budget", "transductive", "tripwire")}
     more["memory"] = None if given["memory"] is None else given["memory"] * 1e9
@@ -74,18 +76,20 @@ def probe(features: tuple[Path, ...], features_dir: Path, runs: Path, as_json: b
 @click.option("--sample", type=FILE, help="Sample submission.  [default: the one kept in the feature file]")
 @click.option("--out", type=FILE, default=Path("submission.csv"), show_default=True, help="CSV to write.")
 @click.option("--label-map", type=FILE, help="CSV of two columns: class name, label to write for it.")
-@click.option("--probabilities", is_flag=True, help="One column a class instead of one label.")
+@click.option("--probabilities", is_flag=True, help="One column a class, or one of P(class), instead of one label.")
+@click.option("--positive", metavar="CLASS", help="Of two classes the one whose probability the only column holds.")
 @as_json
-def submit(run: Path | None, runs: Path, sample: Path | None, as_json: bool, **given: Any) -> None:
+def submit(run: Path | None, runs: Path, as_json: bool, **given: Any) -> None:
     """Check a run's answers against the sample submission and write the CSV."""
     from frozenprobe.probe.report.runs import load_run, newest_run
     from frozenprobe.probe.report.submission import render_submission, write_submission
-    from frozenprobe.system.csv_tables import read_table
+    from frozenprobe.system.atomic_files import require_writable
 
+    require_writable(given["out"], "name another file with --out FILE")
     chosen = run or newest_run(runs)
     if not as_json:
         click.echo(f"run {chosen}")
-    report = write_submission(load_run(chosen), sample=read_table(sample) if sample else None, **given)
+    report = write_submission(load_run(chosen), **given)
     print_json({"run": str(chosen), **asdict(report)}) if as_json else click.echo(render_submission(report))
 
 

@@ -24,8 +24,9 @@ from frozenprobe.extract.options import ExtractRequest
 from frozenprobe.extract.ranks.rank import Rank, read_rank
 from frozenprobe.extract.ranks.share import finish_share, writing
 from frozenprobe.extract.report import ExtractReport
-from frozenprobe.extract.target import Target, open_target, require_writable
+from frozenprobe.extract.target import Target, open_target
 from frozenprobe.extract.work import Work, announce, describe_compute, embed, set_up, survey, with_facts
+from frozenprobe.system.atomic_files import require_writable
 from frozenprobe.system.devices import choose_device, computing_on
 from frozenprobe.system.progress import Progress, ignore_progress
 
@@ -49,7 +50,7 @@ def extract_features(request: ExtractRequest, progress: Progress = ignore_progre
     rank = read_rank()
     device = choose_device(rank.device(request.device, torch.cuda.device_count()))
     target = open_target(request, device)
-    require_writable(target.out)
+    require_writable(target.out, "name a file in a writable folder with --out FILE")
     with writing(target, rank, break_lock=request.break_lock), computing_on(device):
         if target.is_outdated():
             target = open_target(request, device)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.paths import followed, plan_path
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import Features, open_features, open_plan
-from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.backbones.catalogue import BackboneInfo, find_backbone
 from frozenprobe.extract.backbones.load import load_backbone
@@ -142,21 +140,6 @@ def stamp_of(path: Path) -> tuple[int, int, int] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return about.st_ino, about.st_mtime_ns, about.st_size
-
-
-def require_writable(out: Path) -> None:
-    """Find out now, not after the pass, whether the feature file can be written."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise FrozenprobeError(
-            "A folder to write the feature file to",
-            found=str(error),
-            where=out.parent.absolute(),
-            remedy="name a file in a writable folder with --out FILE",
-        ) from None
 
 
 def load_for(settled: FeatureOptions) -> Backbone:

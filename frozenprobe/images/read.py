@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,11 +11,12 @@ from frozenprobe.images.folders import list_images, read_class_folders
 from frozenprobe.images.label_csv import read_labelled_csv
 from frozenprobe.images.lists import LIST_ENDINGS, is_list, locate, read_labelled_list, read_lines
 from frozenprobe.images.places import Place
+from frozenprobe.images.samples import find_sample, near, read_sample, tell_unused
 from frozenprobe.images.shard_names import find_shards
 from frozenprobe.images.shards import list_members, read_labelled_shards
 from frozenprobe.images.sources import ImageSources
 from frozenprobe.images.table import ImageTable, check_ids
-from frozenprobe.system.csv_tables import Table, read_table
+from frozenprobe.system.csv_tables import Table
 
 
 def read_images(sources: ImageSources) -> tuple[ImageTable, ImageTable | None, Table | None]:
@@ -26,6 +26,13 @@ def read_images(sources: ImageSources) -> tuple[ImageTable, ImageTable | None, T
         FrozenprobeError: a folder, a shard, a list, a CSV or the sample cannot be used.
     """
     outside, skip = sources.allow_outside, sources.skip_missing
+    sample = sources.sample or (find_sample(sources.test) if sources.test else None)
+    tell_unused(
+        [folder for source in (sources.train, sources.test) if source for folder in near(source)],
+        used=(sources.train_csv, sample),
+        labels=sources.train_csv is None,
+        sample=sources.test is not None and sample is None,
+    )
     if sources.train_csv is not None:
         train = read_labelled_csv(
             sources.train_csv, sources.train, sources.columns, allow_outside=outside, skip_missing=skip
@@ -33,8 +40,7 @@ def read_images(sources: ImageSources) -> tuple[ImageTable, ImageTable | None, T
     else:
         train = read_training(sources.train, allow_outside=outside, skip_missing=skip)
     test = read_test(sources.test, allow_outside=outside) if sources.test else None
-    sample = sources.sample or (sample_beside(sources.test) if sources.test else None)
-    return train, test, read_table(sample) if sample else None
+    return train, test, read_sample(sample) if sample else None
 
 
 def read_training(source: Path, *, allow_outside: bool = False, skip_missing: bool = False) -> ImageTable:
@@ -83,15 +89,3 @@ def require_known(source: Path) -> None:
             where=source.absolute(),
             remedy=f"name one of these with --train / --test{csv}",
         )
-
-
-def sample_beside(source: Path) -> Path | None:
-    """The sample submission beside a folder, a shard, a pattern or a list; for the latter also beside their folder."""
-    folder = source.absolute().parent
-    return find_sample(folder) or (None if source.is_dir() else find_sample(folder.parent))
-
-
-def find_sample(folder: Path) -> Path | None:
-    """The sample submission in `folder`, if there is exactly one CSV with both words in its name."""
-    found = [path for path in sorted(folder.glob("*.csv")) if re.search("sample.*subm", path.name.lower())]
-    return found[0] if len(found) == 1 else None

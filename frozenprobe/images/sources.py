@@ -29,7 +29,7 @@ class ImageSources:
         test: folder of unlabelled images, flat or nested, tar shards or a list; None: none.
         train_csv: labels as a CSV instead of class folders.
         columns: of the CSV.
-        sample: the sample submission; None: looked for beside the test images.
+        sample: the sample submission; None: looked for in and beside the folder of the test images.
         allow_outside: let a CSV or list name images outside its folder.
         skip_missing: leave rows of a CSV or list out whose images are not there.
 

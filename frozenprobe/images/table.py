@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -69,13 +70,15 @@ def check_ids(ids: Iterable[str], *, where: Path) -> None:
         ImageError: bytes that are no UTF-8 in a file name, or one id twice.
     """
     counts = Counter(ids)
+    encoding = sys.getfilesystemencoding()
     undecodable = [ascii(name) for name in counts if has_surrogates(name)]
     if undecodable:
         raise ImageError(
             "File names in UTF-8",
             found=f"other bytes in {some(undecodable)}",
             where=where,
-            remedy="rename these files",
+            remedy="rename these files"
+            + ("" if encoding == "utf-8" else f", or set PYTHONUTF8=1: names are read as {encoding} where you are"),
         )
     twice = [name for name, count in counts.items() if count > 1]
     if twice:

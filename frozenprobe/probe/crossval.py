@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError, some, unknown_name
 from frozenprobe.probe.arrays import Ints
 from frozenprobe.probe.checks.notes import make_notes, note_duplicates
-from frozenprobe.probe.folds.deal import assign_folds, folds_from_column, split_clusters, unscored_classes
+from frozenprobe.probe.folds.deal import NEVER, assign_folds, folds_from_column, split_clusters, unscored_classes
 from frozenprobe.probe.folds.duplicates import find_clusters
 from frozenprobe.probe.heads.registry import HEADS, find_head, head_for, make_head
 from frozenprobe.probe.inputs import choose_views, read_inputs
 from frozenprobe.probe.options import AUTO, DEFAULT_FOLDS, ProbeOptions
 from frozenprobe.probe.predict import predict
-from frozenprobe.probe.result import ProbeResult
+from frozenprobe.probe.result import Outcome, ProbeResult
 from frozenprobe.probe.stream.outsized import find_outsized
 from frozenprobe.probe.task import Task
 from frozenprobe.system.progress import Progress
@@ -59,16 +60,18 @@ def cross_validate(
         sources=[] if outsized else read_inputs(files, views),
         labels=split.labels,
         folds=folds,
-        scored=~np.isin(split.labels, unscored),
+        scored=(folds != NEVER) & ~np.isin(split.labels, unscored),
         clusters=clusters,
         hashes=split.hashes,
         classes=len(features.class_names),
         usable=features.test.usable if features.test else np.zeros(0, dtype=bool),
     )
     tell = progress or (lambda stage, done, total: None)
-    outcome = predict(task, tell, outsized.predict if outsized else None)
+    outcome = leave_out(predict(task, tell, outsized.predict if outsized else None), folds == NEVER)
     torn = len(split_clusters(clusters, folds))
-    notes = make_notes(features, options, unscored, views[0], torn=torn) + note_duplicates(features, found, torn=torn)
+    notes = make_notes(features, options, unscored, views[0], folds=folds, torn=torn) + note_duplicates(
+        features, found, torn=torn
+    )
     return ProbeResult(
         options=replace(options, folds=task.count),
         class_names=features.class_names,
@@ -80,6 +83,14 @@ def cross_validate(
         test_ids=features.test.ids if features.test else (),
         test_usable=task.usable,
         **(vars(outcome) | {"notes": (*(outsized.notes(options) if outsized else ()), *outcome.notes, *notes)}),
+    )
+
+
+def leave_out(outcome: Outcome, images: npt.NDArray[np.bool_]) -> Outcome:
+    """The outcome without out-of-fold predictions of images that no fit was made without."""
+    before, oof = outcome.uncalibrated, np.where(images[:, None], np.nan, outcome.oof)
+    return replace(
+        outcome, oof=oof, uncalibrated=before if before is None else np.where(images[:, None], np.nan, before)
     )
 
 
@@ -143,7 +154,7 @@ def deal_folds(features: Features, labels: Ints, clusters: Ints, options: ProbeO
         count = min(DEFAULT_FOLDS, int(clusters.max()) + 1) if options.folds is None else options.folds
         folds = assign_folds(labels, clusters, split.hashes, folds=count, seed=options.seed)
     unscored = unscored_classes(labels, folds)
-    if np.isin(labels, unscored).all():
+    if np.isin(labels[folds != NEVER], unscored).all():
         raise FrozenprobeError(
             "At least one class with two different images (or groups of images)",
             found="none",

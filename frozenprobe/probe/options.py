@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 
 from frozenprobe.errors import FrozenprobeError
 
@@ -56,16 +58,52 @@ class ProbeOptions:
     tripwire: bool = False
     memory: float | None = None
 
+    def __post_init__(self) -> None:
+        require_types(vars(self), ProbeOptions)
+
     def describe(self, how: str = "") -> str:
         """Head, hyper-parameters, scaling and folds in a line; `how` stands behind the head's name."""
         settings = "".join(f", {name} = {value}" for name, value in self.settings.items() if value is not None)
         scaling = "" if self.scale is None else f"; scaling {self.scale}"
         views = "" if self.aggregate in (None, "rows") else f"; views as {self.aggregate}"
+        folds = f"{self.folds} fold" if self.folds == 1 else f"{self.folds} folds"
         loud = "; TRANSDUCTIVE" if self.transductive else ""
-        return f"head {self.head}{how}{settings}{scaling}{views}; {self.folds} folds, seed {self.seed}{loud}"
+        return f"head {self.head}{how}{settings}{scaling}{views}; {folds}, seed {self.seed}{loud}"
 
 
 DEFAULT_FOLDS = 5
+TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {  # in an annotation: what may be given, and what to call it
+    "int": (Integral, "A whole number"),
+    "float": (Real, "A number"),
+    "str": (str, "A text"),
+    "bool": (bool, "True or False"),
+    "dict": (dict, "A dict"),
+    "tuple": ((tuple, list), "A tuple"),
+    "None": (type(None), "None"),
+}
+
+
+def require_types(given: Mapping[str, object], settings: type) -> None:
+    """Refuse values that a dataclass of settings has no such type for, before anything computes with them.
+
+    Args:
+        given: field -> value.
+        settings: the dataclass; fields of other types than those in `TYPES` are left to it.
+
+    Raises:
+        FrozenprobeError: names the option.
+    """
+    for field_ in fields(settings):
+        names = [name.partition("[")[0] for name in str(field_.type).split(" | ")]
+        if field_.name not in given or not set(names) <= TYPES.keys():
+            continue
+        if not any(isinstance(given[field_.name], TYPES[name][0]) for name in names):
+            raise FrozenprobeError(
+                " or ".join([TYPES[names[0]][1], *(TYPES[name][1].lower() for name in names[1:] if name != "None")]),
+                found=repr(given[field_.name]),
+                where=f"--{field_.name.replace('_', '-')}",
+                remedy="give one, or leave it out",
+            )
 
 
 def read_near_duplicates(text: str) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from frozenprobe.probe.fit.one_head import predict_one_head
+from frozenprobe.probe.folds.deal import NEVER
 from frozenprobe.probe.options import AUTO
 from frozenprobe.probe.result import Outcome
 from frozenprobe.probe.task import Predictor, Task
@@ -45,4 +46,5 @@ def run_tripwire(task: Task, progress: Progress, predictor: Predictor | None) ->
     shuffled = shuffle_labels(task.labels, task.clusters, seed=task.options.seed)
     again = replace(task, labels=shuffled, options=replace(task.options, tripwire=False))
     outcome = predict(again, lambda stage, done, total: progress(f"shuffled labels: {stage}", done, total), predictor)
-    return judge_shuffled(outcome.oof.argmax(axis=1), shuffled, task.clusters).describe()
+    held = task.folds != NEVER
+    return judge_shuffled(outcome.oof[held].argmax(axis=1), shuffled[held], task.clusters[held]).describe()

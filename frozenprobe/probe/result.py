@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.probe.arrays import Arrays, Doubles, Ints
+from frozenprobe.probe.folds.deal import NEVER
 from frozenprobe.probe.heads.head import Convergence
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.stats import metrics
@@ -76,10 +77,10 @@ class ProbeResult(Outcome):
         class_names: C names.
         ids: of the N training images.
         labels: `(N,)`.
-        folds: `(N,)`.
+        folds: `(N,)`; -1: trained on in every fold, never held out.
         clusters: `(N,)` images that belong together.
-        scored: `(N,)` bool; False for images of classes that some fold would never have seen.
-        oof: `(N, C)` out-of-fold probabilities.
+        scored: `(N,)` bool; False for images of fold -1, and of classes that some fold would never have seen.
+        oof: `(N, C)` out-of-fold probabilities; NaN for images of fold -1.
         test_ids: of the M test images; empty without a test set.
         test: `(M, C)` probabilities of the head refitted on all training images.
         test_usable: `(M,)` bool; False: a bad image, predicted by the class shares.
@@ -126,16 +127,17 @@ class ProbeResult(Outcome):
     def columns(self) -> dict[str, Sequence[Any] | npt.NDArray[Any]]:
         """The out-of-fold predictions as columns of N cells: of the table `oof.csv` and of `to_frame`.
 
-        `probability` is that of the predicted class, `fold` counts from 1.
+        `probability` is that of the predicted class, `fold` counts from 1. Of images of fold -1 nothing is predicted.
         """
         predicted, image, names = self.oof.argmax(axis=1), np.arange(len(self.ids)), np.array(self.class_names)
+        held = self.folds != NEVER
         return {
             "id": self.ids,
             "label": names[self.labels],
-            "predicted": names[predicted],
+            "predicted": np.where(held, names[predicted], ""),
             "probability": self.oof[image, predicted],
             "probability_of_label": self.oof[image, self.labels],
-            "fold": self.folds + 1,
+            "fold": np.where(held, self.folds + 1, NEVER),
             "scored": self.scored,
         }
 

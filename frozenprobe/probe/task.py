@@ -28,7 +28,7 @@ class Task:
         options: settled, see `settle_options`.
         sources: of features.
         labels: `(N,)`.
-        folds: `(N,)`.
+        folds: `(N,)`; -1: never held out.
         scored: `(N,)` bool.
         clusters: `(N,)` images that belong together.
         hashes: content hash of each image.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from frozenprobe.errors import DiskFull
+from frozenprobe.errors import DiskFull, FrozenprobeError
 
 NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)  # some network mounts cannot sync a folder
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's quota, the limit on a file's size
@@ -55,6 +56,37 @@ def telling_full(path: Path) -> Iterator[None]:
         if error.errno in FULL:
             raise DiskFull(path, str(error.strerror)) from None
         raise
+
+
+def require_writable(path: Path, remedy: str, *, folder: bool = False) -> None:
+    """Find out before the work, not after it, whether a file can be written; nothing is made or changed.
+
+    Args:
+        path: the file.
+        remedy: how to name another one.
+        folder: whether it is a folder, for files with names yet to be found.
+
+    Raises:
+        FrozenprobeError: something else is there or on the way there, or nothing may be written.
+    """
+    there = path if folder else path.absolute().parent
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    try:
+        if path.is_dir() and not folder:
+            raise IsADirectoryError(errno.EISDIR, "a folder", str(path))
+        if not there.is_dir():
+            kind = "a file, no folder" if there.exists() else "a link that leads nowhere"
+            raise NotADirectoryError(errno.ENOTDIR, kind, str(there))
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise FrozenprobeError(
+            "A folder to write to" if folder else "A file to write",
+            found=f"{path if error.errno == errno.EISDIR else there.absolute()}: {error.strerror}",
+            where=path.absolute(),
+            remedy=remedy,
+        ) from None
 
 
 def publish_bytes(path: Path, content: bytes | memoryview) -> None:

@@ -7,8 +7,13 @@ import math
 from typing import Any
 
 
-def to_json(values: Any) -> str:
-    """JSON, indented, with text in Unicode as it is."""
+def to_json(values: Any, *, ascii_only: bool = False) -> str:
+    """JSON, indented, with text in Unicode as it is; bytes of a file's name that are no UTF-8 are escaped.
+
+    Args:
+        values: plain ones, and paths.
+        ascii_only: escape every letter beyond ASCII.
+    """
 
     def clean(value: Any) -> Any:
         if isinstance(value, dict):
@@ -17,4 +22,5 @@ def to_json(values: Any) -> str:
             return [clean(inner) for inner in value]
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    return json.dumps(clean(values), indent=2, ensure_ascii=False, default=str)
+    text = json.dumps(clean(values), indent=2, ensure_ascii=ascii_only, default=str)
+    return text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate becomes JSON's own escape of it

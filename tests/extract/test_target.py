@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +13,7 @@ from frozenprobe.errors import FrozenprobeError, SpecMismatch
 from frozenprobe.extract.backbones.catalogue import ANY_VIT
 from frozenprobe.extract.options import Choices, ExtractRequest
 from frozenprobe.extract.run import extract_features
-from frozenprobe.extract.target import Target, default_path, open_target, require_writable
+from frozenprobe.extract.target import Target, default_path, open_target
 from tests.extract.conftest import KNOWN
 
 CPU = torch.device("cpu")
@@ -105,20 +103,6 @@ def test_backbone_is_loaded_once_and_only_when_needed(tmp_path: Path, monkeypatc
     assert target.spec == target.spec
     assert target.load() is target.load()
     assert loaded == ["IMAGENET1K_V1"]
-
-
-def test_unwritable_folder_is_found_out_before_the_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(FrozenprobeError, match="--out FILE") as caught:
-        require_writable(tmp_path / "file" / "f.h5")
-    assert caught.value.where == str(tmp_path / "file")
-
-    def refuse(**options: Any) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    with pytest.raises(FrozenprobeError, match="Permission denied"):
-        require_writable(tmp_path / "f.h5")
 
 
 def test_file_that_is_no_feature_file_is_not_overwritten(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from frozenprobe.errors import FrozenprobeError, ImageError
-from frozenprobe.images.read import find_sample, read_images, read_test, read_training
+from frozenprobe.images.read import read_images, read_test, read_training
 from frozenprobe.images.sources import ImageSources
 from tests.images.shard_files import write_tar
 from tests.images.test_folders import touch
@@ -20,8 +20,6 @@ def test_the_sample_is_found_beside_the_test_folder(photo_folder):
     assert len(test) == 5
     assert sample is not None
     assert sample.columns == ("ID", "Label")
-    (photo_folder / "another_sample_submission.csv").write_text("ID,Label\n")
-    assert find_sample(photo_folder) is None, "two candidates are no answer"
 
 
 def test_the_sample_is_found_beside_shards_and_lists(photo_folder, tmp_path):
@@ -127,3 +125,19 @@ def test_a_file_that_is_neither_shard_nor_list_says_what_can_be_named(tmp_path, 
         with pytest.raises(ImageError, match=r"tar shards \(\.tar\), or a list of images") as caught:
             read(tmp_path / name)
         assert ("--train-csv" in caught.value.remedy) == (name == "labels.csv")
+
+
+def test_what_is_read_and_what_is_not_is_said_before_the_images_are_read(photo_folder, caplog):
+    """A flat folder with its labels in a CSV beside it is refused: the note before says what to paste."""
+    caplog.set_level("INFO", "frozenprobe")
+    (photo_folder / "train.csv").write_text("image,label\n")
+    with pytest.raises(ImageError):
+        read_images(ImageSources(photo_folder / "test", photo_folder / "test"))
+    told = f"not used: {photo_folder / 'train.csv'}; if one holds labels: --train-csv {photo_folder / 'train.csv'}"
+    assert caplog.messages == [told]
+    caplog.clear()
+    read_images(ImageSources(photo_folder / "train", photo_folder / "test"))
+    assert caplog.messages == [
+        told,
+        f"sample submission: {photo_folder / 'sample_submission.csv'}, 5 rows of ID, Label",
+    ]

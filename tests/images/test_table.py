@@ -1,12 +1,15 @@
 """Parts of a table of images are tables of images."""
 
+import sys
 import unicodedata
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from frozenprobe.errors import ImageError
 from frozenprobe.images.folders import read_class_folders
-from frozenprobe.images.table import labelled_table, limit_training
+from frozenprobe.images.table import check_ids, labelled_table, limit_training
 
 
 def test_a_smoke_run_keeps_enough_images_a_class_for_folds(photo_folder):
@@ -46,3 +49,13 @@ def test_classes_that_only_look_alike_stay_apart_and_are_named(caplog):
 def test_characters_that_nobody_sees_are_shown(caplog):
     table_of("fig", "kiwi\u200b")
     assert r"classes with characters that nobody sees: 'kiwi\u200b'" in caplog.text
+
+
+@pytest.mark.parametrize(("encoding", "told"), [("utf-8", ""), ("ascii", ", or set PYTHONUTF8=1")])
+def test_bytes_that_are_no_utf8_may_be_the_locales_fault(encoding, told, monkeypatch, tmp_path):
+    """LC_ALL=C without Python's UTF-8 mode reads every other letter of a file's name as such bytes."""
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: encoding)
+    with pytest.raises(ImageError) as caught:
+        check_ids(["\udce7.jpg"], where=tmp_path)
+    assert caught.value.remedy.startswith(f"rename these files{told}")
+    assert ("PYTHONUTF8" in caught.value.remedy) == bool(told)

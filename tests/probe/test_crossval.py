@@ -20,6 +20,7 @@ from frozenprobe.probe.heads.head import FittedHead, TrainingRows, image_weights
 from frozenprobe.probe.heads.logreg.head import LogisticRegressionHead
 from frozenprobe.probe.heads.registry import HEADS, make_head
 from frozenprobe.probe.options import SCALES, ProbeOptions
+from frozenprobe.probe.report.summary import summarise
 from frozenprobe.probe.result import ProbeResult
 from tests.conftest import MakeFeatures, rewrite
 
@@ -496,6 +497,106 @@ def test_the_users_folds_are_honoured_unless_a_number_is_asked_for(make_features
     assert set(other.folds.tolist()) == {0, 1, 2, 3}
 
 
+def column_with_never(count: int, folds: int, never: str = "-1") -> tuple[str, ...]:
+    """Folds by turns; every fourth image has fold -1, or another name in its place."""
+    return tuple(never if index % 4 == 3 else f"part {index % folds}" for index in range(count))
+
+
+@pytest.mark.parametrize(
+    ("head", "options"),
+    [
+        ("lda", {}),
+        ("logreg", {"settings": TIGHT}),
+        ("knn", {}),
+        ("linear", {}),
+        ("lda", {"memory": 20_000.0, "settings": {"shrinkage": 0.3}}),
+    ],
+)
+def test_images_of_fold_minus_one_are_trained_on_as_those_of_any_other_fold_and_never_held_out(
+    head: str, options: dict[str, object], make_features: MakeFeatures
+) -> None:
+    ordinary = probe(make_features(folds=column_with_never(24, 3, "zz"), name="a.h5"), head, **options)
+    features = make_features(folds=column_with_never(24, 3), name="b.h5")
+    result = probe(features, head, **options)
+    never = np.arange(24) % 4 == 3
+    assert ("memory" in options) == any("STREAMED" in note for note in result.notes)
+    assert (result.folds == -1).tolist() == never.tolist()
+    np.testing.assert_allclose(result.oof[~never], ordinary.oof[~never], atol=1e-6)
+    np.testing.assert_allclose(result.test, ordinary.test, atol=1e-6)
+    assert np.isnan(result.oof[never]).all()
+    assert (result.scored == ~never).all()
+    assert sum(score.images for score in result.fold_scores) == 18
+    assert result.options.folds == len(result.fold_scores) == 3
+    assert "6 training images have fold -1: trained on in every fold, never scored" in result.notes
+
+
+@pytest.mark.parametrize("folds", [1, 2, 5])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"head": "lda"},
+        {"head": "auto", "budget": 0.0},
+        {"head": "knn", "calibrate": True},
+        {"head": "lda", "transductive": True},
+        {"head": "lda", "tripwire": True},
+        {"head": "lda", "memory": 20_000.0},
+        {"head": "auto", "memory": 20_000.0},
+        {"head": "linear", "memory": 20_000.0, "settings": {"epochs": 2}},
+    ],
+    ids=str,
+)
+def test_whatever_is_asked_for_nothing_is_said_of_images_of_fold_minus_one(
+    folds: int, options: dict[str, object], make_features: MakeFeatures
+) -> None:
+    """One fold beside them is a plain split into training and validation."""
+    result = cross_validate(make_features(folds=column_with_never(24, folds)), ProbeOptions(**options))  # type: ignore[arg-type]
+    never = np.arange(24) % 4 == 3
+    for predicted in (result.oof, result.uncalibrated):
+        if predicted is not None:
+            assert (np.isnan(predicted).any(axis=1) == never).all()
+    np.testing.assert_allclose(result.oof[~never].sum(axis=1), 1, atol=1e-5)
+    summary = summarise(result)
+    assert (summary["images"], summary["images_not_scored"], len(summary["folds"])) == (18, 6, folds)
+    assert np.isfinite(summary["log_loss"])
+    assert ("memory" in options) == any("STREAMED" in note for note in result.notes)
+    assert summary["accuracy"] > 0.5
+    assert (result.to_frame()["predicted"] == "").tolist() == never.tolist()
+    assert (result.to_frame()["fold"] == -1).tolist() == never.tolist()
+
+
+@pytest.mark.parametrize("memory", [None, 20_000.0])
+def test_every_model_learns_the_labels_of_images_of_fold_minus_one(
+    memory: float | None, make_features: MakeFeatures
+) -> None:
+    """Also where features are streamed: the layer of all images must not take -1 for the images it goes without."""
+    features = make_features(folds=column_with_never(24, 3))
+    assert features.train.labels is not None
+    others = np.where(np.arange(24) == 3, 1, features.train.labels)
+    relabelled = rewrite(features, "other.h5", train=replace(features.train, labels=others))
+    settings: dict[str, float | int] = {"epochs": 2}
+    one, two = (probe(each, "linear", settings=settings, memory=memory) for each in (features, relabelled))
+    assert any("STREAMED" in note for note in one.notes) == (memory is not None)
+    assert (one.test != two.test).any(axis=1).all()
+    for fold in range(3):
+        assert (one.oof[one.folds == fold] != two.oof[one.folds == fold]).any(axis=1).all()
+
+
+def test_a_copy_in_fold_minus_one_is_a_leak_that_is_noted(make_features: MakeFeatures) -> None:
+    hashes = tuple(f"{index - (index == 3):064x}" for index in range(24))  # image 3, of fold -1, is a copy of image 2
+    notes = " ".join(probe(make_features(folds=column_with_never(24, 3), hashes=hashes)).notes)
+    assert "the fold column splits 1 clusters" in notes
+    assert "scores are too high" in notes
+
+
+def test_classes_with_images_in_fold_minus_one_alone_are_named(make_features: MakeFeatures) -> None:
+    column = ("0", "1") * 9 + ("-1",) * 6
+    result = probe(make_features(folds=column))
+    assert "6 training images have fold -1" in result.notes[1]
+    assert result.notes[1].endswith("no image is scored of class 3")
+    assert all("trained on but not scored" not in note for note in result.notes)
+    assert (result.oof[:18, 3] > 0).all(), "every fold has seen it"
+
+
 def test_every_question_is_answered_in_the_options_of_the_result(make_features: MakeFeatures) -> None:
     options = probe(make_features(), "logreg").options
     assert options.folds == 5
@@ -523,6 +624,29 @@ def test_an_option_out_of_range_is_an_error_that_names_it(
     with pytest.raises(FrozenprobeError) as caught:
         cross_validate(make_features(), ProbeOptions(**options))  # type: ignore[arg-type]
     assert caught.value.where == where
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({"folds": "5"}, "A whole number"),
+        ({"folds": 2.5}, "A whole number"),
+        ({"seed": None}, "A whole number"),
+        ({"views": "1"}, "A whole number"),
+        ({"test_views": "clean"}, "A tuple"),
+        ({"tap": 1}, "A text"),
+        ({"budget": None}, "A number"),
+        ({"memory": "1GB"}, "A number"),
+        ({"near_duplicates": "off"}, "A number"),
+        ({"calibrate": "no"}, "True or False"),
+        ({"settings": None}, "A dict"),
+    ],
+)
+def test_an_option_of_another_type_is_an_error_that_names_it(options: dict[str, object], wanted: str) -> None:
+    ((name, value),) = options.items()
+    with pytest.raises(FrozenprobeError, match=wanted) as caught:
+        ProbeOptions(**options)  # type: ignore[arg-type]
+    assert (caught.value.found, caught.value.where) == (repr(value), f"--{name.replace('_', '-')}")
 
 
 def test_progress_is_told_after_every_fit(make_features: MakeFeatures) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from frozenprobe.probe.arrays import Doubles, Ints, softmax
-from frozenprobe.probe.checks import transductive
+from frozenprobe.probe.checks import transductive, tripwire
 from frozenprobe.probe.fit.candidate import Candidate
 from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer
 from frozenprobe.probe.heads.head import FittedHead
@@ -279,6 +279,16 @@ def test_the_tripwire_runs_what_is_asked_for_and_changes_nothing_else(monkeypatc
     np.testing.assert_array_equal(outcome.test, plain.test)
     assert ran.count("refine") == 2 * 6  # with the labels as they are, and shuffled
     assert "shuffled labels: fitting" in ran
+
+
+def test_the_tripwire_judges_images_that_were_held_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[int] = []
+    judge = tripwire.judge_shuffled
+    monkeypatch.setattr(tripwire, "judge_shuffled", lambda *given: (judged.append(len(given[0])), judge(*given))[1])
+    task = make_task(replace(PLAIN, tripwire=True))
+    never = np.arange(len(task.labels)) % 4 == 0
+    run(replace(task, folds=np.where(never, -1, task.folds), scored=~never))
+    assert judged == [30]
 
 
 # Transductive

@@ -3,12 +3,13 @@
 import errno
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from frozenprobe.errors import DiskFull
-from frozenprobe.system.atomic_files import publish_bytes, published, remove_partials, sync_folder
+from frozenprobe.errors import DiskFull, FrozenprobeError
+from frozenprobe.system.atomic_files import publish_bytes, published, remove_partials, require_writable, sync_folder
 
 
 def test_the_content_arrives_and_nothing_is_left_aside(tmp_path):
@@ -105,3 +106,37 @@ def test_what_killed_writers_left_aside_can_be_removed(tmp_path):
         (tmp_path / name).write_bytes(b"x")
     remove_partials(tmp_path, "a.h5")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".0123abcd.note", ".0123abcd.partial.b.h5", "a.h5"]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_can_be_written_is_let_through_and_nothing_is_made(folder, tmp_path):
+    for name in ("new", "a/b/new", "there"):
+        (tmp_path / "there").mkdir(exist_ok=True) if folder else (tmp_path / "there").touch()
+        require_writable(tmp_path / name, "", folder=folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_what_is_in_the_way_is_named_with_what_to_do(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    for name, folder, found in (
+        ("file", True, f"{tmp_path / 'file'}: a file"),
+        ("file/below/f", True, f"{tmp_path / 'file'}: a file"),
+        ("file/f.csv", False, f"{tmp_path / 'file'}: a file"),
+        ("link/f.csv", False, f"{tmp_path / 'link'}: a link that leads nowhere"),
+        ("folder", False, f"{tmp_path / 'folder'}: a folder"),
+    ):
+        with pytest.raises(FrozenprobeError) as caught:
+            require_writable(tmp_path / name, "use --out FILE", folder=folder)
+        assert caught.value.found.startswith(found), name
+        assert caught.value.where == str(tmp_path / name)
+        assert caught.value.remedy == "use --out FILE"
+
+    def refuse(dir):
+        raise PermissionError(errno.EACCES, "Permission denied", str(dir))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(FrozenprobeError, match="Permission denied") as caught:
+        require_writable(tmp_path / "folder" / "new" / "f.h5", "")
+    assert caught.value.found.startswith(str(tmp_path / "folder"))

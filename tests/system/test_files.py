@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,6 @@ def test_what_the_system_does_not_say_is_empty(tmp_path: Path) -> None:
 
 ELSEWHERE = {  # modules that open files otherwise, and why none of them waits
     "system/files.py": "the guard itself",
-    "system/csv_tables.py": "asks require_regular",
     "system/atomic_files.py": "opens a folder, to sync it",
     "cache/growing/lock.py": "asks is_file",
     "images/tar_headers.py": "asks is_file",
@@ -115,3 +115,45 @@ def test_a_link_to_nothing_is_told_from_a_file_that_is_not_there(tmp_path: Path)
     assert why_unreadable(error, tmp_path / "link") == "a link to nothing (nowhere)"
     assert why_unreadable(error, tmp_path / "none") == "No such file"
     assert why_unreadable(NoRegularFile("a pipe"), tmp_path / "none") == "a pipe"
+
+
+BINARY = {"os.open", "tarfile.open", "archive.open", "Image.open", "h5a.open", "h5o.open"}  # what they open is no text
+
+
+def texts_without_encoding(tree: ast.AST) -> list[str]:
+    """Calls that would read or write text in the locale's encoding: cp1252 on Windows, ASCII under LC_ALL=C."""
+    found = []
+    for call in [node for node in ast.walk(tree) if isinstance(node, ast.Call)]:
+        function = ast.unparse(call.func)
+        given = {each.arg: ast.unparse(each.value) for each in call.keywords}
+        modes = [*map(ast.unparse, call.args), given.get("mode", "")]
+        opens = re.search(r"(^|\.)(open|fdopen)$", function) is not None and function not in BINARY
+        opens = opens and not any(re.fullmatch("'[rwax+]*b[rwax+]*'", mode) for mode in modes)
+        text = opens or function.endswith((".read_text", ".write_text")) or given.get("text") == "True"
+        if text and "encoding" not in given:
+            found.append(ast.unparse(call))
+    return found
+
+
+def test_no_text_is_read_or_written_in_the_encoding_of_the_locale() -> None:
+    for path in sorted(ROOT.rglob("*.py")):
+        assert texts_without_encoding(ast.parse(path.read_text(encoding="utf-8"))) == [], path
+
+
+def test_a_text_without_an_encoding_would_be_found() -> None:
+    lines = [
+        "open(p)",
+        "p.open('w')",
+        "p.read_text()",
+        "p.write_text(x)",
+        "os.fdopen(f)",
+        "subprocess.run(a, text=True)",
+    ]
+    fine = [
+        "open(p, 'rb')",
+        "open(p, mode='wb')",
+        "p.read_text(encoding='utf-8')",
+        "subprocess.run(a)",
+        "os.open(p, 0)",
+    ]
+    assert texts_without_encoding(ast.parse("\n".join(lines + fine))) == lines

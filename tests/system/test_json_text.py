@@ -24,3 +24,10 @@ def test_to_json_cleans_every_level_and_keeps_text() -> None:
 
 def test_paths_become_text() -> None:
     assert json.loads(to_json({"path": Path("a") / "b"})) == {"path": str(Path("a") / "b")}
+
+
+def test_bytes_of_a_name_that_are_no_utf8_are_written_and_come_back() -> None:
+    for ascii_only in (False, True):
+        text = to_json({"path": Path("\udcff\u732b.h5")}, ascii_only=ascii_only)
+        assert text.encode().decode("ascii" if ascii_only else "utf-8") == text
+        assert json.loads(text) == {"path": "\udcff\u732b.h5"}

@@ -22,6 +22,8 @@ from frozenprobe.cache.paths import followed, pieces_folder
 from frozenprobe.cache.store import Features, ReadBlock, open_features, open_plan, require_file, write_features
 from frozenprobe.errors import FeatureFileError, SpecMismatch, some
 from frozenprobe.images.table import index_names
+from frozenprobe.system.atomic_files import require_writable
+from frozenprobe.system.files import StrPath
 from frozenprobe.system.quantities import utc_now
 
 COMPARED = 64  # rows that two files share, and that are compared
@@ -70,7 +72,7 @@ class MergedImage(NamedTuple):
     part: int
 
 
-def merge_features(inputs: Sequence[Path], *, out: Path | None = None, break_lock: bool = False) -> MergeReport:
+def merge_features(inputs: Sequence[StrPath], *, out: StrPath | None = None, break_lock: bool = False) -> MergeReport:
     """Join feature files of one specification, each with the rows that wait beside it.
 
     An image is taken as soon as all its rows exist; the merged file has the views that every input has.
@@ -85,26 +87,34 @@ def merge_features(inputs: Sequence[Path], *, out: Path | None = None, break_loc
         FeatureFileError: images, labels, groups or folds that contradict each other, or a file that would lose images.
         FileInUse: somebody is writing one of the files.
     """
-    inputs = list({followed(path).absolute(): followed(path) for path in inputs}.values())
-    target = followed(out) if out is not None else inputs[0]
+    if isinstance(inputs, (str, os.PathLike)) or not inputs:
+        raise FeatureFileError(
+            "A list of feature files", found=repr(inputs), where="merge_features", remedy="give a list: [FILE, FILE]"
+        )
+    named = list({followed(path).absolute(): followed(path) for path in map(Path, inputs)}.values())
+    target = followed(Path(out)) if out is not None else named[0]
+    for path in named:
+        if path.is_dir():
+            require_file(path)
+    require_writable(target, "name another file with --out FILE")
     with ExitStack() as stack:
-        for path in {path.absolute(): path for path in [*inputs, target]}.values():
+        for path in {path.absolute(): path for path in [*named, target]}.values():
             is_written = pieces_folder(path).is_dir() and os.access(path.parent, os.W_OK)
             if is_written or path.absolute() == target.absolute():
                 stack.enter_context(writer_lock(path, break_lock=break_lock))
-        parts = [part for path in inputs for part in open_parts(path)]
+        parts = [part for path in named for part in open_parts(path)]
         for part in parts[1:]:
             remedy = "merge only files of the same specification (frozenprobe info FILE shows it)"
             parts[0].contents.spec.require_equal(part.contents.spec, where=part.path, options={}, remedy=remedy)
         test_views, augmented_views = common_views(parts)
-        report = MergeReport(target, list(inputs), compared=compare_shared(parts))
+        report = MergeReport(target, named, compared=compare_shared(parts))
         merged, origins = join(parts, test_views, augmented_views)
         report.images, report.augmented_views = merged.images, len(augmented_views)
         report.dropped_views = tuple(sorted({view for part in parts for view in part.contents.views} - {*merged.views}))
         newest = {part.path: part.contents for part in reversed(parts)}.values()
         every = {key for contents in newest for key in contents_of_images(contents)}
         report.left_out = len(every - {*contents_of_images(merged)})
-        require_no_loss(target, merged, is_input=target.absolute() in {path.absolute() for path in inputs})
+        require_no_loss(target, merged, is_input=target.absolute() in {path.absolute() for path in named})
         require_space(target, finished=finished_bytes(merged))
         write_features(target, merged, block_reader(parts, merged, origins))
         if pieces_folder(target).is_dir():

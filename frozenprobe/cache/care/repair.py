@@ -22,7 +22,8 @@ from frozenprobe.cache.growing.pieces import environments_in, read_piece, write_
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.paths import followed, piece_files, pieces_folder, plan_path
 from frozenprobe.cache.store import Features, open_plan, require_file, write_features, write_plan
-from frozenprobe.system.atomic_files import sync_folder
+from frozenprobe.system.atomic_files import require_writable, sync_folder
+from frozenprobe.system.files import StrPath
 from frozenprobe.system.progress import Progress
 
 BLOCKS_A_PIECE = 8  # blocks of one view that become one piece: 1 MB at D = 1024 in float16
@@ -51,7 +52,7 @@ class RepairReport:
     problems: list[str] = field(default_factory=list)
 
 
-def repair_features(path: Path, *, break_lock: bool = False, progress: Progress | None = None) -> RepairReport:
+def repair_features(path: StrPath, *, break_lock: bool = False, progress: Progress | None = None) -> RepairReport:
     """Keep what is whole of a damaged feature file, in a form that `extract` goes on from.
 
     Whole rows become pieces and the file's index becomes the plan; then the damaged file is moved to `<file>.damaged`.
@@ -67,9 +68,10 @@ def repair_features(path: Path, *, break_lock: bool = False, progress: Progress 
         FileInUse: somebody is writing it.
         DiskFull: no space is left; the damaged file is as it was.
     """
-    path = followed(path)
+    path = followed(Path(path))
     if not path.is_file() and not pieces_folder(path).is_dir():
         require_file(path)
+    require_writable(path, "copy the file to a folder in which you may write, and repair it there")
     with writer_lock(path, break_lock=break_lock):
         report = RepairReport(path)
         if path.is_file():

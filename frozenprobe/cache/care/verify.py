@@ -18,6 +18,7 @@ from frozenprobe.cache.store import Features, read_plan, require_file
 from frozenprobe.errors import FeatureFileError, UnreadableImage, some
 from frozenprobe.images.finder import ImageFinder
 from frozenprobe.images.places import read_image
+from frozenprobe.system.files import StrPath
 from frozenprobe.system.progress import Progress
 
 
@@ -59,7 +60,7 @@ class VerifyReport:
         return self.finished and not self.problems and not self.image_problems
 
 
-def verify_features(path: Path, *, images: Path | None = None, progress: Progress | None = None) -> VerifyReport:
+def verify_features(path: StrPath, *, images: StrPath | None = None, progress: Progress | None = None) -> VerifyReport:
     """Check seal, metadata and their spare copy, specification, every block and every number of a feature file.
 
     Args:
@@ -71,7 +72,7 @@ def verify_features(path: Path, *, images: Path | None = None, progress: Progres
     Raises:
         FeatureFileError: there is no such file, or nothing of it can be read.
     """
-    path = followed(path)
+    path = followed(Path(path))
     report = VerifyReport(path, finished=path.is_file())
     features = None
     if report.finished:
@@ -86,7 +87,7 @@ def verify_features(path: Path, *, images: Path | None = None, progress: Progres
     plan = verify_pieces(path, features, report)
     contents = features or plan
     if images is not None and contents is not None:
-        report.images_checked = verify_images(contents, images, report.image_problems, progress)
+        report.images_checked = verify_images(contents, Path(images), report.image_problems, progress)
     return report
 
 

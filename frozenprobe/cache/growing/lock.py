@@ -226,7 +226,7 @@ def create(lock: Path, holder: Holder) -> bool:
     aside = lock.with_name(f".{secrets.token_hex(4)}.partial.{lock.name}")
     try:
         with telling_full(lock):
-            aside.write_text(json.dumps(asdict(holder)))
+            aside.write_text(json.dumps(asdict(holder)), encoding="utf-8")
             try:
                 os.link(aside, lock)  # unlike a rename, refuses to replace
             except FileExistsError:

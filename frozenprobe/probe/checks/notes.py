@@ -7,13 +7,16 @@ import numpy as np
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import some
 from frozenprobe.probe.arrays import Ints
+from frozenprobe.probe.folds.deal import NEVER
 from frozenprobe.probe.folds.duplicates import Clusters
 from frozenprobe.probe.heads.registry import HEADS
 from frozenprobe.probe.inputs import Views
 from frozenprobe.probe.options import ProbeOptions
 
 
-def make_notes(features: Features, options: ProbeOptions, unscored: Ints, views: Views, *, torn: int) -> list[str]:
+def make_notes(
+    features: Features, options: ProbeOptions, unscored: Ints, views: Views, *, folds: Ints, torn: int
+) -> list[str]:
     """What the user should know about images, classes and views.
 
     Args:
@@ -21,6 +24,7 @@ def make_notes(features: Features, options: ProbeOptions, unscored: Ints, views:
         options: of the probe.
         unscored: classes that are not scored.
         views: which views were used for what.
+        folds: `(N,)`.
         torn: clusters (copies of an image, groups) that the user's fold column splits between folds.
     """
     split, notes = features.train, []
@@ -52,6 +56,16 @@ def make_notes(features: Features, options: ProbeOptions, unscored: Ints, views:
         notes.append(f"{len(set(split.groups))} groups" + ("" if torn else "; no group is split between folds"))
     if split.folds is not None and options.folds is None:
         notes.append("folds are those of the fold column")
+    if (folds == NEVER).any() and split.labels is not None:
+        absent = np.setdiff1d(split.labels, split.labels[folds != NEVER])
+        notes.append(
+            f"{(folds == NEVER).sum()} training images have fold -1: trained on in every fold, never scored"
+            + (
+                f"; no image is scored of {some(features.class_names[label] for label in absent)}"
+                if len(absent)
+                else ""
+            )
+        )
     if torn:
         notes.append(
             f"the fold column splits {torn} clusters (copies or near duplicates, or a group) between folds: held-out "

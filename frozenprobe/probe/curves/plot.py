@@ -13,13 +13,14 @@ from frozenprobe.probe.curves.curve import Curve, size_text
 from frozenprobe.probe.curves.points import Point
 from frozenprobe.probe.curves.verdict import Extrapolation, extrapolate
 from frozenprobe.system.atomic_files import publish_bytes
+from frozenprobe.system.files import StrPath
 
 SIZE = (7.0, 4.5)  # inches
 DPI = 150
 INK, FAINT = "#1b4f72", "#8a8a8a"
 
 
-def save_plot(curve: Curve, features: Features, path: Path) -> None:
+def save_plot(curve: Curve, features: Features, path: StrPath) -> None:
     """Draw a curve into a PNG of 1050 x 675 pixels."""
     from matplotlib.figure import Figure  # not pyplot, which keeps every figure and asks for a display
 
@@ -37,7 +38,7 @@ def save_plot(curve: Curve, features: Features, path: Path) -> None:
     axes.annotate(f"{origin}; {counts}; bars: 95 % intervals", **above, fontsize=9, color=FAINT)
     content = io.BytesIO()
     figure.savefig(content, format="png")
-    publish_bytes(path, content.getvalue())
+    publish_bytes(Path(path), content.getvalue())
 
 
 def draw_points(axes: Any, curve: Curve) -> None:

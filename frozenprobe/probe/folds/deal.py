@@ -10,6 +10,8 @@ import numpy as np
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Ints
 
+NEVER = -1  # the fold of images that are trained on in every fold, and never held out
+
 
 def cluster_images(hashes: Sequence[str], groups: Sequence[str] | None) -> Ints:
     """`(N,)` cluster of each image: images of equal content or equal group belong together, transitively.
@@ -114,25 +116,38 @@ def assign_folds(labels: Ints, clusters: Ints, hashes: Sequence[str], *, folds: 
 def folds_from_column(column: Sequence[str]) -> Ints:
     """`(N,)` fold of each image from the user's own names of folds, numbered in sorted order.
 
+    -1 stays -1: always trained on, never held out, as in scikit-learn's PredefinedSplit. Beside such images one fold is
+    enough.
+
     Raises:
         FrozenprobeError: fewer than two different folds.
     """
     names = sorted(set(column))
-    if len(names) < 2:
+    number = {name: place for place, name in enumerate(name for name in names if not is_never_held_out(name))}
+    if len(names) < 2 or not number:
         raise FrozenprobeError(
-            "At least two different folds in the fold column",
-            found=f"only {names}",
+            "At least two different folds in the fold column, and one that is not -1 (trained on, never scored)",
+            found=f"only {', '.join(map(repr, names))}",
             where="the fold column of the CSV",
-            remedy="fill the column, or leave --fold-column out of extract",
+            remedy="fill the column, or leave it out: extract without --fold-column, or probe --folds 5",
         )
-    return np.array([names.index(name) for name in column], dtype=np.int64)
+    return np.array([number.get(name, NEVER) for name in column], dtype=np.int64)
+
+
+def is_never_held_out(name: str) -> bool:
+    """Whether a fold's name is -1, however a spreadsheet writes it: `-1.0`, ` -1`."""
+    try:
+        return float(name) == NEVER
+    except ValueError:
+        return False
 
 
 def unscored_classes(labels: Ints, folds: Ints) -> Ints:
     """Classes that some fold would have to predict without having seen one image of them (all in one cluster, say)."""
+    tested = folds != NEVER
     held = np.zeros((int(labels.max()) + 1, int(folds.max()) + 1), dtype=np.int64)
-    np.add.at(held, (labels, folds), 1)
-    return np.flatnonzero(held.max(axis=1) == held.sum(axis=1))
+    np.add.at(held, (labels[tested], folds[tested]), 1)
+    return np.flatnonzero(held.max(axis=1) == np.bincount(labels))
 
 
 def split_clusters(clusters: Ints, folds: Ints) -> Ints:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from frozenprobe.errors import FrozenprobeError, unknown_name
-from frozenprobe.probe.options import AUTO, Setting
+from frozenprobe.probe.options import AUTO, Setting, require_types
 
 if TYPE_CHECKING:
     from frozenprobe.probe.heads.head import Head
@@ -319,7 +319,7 @@ def make_head(name: str, settings: dict[str, Setting]) -> Head:
     """The head called `name`, with these of its hyper-parameters set.
 
     Raises:
-        FrozenprobeError: no such head, or a hyper-parameter that it does not have.
+        FrozenprobeError: no such head, a hyper-parameter that it does not have, or one of another type.
     """
     known = find_head(name).options
     for setting in settings:
@@ -330,6 +330,7 @@ def make_head(name: str, settings: dict[str, Setting]) -> Head:
                 where=f"--head {name}",
                 remedy="leave it out, or choose the --head it belongs to",
             )
+    require_types(settings, head_class(name))
     head: Head = head_class(name)(**settings)
     return head
 

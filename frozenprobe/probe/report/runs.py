@@ -23,7 +23,7 @@ from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.result import ProbeResult
 from frozenprobe.system.atomic_files import sync_folder
 from frozenprobe.system.csv_tables import Table, write_table
-from frozenprobe.system.files import open_regular, read_regular
+from frozenprobe.system.files import StrPath, open_regular, read_regular
 from frozenprobe.system.json_text import to_json
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class OutOfFold:
         class_names: C names.
         ids: of the N training images.
         labels: `(N,)`.
-        folds: `(N,)`.
+        folds: `(N,)`; -1: never held out.
         clusters: `(N,)` images that belong together.
         scored: `(N,)` bool.
         oof: `(N, C)` out-of-fold probabilities; of the first repeat where there are several.
@@ -86,7 +86,9 @@ class OutOfFold:
     repeat_folds: Ints
 
 
-def save_run(result: ProbeResult, summary: dict[str, Any], files: Features | Sequence[Features], folder: Path) -> Path:
+def save_run(
+    result: ProbeResult, summary: dict[str, Any], files: Features | Sequence[Features], folder: StrPath
+) -> Path:
     """Write a run into a new folder `folder/<timestamp>-<head>`, aside first, then renamed.
 
     config.json has the format, the options and the features' origin, metrics.json the numbers, oof.csv a row an image,
@@ -96,7 +98,7 @@ def save_run(result: ProbeResult, summary: dict[str, Any], files: Features | Seq
     Returns:
         the folder.
     """
-    files = list(files) if isinstance(files, Sequence) else [files]
+    files, folder = list(files) if isinstance(files, Sequence) else [files], Path(folder)
     created = datetime.now(timezone.utc)
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".{secrets.token_hex(4)}.partial"
@@ -128,12 +130,13 @@ def save_run(result: ProbeResult, summary: dict[str, Any], files: Features | Seq
     return target
 
 
-def load_run(path: Path) -> Run:
+def load_run(path: StrPath) -> Run:
     """Read a run.
 
     Raises:
         FrozenprobeError: no run there, or a damaged one.
     """
+    path = Path(path)
     with opened_run(path) as (config, arrays):
         sample = None
         if "sample_columns" in arrays:
@@ -150,12 +153,13 @@ def load_run(path: Path) -> Run:
         )
 
 
-def load_predictions(path: Path) -> OutOfFold:
+def load_predictions(path: StrPath) -> OutOfFold:
     """Read a run's out-of-fold predictions.
 
     Raises:
         FrozenprobeError: no run there, or a damaged one.
     """
+    path = Path(path)
     with opened_run(path) as (config, arrays):
         oof, folds = arrays["oof"].astype(np.float64), arrays["folds"].astype(np.int64)
         repeated = "repeat_oof" in arrays
@@ -176,13 +180,13 @@ def load_predictions(path: Path) -> OutOfFold:
     return read
 
 
-def newest_run(folder: Path) -> Path:
+def newest_run(folder: StrPath) -> Path:
     """The run in `folder` with the newest creation time stored inside.
 
     Raises:
         FrozenprobeError: there is none.
     """
-    return newest_runs(folder, 1)[0]
+    return newest_runs(Path(folder), 1)[0]
 
 
 def newest_runs(folder: Path, count: int) -> list[Path]:
@@ -220,7 +224,10 @@ def origin_of(features: Features) -> dict[str, Any]:
 def write_oof(path: Path, result: ProbeResult) -> None:
     """`ProbeResult.columns` as a tidy CSV: a row a training image, probabilities to six decimals."""
     columns = result.columns()
-    rounded = {name: [f"{p:.6f}" for p in columns[name]] for name in ("probability", "probability_of_label")}
+    rounded = {
+        name: ["" if np.isnan(p) else f"{p:.6f}" for p in columns[name]]
+        for name in ("probability", "probability_of_label")
+    }
     cells = columns | rounded | {"scored": result.scored.astype(int)}
     write_table(path, tuple(cells), zip(*cells.values(), strict=True))
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from frozenprobe.errors import FrozenprobeError, SubmissionError, some
 from frozenprobe.probe.report.match_ids import find_id_column, match_ids
 from frozenprobe.probe.report.runs import Run
+from frozenprobe.probe.report.sample_columns import Wish, plan_columns
 from frozenprobe.system.csv_tables import Table, read_table, write_table
+from frozenprobe.system.files import StrPath
 from frozenprobe.system.unicode_text import composed
 
 NO_SAMPLE = "no sample: all test images"
@@ -29,6 +30,8 @@ class SubmissionReport:
         histogram: predictions by label, most frequent first.
         changed: predictions that differ from the file that was there before; None: there was none to compare with.
         warnings: what looks wrong but is not refused.
+        columns: the header.
+        notes: what columns hold, where it does not go without saying.
     """
 
     path: Path
@@ -37,15 +40,18 @@ class SubmissionReport:
     histogram: list[tuple[str, int]]
     changed: int | None
     warnings: list[str]
+    columns: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
 
 def write_submission(
     run: Run,
-    out: Path = Path("submission.csv"),
+    out: StrPath = Path("submission.csv"),
     *,
-    sample: Table | None = None,
-    label_map: Path | None = None,
+    sample: Table | StrPath | None = None,
+    label_map: StrPath | None = None,
     probabilities: bool = False,
+    positive: str | None = None,
 ) -> SubmissionReport:
     """Check the run's predictions against the sample submission and write them.
 
@@ -54,11 +60,13 @@ def write_submission(
         out: the CSV.
         sample: the sample submission; None: the one kept in the feature file, else all test images under `ID,Label`.
         label_map: a CSV of two columns, class name and the label to write for it.
-        probabilities: one column a class instead of one label.
+        probabilities: one column a class instead of one label; or one column alone, if the sample has one of numbers.
+        positive: the class whose probability that one column holds; None: it has to be clear from the names.
 
     Raises:
         SubmissionError: ids or labels that do not fit; the message shows examples, and nothing is written.
     """
+    out = Path(out)
     if not run.test_ids:
         raise SubmissionError(
             "Answers to test images",
@@ -66,93 +74,38 @@ def write_submission(
             where=run.path,
             remedy="add the test images to the features: frozenprobe extract --test DIR, then probe again",
         )
-    sample = sample or run.sample
-    labels = read_label_map(label_map, run.class_names) if label_map else run.class_names
-    id_name = "ID" if sample is None else find_id_column(sample, run.test_ids)
-    if probabilities and id_name in labels:
-        raise SubmissionError(
-            f"A column {id_name} for the ids and another one for every class",
-            found=f"a class that is called {id_name}, too",
-            where=sample.path if sample else run.path,
-            remedy="give the class another label with --label-map FILE",
-        )
-    if sample is None:
+    table = run.sample if sample is None else sample if isinstance(sample, Table) else read_table(Path(sample))
+    labels = read_label_map(Path(label_map), run.class_names) if label_map else run.class_names
+    id_name = "ID" if table is None else find_id_column(table, run.test_ids)
+    wish = Wish(run.class_names, labels, probabilities, positive, mapped=label_map is not None)
+    columns = plan_columns(table, id_name, wish)
+    if table is None:
         ids, rows, matched_by = run.test_ids, list(range(len(run.test_ids))), NO_SAMPLE
-        columns: tuple[str, ...] = ("ID", *labels) if probabilities else ("ID", "Label")
     else:
-        ids = sample.column(id_name)
-        rows, matched_by = match_ids(sample, ids, run.test_ids)
-        columns = check_columns(sample, id_name, labels, probabilities=probabilities, mapped=label_map is not None)
+        ids = table.column(id_name)
+        rows, matched_by = match_ids(table, ids, run.test_ids)
     chosen = run.test[rows]
     predicted = [labels[index] for index in chosen.argmax(axis=1)]
-    shares = {composed(label): [f"{p:.6f}" for p in own] for label, own in zip(labels, chosen.T, strict=True)}
-    cells = [ids if name == id_name else shares[composed(name)] if probabilities else predicted for name in columns]
+    cells: dict[str, Sequence[str]] = {id_name: ids}
+    cells |= {name: [f"{p:.6f}" for p in chosen[:, number]] for name, number in columns.shares.items()}
+    cells |= {name: table.column(name) for name in columns.kept if table is not None}
     report = SubmissionReport(
         path=out,
         rows=len(rows),
+        columns=tuple(columns.names),
         matched_by=matched_by,
         histogram=Counter(predicted).most_common(),
         changed=None if probabilities else count_changes(out, dict(zip(ids, predicted, strict=True)), id_name),
+        notes=[*columns.notes],
         warnings=make_warnings(run, rows, predicted),
     )
-    write_table(out, columns, zip(*cells, strict=True))
+    if table is None:
+        report.notes.append(
+            f"no sample submission was found by extract or named: the header is {','.join(columns.names)}, the ids are "
+            f"those of the images ({ids[0]}); if another form is wanted: frozenprobe submit --sample FILE"
+        )
+    write_table(out, columns.names, zip(*(cells.get(name, predicted) for name in columns.names), strict=True))
     return report
-
-
-def check_columns(
-    sample: Table, id_name: str, labels: Sequence[str], *, probabilities: bool, mapped: bool
-) -> tuple[str, ...]:
-    """The columns to write, after holding the sample's own labels against ours.
-
-    Raises:
-        SubmissionError: the sample has another kind of columns or labels.
-    """
-    others = [name for name in sample.columns if name != id_name]
-    if probabilities:
-        return check_probability_columns(sample, id_name, others, labels)
-    if len(others) != 1:
-        raise SubmissionError(
-            "A sample submission of two columns, id and label",
-            found=f"the columns {', '.join(sample.columns)}",
-            where=sample.path,
-            remedy="for one column a class add --probabilities; else name another sample with --sample FILE",
-        )
-    given = {composed(cell.strip()) for cell in sample.column(others[0])} - {""}
-    unknown = sorted(given - set(map(composed, labels)))
-    if not unknown:
-        return sample.columns
-    numeric, ours = all(map(is_number, given)), all(map(is_number, labels))
-    if numeric != ours:
-        kinds = ("numbers", "names") if numeric else ("names", "numbers")
-        raise SubmissionError(
-            f"Labels of one kind: the sample's label column holds {kinds[0]}, the classes here are {kinds[1]}",
-            found=f"{some(unknown)} in the sample, {some(labels)} here",
-            where=f"{sample.path}, column {others[0]}",
-            remedy="say which is which: --label-map FILE, a CSV of two columns, class name and label to write",
-        )
-    raise SubmissionError(
-        "Labels that are among the classes" + (" of the label map" if mapped else ""),
-        found=f"{len(unknown)} unknown labels in the sample: {some(unknown)}; the classes are {some(labels)}",
-        where=f"{sample.path}, column {others[0]}",
-        remedy="check that the sample belongs to these images; name the labels with --label-map FILE, "
-        "or empty the column if its labels are only fillers",
-    )
-
-
-def check_probability_columns(
-    sample: Table, id_name: str, others: Sequence[str], labels: Sequence[str]
-) -> tuple[str, ...]:
-    """The sample's columns if they are one a class; a sample of id and label gets the classes' columns instead."""
-    if sorted(map(composed, others)) == sorted(map(composed, labels)):
-        return sample.columns
-    if len(others) == 1:
-        return (id_name, *labels)
-    raise SubmissionError(
-        "A sample submission with one column a class",
-        found=f"columns for {some(set(others) ^ set(labels))} on one side only",
-        where=sample.path,
-        remedy="name another sample with --sample FILE, or the labels with --label-map FILE",
-    )
 
 
 def read_label_map(path: Path, class_names: Sequence[str]) -> tuple[str, ...]:
@@ -214,11 +167,6 @@ def make_warnings(run: Run, rows: Sequence[int], predicted: Sequence[str]) -> li
     return warnings
 
 
-def is_number(text: str) -> bool:
-    """Whether a label is a number (`7`, `007`, `1.0`)."""
-    return re.fullmatch(r"[+-]?\d+(\.\d+)?", text.strip()) is not None
-
-
 def render_submission(report: SubmissionReport, *, most: int = 10) -> str:
     """What was written, for a person: the most frequent labels as bars."""
     how = report.matched_by if report.matched_by == NO_SAMPLE else f"ids matched by {report.matched_by}"
@@ -232,4 +180,5 @@ def render_submission(report: SubmissionReport, *, most: int = 10) -> str:
         lines.append(f"  ... {len(rest)} more classes with {rest[-1][1]} to {rest[0][1]} answers each")
     if report.changed is not None:
         lines.append(f"{report.changed} of {report.rows} answers differ from the submission that was there before")
+    lines += [f"note: {note}" for note in report.notes]
     return "\n".join(lines + [f"WARNING: {warning}" for warning in report.warnings])

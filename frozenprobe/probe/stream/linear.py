@@ -89,7 +89,7 @@ class Layer:
         """An untrained layer for the images outside a fold, or for all; it starts at zero as `LinearHead`'s does."""
         stream = sums.stream
         _, classes, scaling = sums.without(fold)
-        kept = stream.folds != (-1 if fold is None else fold)
+        kept = np.ones(len(stream.folds), dtype=bool) if fold is None else stream.folds != fold
         column = np.where(kept, np.searchsorted(classes, stream.labels), -1)
         layer = new_layer(stream.features.dim, len(classes), rng, bound=0.0)
         weight = (stream.weight / stream.weight[kept].mean()).astype(np.float32)

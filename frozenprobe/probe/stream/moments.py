@@ -12,6 +12,7 @@ import numpy as np
 from frozenprobe.cache.store import Features
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.probe.fit.trainer import FittedProbe, MomentFit
+from frozenprobe.probe.folds.deal import NEVER
 from frozenprobe.probe.heads.head import Head, LinearModel
 from frozenprobe.probe.heads.parts.inner_folds import cut_into_runs
 from frozenprobe.probe.heads.parts.moments import Moments, starting_point
@@ -34,7 +35,7 @@ class Stream:
         features: an opened feature file.
         views: which stored views are for what.
         labels: `(N,)` of the training images.
-        folds: `(N,)` fold of each.
+        folds: `(N,)` fold of each; -1: never held out.
         weight: `(N,)` of each; the same in every fold.
         scale: a name of `SCALES`.
         aggregate: a name of `AGGREGATES`.
@@ -58,15 +59,18 @@ class Stream:
     @property
     def sections(self) -> Ints:
         """`(N,)` section of a fold: at least three lie outside every fold, so few folds have several sections each."""
-        count = self.sections_a_fold
-        return self.folds * count + cut_into_runs(
-            self.folds * self.classes + self.labels, np.arange(len(self.folds)), count
-        )
+        count, folds = self.sections_a_fold, self.parts_of_images
+        return folds * count + cut_into_runs(folds * self.classes + self.labels, np.arange(len(folds)), count)
 
     @property
     def sections_a_fold(self) -> int:
         """Sections that a fold is cut into."""
-        return math.ceil(LEAST_INNER / int(self.folds.max()))
+        return math.ceil(LEAST_INNER / int(self.parts_of_images.max()))
+
+    @property
+    def parts_of_images(self) -> Ints:
+        """`(N,)` fold of each; those that are never held out are one more."""
+        return np.where(self.folds == NEVER, self.folds.max() + 1, self.folds)
 
     def read(self, split: str, views: Sequence[int], images: slice) -> Floats:
         """`(images, views, D)` of some images; one mean view where views are averaged, the first where it stands alone.
@@ -142,7 +146,7 @@ def predict_stream(stream: Stream, fitted: Sequence[FittedProbe], tell: Progress
     """The models without each fold predict its images, and the last one, of all, the test images."""
     oof = np.zeros((len(stream.folds), stream.classes))
     for images, vectors in stream.blocks("train", stream.views.val):
-        for fold in np.unique(stream.folds[images]).tolist():
+        for fold in np.setdiff1d(stream.folds[images], NEVER).tolist():
             held = np.flatnonzero(stream.folds[images] == fold)
             oof[images][held] = fitted[fold].predict(vectors[held])
         tell("predicting", images.stop, len(oof))

@@ -208,6 +208,20 @@ def test_classes_that_cannot_be_scored_are_left_out_everywhere(make_features: Ma
     assert any("not scored" in note for note in curve.notes)
 
 
+@pytest.mark.parametrize("folds", [1, 3])
+def test_images_of_fold_minus_one_are_trained_on_and_count_in_no_accuracy(
+    folds: int, make_features: MakeFeatures, probes: list[ProbeResult]
+) -> None:
+    column = tuple("-1" if index % 4 == 3 else f"part {index % folds}" for index in range(48))
+    features = make_features(per_class=12, folds=column)
+    options = ProbeOptions("lda", {"shrinkage": 0.3})
+    for curve in (view_curve(features, options), label_curve(features, options)):
+        assert curve.resampled.images == 36
+        assert accuracies(curve)[-1] == summarise(probes[-1])["accuracy"]
+        assert any("12 training images have fold -1" in note for note in curve.notes)
+    assert label_curve(features, options).points[0].at == 1
+
+
 def test_more_images_help_where_they_should(make_features: MakeFeatures) -> None:
     found = accuracies(label_curve(make_features(classes=6, per_class=20, noise=1.5, dim=8), LDA))
     assert found[0] < found[2] < found[-1]

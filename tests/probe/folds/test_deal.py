@@ -181,6 +181,24 @@ def test_a_fold_column_with_one_fold_is_an_error() -> None:
         folds_from_column(["a", "a"])
 
 
+@pytest.mark.parametrize("name", ["-1", " -1", "-1.0", "-01 "])
+def test_minus_one_is_no_fold_and_beside_it_one_is_enough(name: str) -> None:
+    assert folds_from_column(["b", name, "b", "-1", "a"]).tolist() == [1, -1, 1, -1, 0]
+    assert folds_from_column([name, "0"]).tolist() == [-1, 0]
+
+
+@pytest.mark.parametrize("column", [["-1", "-1"], ["-1", "-1.0"], ["-2", "-2"]])
+def test_a_fold_column_that_holds_nothing_out_is_an_error(column: list[str]) -> None:
+    with pytest.raises(FrozenprobeError, match="one that is not -1") as caught:
+        folds_from_column(column)
+    assert "--folds 5" in caught.value.remedy
+
+
+def test_a_class_is_unscored_where_one_fold_has_all_its_images_and_none_is_of_minus_one() -> None:
+    labels, folds = np.array([0, 0, 1, 1, 2, 2, 3]), np.array([0, -1, 1, 1, -1, -1, 1])
+    assert unscored_classes(labels, folds).tolist() == [1, 3]
+
+
 def test_a_class_within_one_fold_is_not_scored() -> None:
     labels, folds = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0])
     assert unscored_classes(labels, folds).tolist() == [1, 2]

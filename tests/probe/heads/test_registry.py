@@ -8,11 +8,12 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.heads.lda import ShrinkageLdaHead
-from frozenprobe.probe.heads.registry import HEADS, entry_of, head_class, head_for, load, make_head
+from frozenprobe.probe.heads.registry import HEADS, as_typed, entry_of, head_class, head_for, load, make_head
 from frozenprobe.probe.options import AGGREGATES, AUTO, SCALES, Setting
 from tests.conftest import MakeFeatures
 
@@ -188,3 +189,21 @@ def test_a_head_is_one_file_and_one_entry(make_features: MakeFeatures, tmp_path:
         "  to do:  leave it out, or choose the --head it belongs to\n"
     )
     assert float(score) > 0.7
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_hyper_parameter_of_another_type_is_refused_by_name(head: str) -> None:
+    for about in fields(head_class(head)):
+        whole = str(about.type).startswith("int")
+        for value in [*(("x", [1.0]) if "str" not in str(about.type) else (1,)), {}]:
+            with pytest.raises(FrozenprobeError) as caught:
+                make_head(head, {about.name: value})
+            assert caught.value.found == repr(value)
+            assert caught.value.where == as_typed(about.name)
+        if "None" not in str(about.type):
+            with pytest.raises(FrozenprobeError, match="whole number" if whole else "A "):
+                make_head(head, {about.name: None})
+        if whole:
+            assert make_head(head, {about.name: np.int32(3)})
+            with pytest.raises(FrozenprobeError, match="A whole number"):
+                make_head(head, {about.name: 1.5})

@@ -15,6 +15,7 @@ import pytest
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.compare.compare import compare_runs
 from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.report.runs import load_predictions, load_run, newest_run, newest_runs, save_run
@@ -175,6 +176,30 @@ def test_the_predictions_that_a_probe_saved_come_back(result: ProbeResult, make_
         np.testing.assert_array_equal(getattr(read, name), getattr(result, name))
     np.testing.assert_allclose(read.oof, result.oof, atol=1e-6)
     assert read.config["options"]["head"] == "lda"
+
+
+def test_images_of_fold_minus_one_are_empty_in_the_table_and_unscored_in_a_comparison(
+    make_features: MakeFeatures, tmp_path: Path
+) -> None:
+    features = make_features(folds=("-1", "a", "b", "c") * 6)
+    runs = []
+    for shrinkage in (0.3, 0.9):
+        result = cross_validate(features, ProbeOptions("lda", {"shrinkage": shrinkage}))
+        runs.append(save(result, features, tmp_path / "runs"))
+    table = read_table(runs[0] / "oof.csv")
+    assert dict(zip(table.columns, table.rows[0], strict=True)) == {
+        "id": "image 0.jpg",
+        "label": "class 0",
+        "predicted": "",
+        "probability": "",
+        "probability_of_label": "",
+        "fold": "-1",
+        "scored": "0",
+    }
+    read = [load_predictions(run) for run in runs]
+    assert np.isnan(read[0].oof[::4]).all()
+    assert compare_runs(read).images == 18
+    assert np.isfinite([run.log_loss for run in compare_runs(read).runs]).all()
 
 
 def test_a_run_without_repeats_is_a_run_of_one(make_run: Callable[[], Path]) -> None:

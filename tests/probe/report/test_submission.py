@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from frozenprobe.errors import FrozenprobeError, SubmissionError
 from frozenprobe.probe.report.runs import Run
-from frozenprobe.probe.report.submission import SubmissionReport, is_number, render_submission, write_submission
+from frozenprobe.probe.report.sample_columns import is_number
+from frozenprobe.probe.report.submission import SubmissionReport, render_submission, write_submission
 from frozenprobe.system.csv_tables import Table
 
 NAMES = ("apple", "pear", "plum")
@@ -70,6 +71,8 @@ def test_without_a_sample_all_test_images_are_answered_under_id_and_label(out: P
     assert read(out) == [["ID", "Label"], ["a.jpg", "plum"], ["b.jpg", "apple"], ["c.jpg", "pear"], ["d.jpg", "pear"]]
     assert (report.path, report.rows, report.changed, report.warnings) == (out, 4, None, [])
     assert report.matched_by == "no sample: all test images"
+    assert "the header is ID,Label, the ids are those of the images (a.jpg)" in report.notes[0]
+    assert "frozenprobe submit --sample FILE" in render_submission(report)
 
 
 def test_the_order_and_the_columns_of_the_sample_are_kept(out: Path) -> None:
@@ -472,7 +475,8 @@ def test_the_report_is_shown_with_bars_and_warnings(out: Path) -> None:
     assert lines[1].split() == ["pear", "3", "#" * 30]
     assert lines[2].split() == ["apple", "1", "#" * 10]
     assert lines[3] == "3 of 4 answers differ from the submission that was there before"
-    assert lines[4].startswith("WARNING: 1 images could not be decoded")
+    assert lines[4].startswith("note: no sample submission")
+    assert lines[5].startswith("WARNING: 1 images could not be decoded")
 
 
 def test_a_long_histogram_is_cut_and_the_rest_counted() -> None:
@@ -486,3 +490,188 @@ def test_a_long_histogram_is_cut_and_the_rest_counted() -> None:
 def test_the_file_ends_its_lines_with_newlines_and_is_utf8(out: Path) -> None:
     write_submission(make_run(["ä.jpg"], [0], names=("Ö", "x")), out)
     assert out.read_bytes() == "ID,Label\nä.jpg,Ö\n".encode()
+
+
+# One column of probabilities, and columns that are not called as the classes
+
+
+def write_one(names: Sequence[str], out: Path, column: str = "label", cells: str = "0.5", **more: object) -> list[str]:
+    """Writes probabilities of two classes, P = 0.9 of the second for a.jpg, into a sample of one column; its notes."""
+    options = {"probabilities": True, "sample": make_sample(["b", "a"], cells, ("id", column)), **more}
+    report = write_submission(make_run(["a.jpg", "b.jpg"], [1, 0], names=names), out, **options)  # type: ignore[arg-type]
+    assert read(out)[0] == ["id", column]
+    return report.notes
+
+
+@pytest.mark.parametrize(
+    ("names", "column", "cells", "second"),
+    [
+        (("0", "1"), "label", "0.5", True),
+        (("0", "1"), "label", "0", True),
+        (("0", "1"), "label", "", True),
+        (("no", "yes"), "label", "1", True),
+        (("Neg", "Pos"), "label", "0", True),
+        (("cat", "dog"), "dog", "0.5", True),
+        (("cat", "dog"), "is_cat", "0.5", False),
+        (("hot dog", "not hot dog"), "target", "0.5", False),
+        (("hotDog", "notHotDog"), "target", "0.5", False),
+        (("hotdog", "not_hotdog"), "is_hotdog", "0.5", False),
+    ],
+)
+def test_one_column_of_numbers_gets_the_probability_of_the_class_that_the_names_tell(
+    names: tuple[str, str], column: str, cells: str, second: bool, out: Path
+) -> None:
+    notes = write_one(names, out, column, cells)
+    assert columns_of(out)[column] == (["0.100000", "0.900000"] if second else ["0.900000", "0.100000"])
+    assert notes == [f"{column} is the probability of {names[second]}"]
+
+
+def test_where_names_do_not_tell_the_class_has_to_be_named(out: Path) -> None:
+    sample = make_sample(["a", "b"], "0.5", ("id", "label"))
+    run = make_run(["a.jpg", "b.jpg"], [1, 0], names=("cats", "de node"))
+    error = refuse("The class whose probability the column label holds", run, out, sample=sample, probabilities=True)
+    assert error.remedy.startswith("frozenprobe submit --probabilities --positive cats   or   ")
+    assert 'frozenprobe submit --probabilities --positive "de node"' in error.remedy
+    for named, cells in (("cats", ["0.100000", "0.900000"]), ("de node", ["0.900000", "0.100000"])):
+        report = write_submission(run, out, sample=sample, probabilities=True, positive=named)
+        assert columns_of(out)["label"] == cells
+        assert report.notes == [f"label is the probability of {named}"]
+        assert f"label is the probability of {named}" in render_submission(report)
+
+
+@pytest.mark.parametrize(("no", "yes"), [("de", "node"), ("cat", "dog"), ("0", "2"), ("yes", "maybe")])
+def test_a_class_is_not_the_opposite_of_another_by_its_letters(no: str, yes: str, out: Path) -> None:
+    with pytest.raises(SubmissionError, match="--positive"):
+        write_one((no, yes), out)
+
+
+def test_a_label_map_tells_which_class_is_the_one(out: Path, tmp_path: Path) -> None:
+    notes = write_one(("cat", "dog"), out, label_map=write_map(tmp_path / "map.csv", ("cat", "1"), ("dog", "0")))
+    assert notes == ["label is the probability of cat"]
+    assert columns_of(out)["label"] == ["0.900000", "0.100000"]
+
+
+def test_an_unknown_positive_class_is_refused_and_so_is_one_without_probabilities(out: Path) -> None:
+    with pytest.raises(FrozenprobeError, match="did you mean dog"):
+        write_one(("cat", "dog"), out, positive="dogs")
+    refuse("Probabilities to write one class of", make_run(), out, positive="plum")
+
+
+def test_one_class_of_many_can_be_asked_for(out: Path) -> None:
+    ids = ["a", "b", "c", "d"]
+    sample = make_sample(ids, "0.5", ("id", "target"))
+    error = refuse("The class whose probability", make_run(), out, sample=sample, probabilities=True)
+    assert "one column cannot hold the probabilities of 3 classes" in error.remedy
+    write_submission(make_run(), out, sample=sample, probabilities=True, positive="plum")
+    assert columns_of(out)["target"] == [f"{p:.6f}" for p in make_run().test[:, 2]]
+    write_submission(make_run(), out, probabilities=True, positive="plum")
+    assert read(out)[0] == ["ID", "plum"]
+
+
+@pytest.mark.parametrize("names", [("0", "1"), ("cat", "dog"), ("a", "b", "c")])
+def test_a_sample_of_fractions_without_probabilities_says_what_to_add(names: tuple[str, ...], out: Path) -> None:
+    run = make_run(["a.jpg", "b.jpg"], [1, 0], names=names)
+    error = refuse("--probabilities", run, out, sample=make_sample(["a", "b"], ["0.5", "0.25"]))
+    assert "frozenprobe submit --probabilities" in error.remedy
+    assert ("--positive" in error.remedy) == (names != ("0", "1"))
+
+
+def test_zeros_for_two_named_classes_may_be_labels_or_probabilities(out: Path) -> None:
+    run = make_run(["a.jpg", "b.jpg"], [1, 0], names=("cat", "dog"))
+    error = refuse("holds numbers", run, out, sample=make_sample(["a", "b"], "0"))
+    assert "--label-map FILE" in error.remedy
+    assert "--probabilities --positive cat" in error.remedy
+
+
+def test_a_label_column_that_gives_way_to_columns_of_classes_is_said(out: Path) -> None:
+    report = write_submission(make_run(), out, sample=make_sample(["a", "b", "c", "d"]), probabilities=True)
+    assert report.notes == ["the sample's column Label is for a label: instead of it there is a column for each class"]
+    assert report.columns == ("ID", *NAMES)
+
+
+@pytest.mark.parametrize(
+    ("names", "columns", "classes"),
+    [
+        (("1", "10", "2"), ("Class_10", "Class_1", "Class_2"), (1, 0, 2)),
+        (("1", "10", "2"), ("p(2)", "p(10)", "p(1)"), (2, 1, 0)),
+        (("multiple_diseases", "Rust", "scab"), ("rust", "scab", "multiple diseases"), (1, 2, 0)),
+        (("cat", "catfish", "dog"), ("prob_dog", "prob_cat", "prob_catfish"), (2, 0, 1)),
+        (("a", "b", "c"), ("banana_c", "banana_a", "banana_b"), (2, 0, 1)),
+    ],
+)
+def test_columns_that_pair_with_the_classes_one_to_one_are_taken_and_said(
+    names: tuple[str, ...], columns: tuple[str, ...], classes: tuple[int, ...], out: Path
+) -> None:
+    sample = Table(Path("s.csv"), ("id", *columns), tuple((f"{name}.jpg", "0", "0", "0") for name in "abcd"))
+    run = make_run(names=names)
+    report = write_submission(run, out, sample=sample, probabilities=True)
+    assert read(out)[0] == ["id", *columns]
+    assert [row[1:] for row in read(out)[1:]] == [[f"{p:.6f}" for p in row] for row in run.test[:, classes]]
+    assert f"{columns[0]} is " in report.notes[0]
+
+
+@pytest.mark.parametrize("columns", [("1", "2", "4"), ("x1", "y2", "z3"), ("a", "b", "c", "d"), ("A", "a", "b")])
+def test_columns_that_do_not_pair_are_never_guessed(columns: tuple[str, ...], out: Path) -> None:
+    sample = Table(Path("s.csv"), ("id", *columns), tuple((f"{n}.jpg", *"0" * len(columns)) for n in "abcd"))
+    names = ("a", "b", "c") if columns[0] in ("a", "A") else ("1", "2", "3")
+    refuse("one column a class", make_run(names=names), out, sample=sample, probabilities=True)
+
+
+def test_columns_without_an_answer_stay_as_they_are(out: Path) -> None:
+    rows = tuple((str(n), f"{name}.jpg", "", "Public") for n, name in enumerate("abcd"))
+    sample = Table(Path("s.csv"), ("Unnamed: 0", "id", "label", "Usage"), rows)
+    report = write_submission(make_run(), out, sample=sample)
+    assert read(out)[1] == ["0", "a.jpg", "plum", "Public"]
+    assert report.notes == ["as in the sample: column Unnamed: 0, Usage"]
+    sample = Table(Path("s.csv"), ("id", "label", "split"), tuple((f"{name}.jpg", "pear", "test") for name in "abcd"))
+    write_submission(make_run(), out, sample=sample)
+    assert read(out)[1] == ["a.jpg", "plum", "test"]
+
+
+def test_a_usage_column_beside_one_of_probabilities_stays(out: Path) -> None:
+    sample = Table(Path("s.csv"), ("id", "p", "Usage"), (("a.jpg", "0.5", "Public"), ("b.jpg", "0.5", "Private")))
+    run = make_run(["a.jpg", "b.jpg"], [1, 0], names=("0", "1"))
+    write_submission(run, out, sample=sample, probabilities=True)
+    assert read(out)[1:] == [["a.jpg", "0.900000", "Public"], ["b.jpg", "0.100000", "Private"]]
+
+
+def test_a_sample_of_ids_alone_is_refused(out: Path) -> None:
+    sample = Table(Path("test.csv"), ("id",), tuple((f"{name}.jpg",) for name in "abcd"))
+    assert refuse("id and label", make_run(), out, sample=sample).found == "only the column id"
+    refuse("one column a class", make_run(), out, sample=sample, probabilities=True)
+
+
+def test_a_label_map_is_shown_with_the_names_that_are_nearest(out: Path) -> None:
+    run = make_run(["a.jpg", "b.jpg"], [1, 0], names=("cat", "dog"))
+    error = refuse("among the classes", run, out, sample=make_sample(["a", "b"], ["Bird", "Dogs"]))
+    assert "--label-map FILE, a CSV with the lines class,label and dog,Dogs and so on" in error.remedy
+    assert "--probabilities" not in error.remedy
+    error = refuse("of one kind", run, out, sample=make_sample(["a", "b"], ["3", "3"]))
+    assert "the lines class,label and cat,3 and so on" in error.remedy
+
+
+def test_ones_and_zeros_as_fractions_may_be_probabilities(out: Path) -> None:
+    run = make_run(["a.jpg", "b.jpg"], [1, 0], names=("0", "1"))
+    error = refuse("among the classes", run, out, sample=make_sample(["a", "b"], "0.0"))
+    assert error.remedy.endswith("frozenprobe submit --probabilities   (Label is then the probability of 1)")
+
+
+@pytest.mark.parametrize(
+    ("columns", "found", "remedy"),
+    [
+        (("cat", "dog", "bird"), "1 columns that are no class here: bird", "train on images of bird, too; or"),
+        (
+            ("cat", "dogs"),
+            "1 columns that are no class here: dogs; 1 classes without a column: dog",
+            "dog,dogs and so on",
+        ),
+    ],
+)
+def test_columns_that_do_not_pair_are_told_apart(columns: tuple[str, ...], found: str, remedy: str, out: Path) -> None:
+    run = make_run(["a.jpg", "b.jpg"], [1, 0], names=("cat", "dog"))
+    sample = Table(Path("s.csv"), ("id", *columns), tuple((name, *"0" * len(columns)) for name in "ab"))
+    error = refuse("one column a class", run, out, probabilities=True, sample=sample)
+    assert error.found == found
+    assert remedy in error.remedy
+    error = refuse("One column for the probability", run, out, probabilities=True, sample=sample, positive="cat")
+    assert "leave --positive out" in error.remedy
