@@ -15,7 +15,7 @@ from torch import nn
 from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.extract.backbones.backbone import Backbone, finish_backbone
 from frozenprobe.extract.backbones.catalogue import BackboneInfo
-from frozenprobe.extract.backbones.torchvision_models import adjust
+from frozenprobe.extract.backbones.torchvision_models import adjust, require_heads
 from frozenprobe.extract.backbones.weights_file import State, read_weights
 from frozenprobe.extract.options import WeightsOptions
 from frozenprobe.extract.views.preprocessing import Preprocessing
@@ -30,6 +30,7 @@ def load_timm(info: BackboneInfo, weights: Path | None, options: WeightsOptions)
         MissingExtra: timm is not installed.
         FrozenprobeError: no such model, failed download, or preprocessing of a kind that is not supported.
     """
+    require_heads(None, options, info.name)
     timm = import_timm("timm")
     if not timm.is_model(info.source.split(".")[0]):
         near = get_close_matches(info.source, timm.list_models(), n=8)
@@ -59,6 +60,7 @@ def load_efficientnet_lite0(info: BackboneInfo, weights: Path | None, options: W
     Raises:
         MissingExtra: timm or the package is not installed.
     """
+    require_heads(None, options, info.name)
     timm = import_timm("demo")
     model = timm.create_model(info.source, pretrained=False)
     if weights is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.error import URLError
 
 import torch
+from torch import nn
 from torchvision import models
 
 from frozenprobe.errors import FrozenprobeError
@@ -16,7 +17,7 @@ from frozenprobe.extract.backbones.backbone import Backbone, finish_backbone
 from frozenprobe.extract.backbones.catalogue import ANY_VIT, BackboneInfo, find_backbone
 from frozenprobe.extract.backbones.weights_file import State, read_weights
 from frozenprobe.extract.options import WeightsOptions
-from frozenprobe.extract.views.preprocessing import Preprocessing
+from frozenprobe.extract.views.preprocessing import Preprocessing, require_unit_scale
 
 LAST_LAYER = {"vit": "heads.head", "convnext": "classifier.2", "resnet": "fc"}
 
@@ -62,17 +63,18 @@ def load_torchvision(info: BackboneInfo, weights: Path | None, options: WeightsO
     """
     enum = models.get_weight(info.source)
     architecture = info.name.split(".")[0]
-    if weights is None:
-        state, weights_from = download(enum, info.name), info.source
-    else:
-        state, weights_from = read_weights(weights), str(weights)
-    state = with_present_names(state)
     with torch.device("meta"):  # the weights replace every tensor: drawing random ones first would cost seconds
         side = {"image_size": info.size} if architecture.startswith("vit") else {}
         network = models.get_model(architecture, weights=None, **side)
-    shape = read_vit_shape(state) if architecture.startswith("vit") else None
-    if shape is not None and shape != read_vit_shape(network.state_dict()):
-        return shaped_vit(state, shape, options, weights_from)
+    if weights is None:
+        require_heads(heads_of(network), options, info.name)
+        state, weights_from = with_present_names(download(enum, info.name)), info.source
+    else:
+        state, weights_from = with_present_names(read_weights(weights)), str(weights)
+        shape = read_vit_shape(state) if architecture.startswith("vit") else None
+        if shape is not None and shape != read_vit_shape(network.state_dict()):
+            return shaped_vit(state, shape, options, weights_from)
+        require_heads(heads_of(network), options, info.name)
     last = LAST_LAYER[re.match("[a-z]+", architecture)[0]]  # type: ignore[index]  # every name begins with letters
     preprocessing = adjust(enum_preprocessing(enum), options)
     return finish_backbone(info, network, state, last=last, preprocessing=preprocessing, weights_from=weights_from)
@@ -168,24 +170,42 @@ def enum_preprocessing(enum: models.WeightsEnum) -> Preprocessing:
     return Preprocessing(resize, size, preset.interpolation.value, tuple(preset.mean), tuple(preset.std))
 
 
+def heads_of(network: nn.Module) -> int | None:
+    """Attention heads of one of torchvision's VisionTransformers; None: it is something else."""
+    return network.encoder.layers[0].num_heads if isinstance(network, models.VisionTransformer) else None
+
+
+def require_heads(own: int | None, options: WeightsOptions, name: str) -> None:
+    """Refuse a number of attention heads for a network whose own is known; None: it has none to choose.
+
+    Raises:
+        FrozenprobeError: another number was given.
+    """
+    if options.heads not in (None, own):
+        raise FrozenprobeError(
+            f"--attention-heads, which is only for a VisionTransformer of a shape that is in no table ({ANY_VIT})",
+            found=f"{options.heads} for {name}, "
+            + (f"which has {own}" if own else "to which it does not apply")
+            + "; it has nothing to do with the heads of `probe --head`",
+            where="--attention-heads",
+            remedy="leave it out",
+        )
+
+
 def adjust(preprocessing: Preprocessing, options: WeightsOptions) -> Preprocessing:
     """Put the options that were given in place of the table's values.
 
     Raises:
         FrozenprobeError: a value that no preprocessing can have.
     """
-    checks = (
-        ("--resize", options.resize, f"from {preprocessing.size}, the side of the input, on", preprocessing.size),
-        ("--std", options.std and min(options.std), "above 0", 1e-6),
-    )
-    for where, number, allowed, least in checks:
-        if number is not None and number < least:
-            raise FrozenprobeError(
-                f"A number {allowed}",
-                found=str(number),
-                where=where,
-                remedy="give the value that the weights were trained with",
-            )
+    require_unit_scale(options.mean, options.std)
+    if options.resize is not None and options.resize < preprocessing.size:
+        raise FrozenprobeError(
+            f"A short side from {preprocessing.size} px on, the side of the backbone's input, which is cut out of it",
+            found=str(options.resize),
+            where="--resize",
+            remedy=f"give --resize {preprocessing.size} or more, as the weights were trained with, or leave it out",
+        )
     return replace(
         preprocessing,
         resize=options.resize or preprocessing.resize,
