@@ -13,10 +13,10 @@ from typing import Any
 from torch import nn
 
 from frozenprobe.errors import FrozenprobeError, MissingExtra
-from frozenprobe.extract.backbones.backbone import Backbone, finish_backbone
+from frozenprobe.extract.backbones.backbone import Backbone, finish_backbone, fitting_state
 from frozenprobe.extract.backbones.catalogue import BackboneInfo
 from frozenprobe.extract.backbones.torchvision_models import adjust, require_heads
-from frozenprobe.extract.backbones.weights_file import State, read_weights
+from frozenprobe.extract.backbones.weights_file import State, read_states, read_weights
 from frozenprobe.extract.options import WeightsOptions
 from frozenprobe.extract.views.preprocessing import Preprocessing
 
@@ -50,8 +50,15 @@ def load_timm(info: BackboneInfo, weights: Path | None, options: WeightsOptions)
             where="timm's download",
             remedy="check name and connection; or fetch the file elsewhere and add --weights FILE",
         ) from None
-    state = dict(model.state_dict()) if weights is None else read_weights(weights)
-    return finish_timm(info, model, state, options, weights_from=str(weights or info.name))
+    if weights is None:
+        return finish_timm(info, model, dict(model.state_dict()), options, weights_from=info.name)
+    return finish_timm(info, model, state_for(model, weights, info.name), options, weights_from=str(weights))
+
+
+def state_for(model: Any, weights: Path, name: str) -> State:
+    """The tensors of a file that are a timm model's."""
+    last = str(model.default_cfg.get("classifier"))
+    return fitting_state(read_states(weights), model, last=last, name=name, path=weights)
 
 
 def load_efficientnet_lite0(info: BackboneInfo, weights: Path | None, options: WeightsOptions) -> Backbone:
@@ -68,6 +75,8 @@ def load_efficientnet_lite0(info: BackboneInfo, weights: Path | None, options: W
     state = read_weights(weights)
     if any(key.startswith("_blocks.") for key in state):
         state = rename_lite0(state, model)
+    else:
+        state = state_for(model, weights, info.name)
     return finish_timm(info, model, state, options, weights_from=weights.name)
 
 

@@ -103,7 +103,9 @@ def require_unit_scale(mean: Triple | None, std: Triple | None) -> None:
                 f"Channel {what} (R, G, B) of pixels in [0, 1]{', above 0' if least else ''}",
                 found=numbers(values),
                 where=flag,
-                remedy=(f"give {meant}" if meant else "give the values that the weights were trained with, on that scale")
+                remedy=(
+                    f"give {meant}" if meant else "give the values that the weights were trained with, on that scale"
+                )
                 + (" (yours is Caffe's order B G R: is the first convolution?)" if reversed_order else "")
                 + ("; or leave them out: the backbone's own are taken" if meant else ", or leave them out"),
             )
@@ -130,14 +132,14 @@ def likely_std(mean: Triple | None, std: Triple | None) -> Triple | None:
         return None
     if std == (1, 1, 1) and mean is not None and max(mean) > 1:
         return 1 / LEVELS, 1 / LEVELS, 1 / LEVELS
-    if LEAST_STD <= min(std) and max(std) <= 1:
+    if min(std) >= LEAST_STD and max(std) <= 1:
         return std
     for red, green, blue in (
         [value / LEVELS for value in std],
         [1 / value for value in std],  # what pixels are multiplied by
         [value * LEVELS for value in std],  # divided twice
     ):
-        if 0.05 <= min(red, green, blue) and max(red, green, blue) <= 1:
+        if min(red, green, blue) >= 0.05 and max(red, green, blue) <= 1:
             return red, green, blue
     return None
 

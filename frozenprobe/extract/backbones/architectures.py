@@ -1,0 +1,135 @@
+"""Networks without weights, and which of them, of the list's and of timm's, the tensors of a file are made for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision import models
+
+from frozenprobe.extract.backbones.catalogue import BACKBONES, TORCHVISION, BackboneInfo
+from frozenprobe.extract.backbones.fit import fits_of
+from frozenprobe.extract.backbones.weights_file import State, States
+
+LAST_LAYER = {"vit": "heads.head", "convnext": "classifier.2", "resnet": "fc"}
+VIT_SIZES = {  # timm's words for (width, blocks)
+    (192, 12): "tiny",
+    (384, 12): "small",
+    (768, 12): "base",
+    (1024, 24): "large",
+    (1280, 32): "huge",
+    (1408, 40): "giant",
+    (1536, 40): "giant",
+}
+CLASSIFIERS = r"(.*\.)?(head|heads|fc|classifier)(\.(head|fc|\d+))?\.weight"
+
+
+def empty_network(info: BackboneInfo) -> tuple[nn.Module, str]:
+    """One of torchvision's networks on the meta device, and the name of its classification layer.
+
+    Weights replace every tensor: drawing random ones first would cost seconds.
+    """
+    architecture = info.name.split(".")[0]
+    side = {"image_size": info.size} if architecture.startswith("vit") else {}
+    with torch.device("meta"):
+        network = models.get_model(architecture, weights=None, **side)
+    return network, LAST_LAYER[re.match("[a-z]+", architecture)[0]]  # type: ignore[index]  # names begin with letters
+
+
+def fitting_backbone(states: States) -> str | None:
+    """The name of a backbone that something in a file fits as a whole; None where none of those tried does."""
+    for name, network, last in (*known_networks(), *timm_vits(states)):
+        wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+        if any(fit.is_exact for fit in fits_of(states, wanted, last)):
+            return name
+    return None
+
+
+def known_networks() -> Iterator[tuple[str, nn.Module, str]]:
+    """torchvision's, of the list."""
+    for info in BACKBONES:
+        if info.loader == TORCHVISION:
+            yield info.name, *empty_network(info)
+
+
+def timm_vits(states: States) -> Iterator[tuple[str, nn.Module, str]]:
+    """Those of timm's vision transformers that have the width, depth and patch of one in the file."""
+    if find_spec("timm") is None:
+        return
+    timm: Any = import_module("timm")
+    for name in {name: None for state in states.values() for name in vit_names(state)}:
+        if timm.is_model(name):
+            with torch.device("meta"):
+                network = timm.create_model(name)
+            yield f"timm:{name}", network, str(network.default_cfg["classifier"])
+
+
+def vit_names(state: State) -> list[str]:
+    """What timm could call the vision transformer that is in a state dict."""
+    patches = next((tensor for name, tensor in state.items() if name.endswith("patch_embed.proj.weight")), None)
+    if patches is None or patches.ndim != 4:
+        return []
+    size, patch = VIT_SIZES.get((patches.shape[0], depth_of(state))), patches.shape[2]
+    places = next(
+        (tensor.shape[1] for name, tensor in state.items() if name.endswith("pos_embed") and tensor.ndim == 3), 0
+    )
+    sides = {
+        round(max(0, places - extra) ** 0.5) * patch: None
+        for extra in (1, 0)
+        if round(max(0, places - extra) ** 0.5) ** 2 == places - extra
+    }
+    kinds = [f"{kind}_{size}_patch{patch}" for kind in ("vit", "deit")] if size else []
+    return [
+        f"{kind}{rest}"
+        for kind in kinds
+        for rest in ("_dinov2", "_reg4_dinov2", "_dinov3", "_dinov3_qkvb", *(f"_{side}" for side in (*sides, 224)))
+    ]
+
+
+def depth_of(state: State) -> int:
+    """The number of blocks that the names tell."""
+    pattern = re.compile(r"(?:.*\.)?(?:blocks|layers|layer|resblocks|encoder_layer)[._](\d+)\.")
+    return len({found[1] for name in state if (found := pattern.match(name))})
+
+
+def describe(state: State) -> str:
+    """What kind of network a state dict seems to be of, in words; empty where that cannot be told."""
+    telling = (
+        (
+            "embeddings.patch_embeddings.projection.weight",
+            "a vision transformer in the names of Hugging Face's transformers",
+        ),
+        ("patch_embed.proj.weight", "a vision transformer in timm's and DINO's names"),
+        ("conv_proj.weight", "a vision transformer in torchvision's names"),
+        ("visual.conv1.weight", "a CLIP model in OpenAI's names"),
+        ("stages.0.blocks.0.conv_dw.weight", "a ConvNeXt in timm's names"),
+        ("features.0.0.weight", "one of torchvision's convolutional networks"),
+        ("layer1.0.conv1.weight", "a ResNet"),
+        ("downsample_layers.0.0.weight", "a ConvNeXt in its authors' names"),
+    )
+    for name, words in telling:
+        first = next((tensor for key, tensor in state.items() if key == name or key.endswith(f".{name}")), None)
+        if first is not None:
+            return ", ".join([words, *measures(state, first)])
+    return ""
+
+
+def measures(state: State, first: torch.Tensor) -> list[str]:
+    """Width, patch, depth and number of classes, as far as they can be told."""
+    told = []
+    if first.ndim == 4 and first.shape[2] == first.shape[3] and first.shape[2] > 7:
+        told = [f"patch {first.shape[2]}, width {first.shape[0]}, {depth_of(state)} blocks"]
+    stages = [
+        len({found[1] for name in state if (found := re.match(rf"(?:.*\.)?layer{number}\.(\d+)\.", name))})
+        for number in (1, 2, 3, 4)
+    ]
+    told += [f"{' + '.join(map(str, stages))} blocks"] if all(stages) else []
+    classes = [
+        tensor.shape[0] for name, tensor in state.items() if re.fullmatch(CLASSIFIERS, name) and tensor.ndim == 2
+    ]
+    return [*told, f"{classes[-1]} classes" if classes else "no classification layer"]
