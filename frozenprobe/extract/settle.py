@@ -36,6 +36,8 @@ def settle(choices: Choices, existing: Contents | None, begun: Contents | None =
     check(choices)
     made, typed = begun or existing, given(choices)
     before = settled_of(made) if made is not None else FeatureOptions()
+    if made is not None and typed.get("tap") == AUTO:
+        del typed["tap"]  # a file keeps the tap it has, whatever auto would choose by now
     if "weights_options" in typed:
         typed["weights_options"] = replace(before.weights_options, **given(choices.weights_options))
     settled = replace(before, **typed)

@@ -132,4 +132,5 @@ def measures(state: State, first: torch.Tensor) -> list[str]:
     classes = [
         tensor.shape[0] for name, tensor in state.items() if re.fullmatch(CLASSIFIERS, name) and tensor.ndim == 2
     ]
+    told += ["pooled by the mean (fc_norm)"] if any("fc_norm." in name for name in state) else []
     return [*told, f"{classes[-1]} classes" if classes else "no classification layer"]

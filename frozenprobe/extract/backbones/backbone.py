@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from frozenprobe.errors import some
 from frozenprobe.extract.backbones.catalogue import BackboneInfo
 from frozenprobe.extract.backbones.fit import compare, fits_of
 from frozenprobe.extract.backbones.misfit import misfit, saving
@@ -37,6 +36,7 @@ class Backbone:
         preprocessing: of the clean view.
         weights_from: the file or the official name that the weights came from.
         architecture: what decides the output but shows in no tensor, such as the number of attention heads.
+        design: timm's name of the network, without the tag of its weights; empty for others.
         tap: which vectors the network gives; see `tap_backbone`.
         taps: name and D of each of them, in the order in which they stand side by side.
     """
@@ -47,6 +47,7 @@ class Backbone:
     preprocessing: Preprocessing
     weights_from: str
     architecture: str = ""
+    design: str = ""
     tap: str = "head-input"
     taps: tuple[tuple[str, int], ...] = ()
 
@@ -153,10 +154,10 @@ def fitting_state(states: States, network: nn.Module, *, last: str, name: str, p
     taken, others = exact[0], [fit for fit in exact if fit.keys != exact[0].keys]
     if others:
         log.warning(
-            "weights in %s: taken %s; %s would fit, too (plain weights go before averaged ones, a teacher before its "
-            "student). To take that, save it alone and name that file:\n    %s",
-            *(path, taken.origin, some([fit.origin for fit in others]), saving(others[0], path)),
+            "weights in %s: took those %s; those %s would fit, too (plain weights go before averaged ones, a teacher "
+            "before its student). To have others, save them alone, and name that file:\n    %s",
+            *(path, taken.origin, ", ".join(fit.origin for fit in others), saving(others[0], path)),
         )
-    elif taken.keys or taken.prefix:
-        log.info("weights in %s: taken %s; all %d tensors fit", path, taken.origin, taken.matching)
+    elif taken.is_unpacked:
+        log.info("weights in %s: took those %s; all %d tensors fit", path, taken.origin, taken.matching)
     return taken.state

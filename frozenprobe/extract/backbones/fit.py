@@ -50,11 +50,16 @@ class Fit:
         return "; ".join(f"{len(names)} {what}: {some(names, most=3)}" for what, names in wrong if names)
 
     @property
+    def is_unpacked(self) -> bool:
+        """Whether keys or a prefix had to be taken off."""
+        return bool(self.keys or self.prefix)
+
+    @property
     def origin(self) -> str:
         """Where in the file it was found, for a person."""
-        under = " / ".join(map(repr, self.keys)) if self.keys else "what is at the top"
+        under = f"under {' / '.join(map(repr, self.keys))}" if self.keys else "at the top"
         prefix = "what torch's wrappers put into the names" if self.prefix == INSIDE else f"the prefix {self.prefix!r}"
-        return f"{under} without {prefix}" if self.prefix else under
+        return f"{under}, without {prefix}" if self.prefix else under
 
 
 def fits_of(states: States, wanted: Shapes, last: str = "") -> Iterator[Fit]:

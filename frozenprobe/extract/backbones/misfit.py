@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Container
 from pathlib import Path
 
 from frozenprobe.errors import FrozenprobeError, some
@@ -39,7 +40,7 @@ def misfit(fit: Fit, states: States, name: str, path: Path) -> FrozenprobeError:
     whole = not fit.missing and not fit.misshapen
     return FrozenprobeError(
         f"Weights that fit the backbone {name}",
-        found=f"tensors {fit.found}{f' ({fit.origin})' * bool(fit.origin)}\n  in it:  {contents_of(states)}",
+        found=f"tensors {fit.found}{f' ({fit.origin})' * fit.is_unpacked}\n  in it:  {contents_of(states)}",
         where=path,
         remedy=drop_leftovers(fit, path) if whole else choose_another(states),
     )
@@ -47,14 +48,15 @@ def misfit(fit: Fit, states: States, name: str, path: Path) -> FrozenprobeError:
 
 def drop_leftovers(fit: Fit, path: Path) -> str:
     """The remedy where the whole network is there and something besides: what that is, and the line that drops it."""
+    kept = fit.state.keys() - {*fit.extra}
     groups: dict[str, list[str]] = {}
     for name in fit.extra:
-        groups.setdefault(purpose_of(name), []).append(name)
+        groups.setdefault(purpose_of(name, kept), []).append(name)
     told = "; ".join(f"{some(names, most=2)}: {purpose}" for purpose, names in groups.items())
-    may = "if you are sure that the features need none of it" if UNKNOWN in groups else "it may be dropped"
+    may = "if the features need none of what is left over" if UNKNOWN in groups else "what is left over may be dropped"
     return (
-        f"all of the network is there; of what is left over, {may} ({told}), save the rest by\n    "
-        f"{saving(fit, path)}\n  and give --weights {cleaned_name(path)}"
+        f"all of the network is there; {may} ({told}):\n    {saving(fit, path)}\n"
+        f"  then give --weights {cleaned_name(path)}"
     )
 
 
@@ -71,8 +73,10 @@ def choose_another(states: States) -> str:
 UNKNOWN = "not known here"
 
 
-def purpose_of(name: str) -> str:
+def purpose_of(name: str, kept: Container[str]) -> str:
     """What a tensor that is left over was for."""
+    if any(name[place + 1 :] in kept for place, letter in enumerate(name) if letter == "."):
+        return "another copy of the network, as of a student or a momentum encoder"
     return next((purpose for pattern, purpose in DROPPABLE if re.match(pattern, name)), UNKNOWN)
 
 
@@ -92,16 +96,15 @@ def saving(fit: Fit, path: Path) -> str:
     load = f"torch.load({path.as_posix()!r}, map_location='cpu', weights_only=True)"
     if path.suffix == ".safetensors":
         load = f"__import__('safetensors.torch').torch.load_file({path.as_posix()!r})"
-    plain = f"'.'.join(p for p in k.split('.') if p not in {WRAPPING})"
-    name = {"": "k", INSIDE: plain}.get(fit.prefix, f"k.removeprefix({fit.prefix!r})")
+    inside = f"'.'.join(p for p in k.split('.') if p not in {WRAPPING})"
+    name = {"": "k", INSIDE: inside}.get(fit.prefix, f"k[{len(fit.prefix)}:]")
     conditions = ["torch.is_tensor(t)"]
     if fit.prefix not in ("", INSIDE):
         conditions.append(f"k.startswith({fit.prefix!r})")
-    dropped = beginnings(fit)
-    if dropped:
-        conditions.append(f"not n(k).startswith({dropped})")
-    kept = f"{{n(k): t for k, t in {load}{keys}.items() if {' and '.join(conditions)}}}"
-    return f'python -c "import torch; n = lambda k: {name}; torch.save({kept}, {cleaned_name(path)!r})"'
+    if dropped := beginnings(fit):
+        conditions.append(f"not {name if fit.prefix != INSIDE else f'({inside})'}.startswith({dropped})")
+    kept = f"{{{name}: t for k, t in {load}{keys}.items() if {' and '.join(conditions)}}}"
+    return f'python -c "import torch; torch.save({kept}, {cleaned_name(path)!r})"'
 
 
 def beginnings(fit: Fit) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +15,33 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.backbone import Backbone, Pool, Pooled, TappedNetwork
 from frozenprobe.extract.options import TAPS
 
+log = logging.getLogger("frozenprobe")
+
 AUTO = "auto"
 CLS, MEAN, HEAD_INPUT = "cls", "mean", "head-input"
 LAST = 4  # blocks whose class tokens DINOv2's linear evaluation takes (Oquab et al. 2023, section B.3)
 TOKENS = ("VisionTransformer", "Eva", "Beit", "VisionTransformerRelPos")  # timm's, whose tokens all mean the same
+
+
+# What the authors of timm's families classify with, where the weights come without a classifier; timm's own pooling
+# has to agree or is not taken. First match of the architecture's name counts.
+FAMILIES = (
+    # DINOv3's ViTs: timm pools the mean "for backward compatibility", its maintainer on pull request 2730: "performance
+    # for classification / retrieval was usually better with the cls token". Siméoni et al. 2025, section 6.2.1: linear
+    # probes on the class token; the hub's 7B classifier on class token and mean. EUPE is of the same architecture; its
+    # cards: class token is "the upstream convention". The ConvNeXt distillates have none: their mean, normed.
+    (r"vit_\w+_dinov3", CLS),
+    (r"convnext\w*", HEAD_INPUT),
+    (r"vit_\w+_dinov2", CLS),  # Oquab et al. 2023, section 7.1: class token, and cls+mean or last4 beside it
+    (r"vit_\w+_(lingbot|sapiens2|tipsv2)", CLS),  # timm's pooling; TIPS (Maninis et al. 2025): its first class token
+    # Attention pooling, trained with the rest; never the mean: SigLIP (Zhai et al. 2023) and SigLIP 2 (Tschannen et al.
+    # 2025): MAP head; PE core (Bolya et al. 2025, section 2.1): attention pooling over all tokens.
+    (r"(vit|naflexvit)_\w+_siglip", HEAD_INPUT),
+    (r"vit_pe_core", HEAD_INPUT),
+    # Without attention pooling, the mean of the patches: PE lang and spatial, whose class token no longer was trained;
+    # AIMv2 (Fini et al. 2025: no class token); EVA-02 (Fang et al. 2023: mean); I-JEPA; SoViT with GAP.
+    (r"vit_pe_(lang|spatial)|aimv2|eva02_\w+_224$|vit_\w+_gap_", HEAD_INPUT),
+)
 
 
 @dataclass(frozen=True)
@@ -50,13 +75,22 @@ def tap_backbone(backbone: Backbone, tap: str) -> Backbone:
 
     Args:
         backbone: as loaded.
-        tap: a name of `TAPS`; `auto`: what the network's own classification layer sees.
+        tap: a name of `TAPS`; `auto`: what the network's own classification layer sees; where the weights come without
+            one, what the authors of its family classify with (`FAMILIES`).
 
     Raises:
         FrozenprobeError: the network cannot give it; says what it can.
     """
     offer = offer_of(backbone.network)
     side = backbone.preprocessing.size
+    if tap == AUTO:
+        tap = authors_tap(backbone, offer)
+    if tap not in (AUTO, offer.own) and getattr(backbone.network, "attn_pool", None) is not None:
+        log.warning(
+            "tap %s of %s: its pooling by attention was trained, and head-input is what comes out of it; the tokens "
+            "themselves classify worse as a rule (leave --tap out)",
+            *(tap, backbone.info.name),
+        )
     if tap in (AUTO, offer.own):
         dim = output_width(backbone.network, side) or backbone.info.dim
         return replace(backbone, tap=offer.own, taps=((offer.own, dim),))
@@ -74,6 +108,19 @@ def tap_backbone(backbone: Backbone, tap: str) -> Backbone:
         )
     taps = tuple((name, width // len(names)) for name in names)  # tokens of one network are all as wide
     return replace(backbone, network=network, tap=tap, taps=taps)
+
+
+def authors_tap(backbone: Backbone, offer: Offer) -> str:
+    """What `auto` stands for: the own classifier's input, or what the authors of the family take in place of one."""
+    if backbone.classifier is not None:
+        return offer.own
+    tap = next((tap for family, tap in FAMILIES if re.match(family, backbone.design)), offer.own)
+    if tap == offer.own or not offer.gives(tap):
+        return offer.own
+    log.info(
+        "tap %s of %s: what its authors classify with; --tap cls+mean stores the mean, too", tap, backbone.info.name
+    )
+    return tap
 
 
 def output_width(network: nn.Module, side: int) -> int | None:

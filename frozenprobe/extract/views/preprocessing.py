@@ -130,7 +130,7 @@ def likely_std(mean: Triple | None, std: Triple | None) -> Triple | None:
     """
     if std is None or not all(0 < value < math.inf for value in std):
         return None
-    if std == (1, 1, 1) and mean is not None and max(mean) > 1:
+    if set(std) == {1} and mean is not None and max(mean) > 1:
         return 1 / LEVELS, 1 / LEVELS, 1 / LEVELS
     if min(std) >= LEAST_STD and max(std) <= 1:
         return std

@@ -16,7 +16,8 @@ from torch import nn
 from frozenprobe.errors import FrozenprobeError, MissingExtra
 from frozenprobe.extract.backbones import timm_models
 from frozenprobe.extract.backbones.backbone import Backbone
-from frozenprobe.extract.backbones.catalogue import PERMISSIVE, find_backbone
+from frozenprobe.extract.backbones.catalogue import find_backbone
+from frozenprobe.extract.backbones.licences import PERMISSIVE
 from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.backbones.timm_models import lite0_weights, rename_lite0
 from frozenprobe.extract.backbones.weights_file import read_weights
