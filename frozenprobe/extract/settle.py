@@ -82,11 +82,13 @@ def check(choices: Choices) -> None:
 def require_room(settled: FeatureOptions, typed: dict[str, Any]) -> None:
     """Refuse an option of the clean view that the chosen preprocessing answers by itself.
 
+    A file of weights may be of a shape whose options have to be given all the same.
+
     Raises:
         FrozenprobeError: `report` fixes the size and the interpolation.
     """
     for name, flag in (("resize", "--resize"), ("interpolation", "--interpolation")):
-        if settled.preprocessing == "report" and name in typed:
+        if settled.preprocessing == "report" and settled.weights is None and name in typed:
             raise FrozenprobeError(
                 f"{flag}, which --preprocess report leaves no choice of (the side of the input, bilinear)",
                 found=str(typed[name]),

@@ -23,24 +23,25 @@ LAST = 4  # blocks whose class tokens DINOv2's linear evaluation takes (Oquab et
 TOKENS = ("VisionTransformer", "Eva", "Beit", "VisionTransformerRelPos")  # timm's, whose tokens all mean the same
 
 
-# What the authors of timm's families classify with, where the weights come without a classifier; timm's own pooling
-# has to agree or is not taken. First match of the architecture's name counts.
+# What the authors of timm's families classify with, where the weights come without a classifier. The first pattern that
+# matches timm's name of the network counts; networks in no row, as those with a classifier, give what timm pools.
 FAMILIES = (
-    # DINOv3's ViTs: timm pools the mean "for backward compatibility", its maintainer on pull request 2730: "performance
-    # for classification / retrieval was usually better with the cls token". Siméoni et al. 2025, section 6.2.1: linear
-    # probes on the class token; the hub's 7B classifier on class token and mean. EUPE is of the same architecture; its
-    # cards: class token is "the upstream convention". The ConvNeXt distillates have none: their mean, normed.
+    # DINOv3 (Siméoni et al. 2025): the class token, or class token and mean, as in the authors' hub/classifiers.py. timm
+    # pools the mean and cannot change it any more, though "performance for classification / retrieval was usually better
+    # with the cls token" (its maintainer, pull request 2730; issue 2681). EUPE comes in the same networks; by its cards
+    # "the upstream class-token pooling convention".
     (r"vit_\w+_dinov3", CLS),
-    (r"convnext\w*", HEAD_INPUT),
-    (r"vit_\w+_dinov2", CLS),  # Oquab et al. 2023, section 7.1: class token, and cls+mean or last4 beside it
-    (r"vit_\w+_(lingbot|sapiens2|tipsv2)", CLS),  # timm's pooling; TIPS (Maninis et al. 2025): its first class token
-    # Attention pooling, trained with the rest; never the mean: SigLIP (Zhai et al. 2023) and SigLIP 2 (Tschannen et al.
-    # 2025): MAP head; PE core (Bolya et al. 2025, section 2.1): attention pooling over all tokens.
-    (r"(vit|naflexvit)_\w+_siglip", HEAD_INPUT),
-    (r"vit_pe_core", HEAD_INPUT),
-    # Without attention pooling, the mean of the patches: PE lang and spatial, whose class token no longer was trained;
-    # AIMv2 (Fini et al. 2025: no class token); EVA-02 (Fang et al. 2023: mean); I-JEPA; SoViT with GAP.
-    (r"vit_pe_(lang|spatial)|aimv2|eva02_\w+_224$|vit_\w+_gap_", HEAD_INPUT),
+    # Their ConvNeXts, and others, have no class token: what the authors call so is the normed mean, timm's head input.
+    (r"convnext", HEAD_INPUT),
+    # DINOv2 (Oquab et al. 2023, section B.3); TIPS (Maninis et al. 2025) and TIPSv2, whose first token is the global
+    # one; LingBot and Sapiens 2, as timm pools them.
+    (r"vit_\w+_(dinov2|tipsv2|lingbot|sapiens2)", CLS),
+    # SigLIP (Zhai et al. 2023), SigLIP 2 (Tschannen et al. 2025) and PE core (Bolya et al. 2025): a pooling by attention
+    # that was trained with the rest, never the mean. Where timm left it away (gap), the mean is what there is.
+    (r"(vit|naflexvit)_\w+_siglip|vit_pe_core", HEAD_INPUT),
+    # PE lang and spatial (Bolya et al. 2025) come without pooling, AIMv2 (Fini et al. 2025), I-JEPA (Assran et al. 2023)
+    # and SoViT with GAP (timm's) without class token, EVA-02 (Fang et al. 2023) classifies with the mean.
+    (r"vit_pe_(lang|spatial)|aimv2|eva02_\w+_patch14_\d+$|vit_\w+_gap_", HEAD_INPUT),
 )
 
 
@@ -117,9 +118,8 @@ def authors_tap(backbone: Backbone, offer: Offer) -> str:
     tap = next((tap for family, tap in FAMILIES if re.match(family, backbone.design)), offer.own)
     if tap == offer.own or not offer.gives(tap):
         return offer.own
-    log.info(
-        "tap %s of %s: what its authors classify with; --tap cls+mean stores the mean, too", tap, backbone.info.name
-    )
+    name = backbone.info.name
+    log.info("tap %s of %s, which its authors classify with; --tap cls+mean stores the patches' mean, too", tap, name)
     return tap
 
 

@@ -103,10 +103,8 @@ def unknown_model(timm: Any, name: str) -> FrozenprobeError:
     architecture, _, tag = wanted.partition(".")
     near = [architecture] if timm.is_model(architecture) else get_close_matches(architecture, timm.list_models(), n=6)
     if tag:
-        near = [
-            full if (full := f"{each}.{tag}") in timm.list_models(f"{each}.*", pretrained=True) else each
-            for each in near
-        ]
+        tagged = {*timm.list_models(pretrained=True)}
+        near = [full if (full := f"{each}.{tag}") in tagged else each for each in near]
     hub = f"from the Hugging Face Hub: timm:hf-hub:{name}. " if "/" in name and not name.startswith("timm/") else ""
     return FrozenprobeError(
         "The name of a timm model was wanted",

@@ -14,7 +14,7 @@ from sklearn.datasets import load_sample_image
 from torch import nn
 
 from frozenprobe.errors import FrozenprobeError, MissingExtra
-from frozenprobe.extract.backbones import timm_models
+from frozenprobe.extract.backbones import hub, timm_models
 from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.backbones.catalogue import find_backbone
 from frozenprobe.extract.backbones.licences import PERMISSIVE
@@ -157,6 +157,7 @@ def test_failed_download_names_the_model_and_the_way_without(monkeypatch: pytest
         raise ConnectionError
 
     monkeypatch.setattr(timm, "create_model", fail)
+    monkeypatch.setattr(hub, "reachable", lambda address: True)
     with pytest.raises(FrozenprobeError, match=r"timm's weights of resnet10t\.c3_in1k") as caught:
         load_backbone("timm:resnet10t.c3_in1k")
     assert "ConnectionError" in caught.value.found
