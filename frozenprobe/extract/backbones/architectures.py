@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -13,7 +15,7 @@ from torch import nn
 from torchvision import models
 
 from frozenprobe.extract.backbones.catalogue import BACKBONES, TORCHVISION, BackboneInfo
-from frozenprobe.extract.backbones.fit import fits_of
+from frozenprobe.extract.backbones.fit import Shapes, fits_of, shapes_of
 from frozenprobe.extract.backbones.weights_file import State, States
 
 LAST_LAYER = {"vit": "heads.head", "convnext": "classifier.2", "resnet": "fc"}
@@ -43,30 +45,29 @@ def empty_network(info: BackboneInfo) -> tuple[nn.Module, str]:
 
 def fitting_backbone(states: States) -> str | None:
     """The name of a backbone that something in a file fits as a whole; None where none of those tried does."""
-    for name, network, last in (*known_networks(), *timm_vits(states)):
-        wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-        if any(fit.is_exact for fit in fits_of(states, wanted, last)):
+    for name, shapes, last in (*torchvision_shapes(), *timm_shapes(states)):
+        if any(fit.is_exact for fit in fits_of(states, shapes, last)):
             return name
     return None
 
 
-def known_networks() -> Iterator[tuple[str, nn.Module, str]]:
-    """torchvision's, of the list."""
-    for info in BACKBONES:
-        if info.loader == TORCHVISION:
-            yield info.name, *empty_network(info)
+@cache
+def torchvision_shapes() -> tuple[tuple[str, Shapes, str], ...]:
+    """Name, tensors and classification layer of torchvision's networks in the list."""
+    built = [(info.name, *empty_network(info)) for info in BACKBONES if info.loader == TORCHVISION]
+    return tuple((name, shapes_of(network), last) for name, network, last in built)
 
 
-def timm_vits(states: States) -> Iterator[tuple[str, nn.Module, str]]:
-    """Those of timm's vision transformers that have the width, depth and patch of one in the file."""
+def timm_shapes(states: States) -> Iterator[tuple[str, Shapes, str]]:
+    """The same of those of timm's vision transformers that have the width, depth and patch of one in the file."""
     if find_spec("timm") is None:
         return
     timm: Any = import_module("timm")
-    for name in {name: None for state in states.values() for name in vit_names(state)}:
+    for name in dict.fromkeys(name for state in states.values() for name in vit_names(state)):
         if timm.is_model(name):
             with torch.device("meta"):
                 network = timm.create_model(name)
-            yield f"timm:{name}", network, str(network.default_cfg["classifier"])
+            yield f"timm:{name}", shapes_of(network), str(network.default_cfg["classifier"])
 
 
 def vit_names(state: State) -> list[str]:
@@ -75,20 +76,12 @@ def vit_names(state: State) -> list[str]:
     if patches is None or patches.ndim != 4:
         return []
     size, patch = VIT_SIZES.get((patches.shape[0], depth_of(state))), patches.shape[2]
-    places = next(
-        (tensor.shape[1] for name, tensor in state.items() if name.endswith("pos_embed") and tensor.ndim == 3), 0
-    )
-    sides = {
-        round(max(0, places - extra) ** 0.5) * patch: None
-        for extra in (1, 0)
-        if round(max(0, places - extra) ** 0.5) ** 2 == places - extra
-    }
-    kinds = [f"{kind}_{size}_patch{patch}" for kind in ("vit", "deit")] if size else []
-    return [
-        f"{kind}{rest}"
-        for kind in kinds
-        for rest in ("_dinov2", "_reg4_dinov2", "_dinov3", "_dinov3_qkvb", *(f"_{side}" for side in (*sides, 224)))
-    ]
+    if size is None:
+        return []
+    positions = [tensor for name, tensor in state.items() if name.endswith("pos_embed") and tensor.ndim == 3]
+    sides = [math.isqrt(tensor.shape[1]) * patch for tensor in positions]  # a class token more is less than a row more
+    rests = ("_dinov2", "_reg4_dinov2", "_dinov3", "_dinov3_qkvb", *(f"_{side}" for side in (*sides, 224)))
+    return [f"{kind}_{size}_patch{patch}{rest}" for kind in ("vit", "deit") for rest in rests]
 
 
 def depth_of(state: State) -> int:

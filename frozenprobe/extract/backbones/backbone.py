@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from frozenprobe.extract.backbones.catalogue import BackboneInfo
-from frozenprobe.extract.backbones.fit import compare, fits_of
+from frozenprobe.extract.backbones.fit import compare, fits_of, shapes_of
 from frozenprobe.extract.backbones.misfit import misfit, saving
 from frozenprobe.extract.backbones.weights_file import State, States
 from frozenprobe.extract.views.preprocessing import Preprocessing
@@ -126,7 +126,7 @@ def is_convolutional(network: nn.Module) -> bool:
 
 def require_fit(network: nn.Module, state: State, name: str, weights_from: str) -> None:
     """Compare names and shapes, and say all that is wrong at once; counters that are missing are put in."""
-    fit = compare({key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}, state)
+    fit = compare(shapes_of(network), state)
     if not fit.is_exact:
         raise misfit(fit, {(): state}, name, Path(weights_from))
     for key in network.state_dict().keys() - state.keys():
@@ -146,8 +146,7 @@ def fitting_state(states: States, network: nn.Module, *, last: str, name: str, p
     Raises:
         FrozenprobeError: nothing in the file fits as a whole; says what is in it, and what may be dropped.
     """
-    wanted = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-    fits = list(fits_of(states, wanted, last))
+    fits = list(fits_of(states, shapes_of(network), last))
     exact = [fit for fit in fits if fit.is_exact]
     if not exact:
         raise misfit(max(fits, key=lambda fit: fit.matching), states, name, path)

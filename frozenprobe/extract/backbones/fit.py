@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from torch import nn
+
 from frozenprobe.errors import some
 from frozenprobe.extract.backbones.weights_file import State, States
 
@@ -60,6 +62,11 @@ class Fit:
         under = f"under {' / '.join(map(repr, self.keys))}" if self.keys else "at the top"
         prefix = "what torch's wrappers put into the names" if self.prefix == INSIDE else f"the prefix {self.prefix!r}"
         return f"{under}, without {prefix}" if self.prefix else under
+
+
+def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all tensors of a network."""
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
 def fits_of(states: States, wanted: Shapes, last: str = "") -> Iterator[Fit]:

@@ -26,21 +26,20 @@ TOKENS = ("VisionTransformer", "Eva", "Beit", "VisionTransformerRelPos")  # timm
 # What the authors of timm's families classify with, where the weights come without a classifier. The first pattern that
 # matches timm's name of the network counts; networks in no row, as those with a classifier, give what timm pools.
 FAMILIES = (
-    # DINOv3 (Siméoni et al. 2025): the class token, or class token and mean, as in the authors' hub/classifiers.py. timm
-    # pools the mean and cannot change it any more, though "performance for classification / retrieval was usually better
-    # with the cls token" (its maintainer, pull request 2730; issue 2681). EUPE comes in the same networks; by its cards
-    # "the upstream class-token pooling convention".
+    # DINOv3 (Siméoni et al. 2025): the class token, or it and the mean, as in the authors' hub/classifiers.py. timm
+    # pools the mean and keeps that for what was built on it, though its maintainer found the class token to be better
+    # (its issue 2681, pull request 2730). EUPE comes in the same networks, and by its cards with the same token.
     (r"vit_\w+_dinov3", CLS),
     # Their ConvNeXts, and others, have no class token: what the authors call so is the normed mean, timm's head input.
     (r"convnext", HEAD_INPUT),
     # DINOv2 (Oquab et al. 2023, section B.3); TIPS (Maninis et al. 2025) and TIPSv2, whose first token is the global
     # one; LingBot and Sapiens 2, as timm pools them.
     (r"vit_\w+_(dinov2|tipsv2|lingbot|sapiens2)", CLS),
-    # SigLIP (Zhai et al. 2023), SigLIP 2 (Tschannen et al. 2025) and PE core (Bolya et al. 2025): a pooling by attention
-    # that was trained with the rest, never the mean. Where timm left it away (gap), the mean is what there is.
+    # SigLIP (Zhai et al. 2023), SigLIP 2 (Tschannen et al. 2025), PE core (Bolya et al. 2025): a pooling by attention,
+    # trained with the rest, and never the mean. Where timm left it away (gap), the mean is what there is.
     (r"(vit|naflexvit)_\w+_siglip|vit_pe_core", HEAD_INPUT),
-    # PE lang and spatial (Bolya et al. 2025) come without pooling, AIMv2 (Fini et al. 2025), I-JEPA (Assran et al. 2023)
-    # and SoViT with GAP (timm's) without class token, EVA-02 (Fang et al. 2023) classifies with the mean.
+    # PE lang and spatial (Bolya et al. 2025) come without a pooling; AIMv2 (Fini et al. 2025), I-JEPA (Assran et al.
+    # 2023) and timm's SoViTs with GAP without a class token; EVA-02 (Fang et al. 2023) classifies with the mean.
     (r"vit_pe_(lang|spatial)|aimv2|eva02_\w+_patch14_\d+$|vit_\w+_gap_", HEAD_INPUT),
 )
 

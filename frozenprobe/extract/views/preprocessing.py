@@ -17,6 +17,7 @@ from frozenprobe.extract.views.operations import P
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENETS = "what the weights were trained with, such as --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225"
 LEVELS = 255  # of a channel of 8 bits: the scale of the other convention
 LEAST_STD = 0.9 / LEVELS  # 1/255, however it was rounded: of a network that wants pixels in 0 to 255
 CAFFE_BGR = (103.9, 116.8, 123.7)  # the means that Caffe's networks subtract, in its order: B, G, R
@@ -91,23 +92,17 @@ def require_unit_scale(mean: Triple | None, std: Triple | None) -> None:
     Raises:
         FrozenprobeError: says the values that were likely meant, ready to paste.
     """
-    meant = " ".join(
-        f"{flag} {numbers(values)}"
-        for flag, values in (("--mean", likely_mean(mean)), ("--std", likely_std(mean, std)))
-        if values
-    )
-    reversed_order = mean is not None and is_bgr(mean)
+    likely = (("--mean", likely_mean(mean)), ("--std", likely_std(mean, std)))
+    meant = " ".join(f"{flag} {numbers(values)}" for flag, values in likely if values is not None)
+    order = "; yours is Caffe's order, B G R: were the first convolution's channels turned round?"
     for flag, values, least, what in (("--mean", mean, 0.0, "means"), ("--std", std, LEAST_STD, "deviations")):
         if values is not None and not all(least <= value <= 1 for value in values):
             raise FrozenprobeError(
-                f"Channel {what} (R, G, B) of pixels in [0, 1]{', above 0' if least else ''}",
+                f"Channel {what} (R, G, B) of pixels in [0, 1]",
                 found=numbers(values),
                 where=flag,
-                remedy=(
-                    f"give {meant}" if meant else "give the values that the weights were trained with, on that scale"
-                )
-                + (" (yours is Caffe's order B G R: is the first convolution?)" if reversed_order else "")
-                + ("; or leave them out: the backbone's own are taken" if meant else ", or leave them out"),
+                remedy=f"give {meant or IMAGENETS}, or leave them out: then the backbone's own are taken"
+                + order * (mean is not None and is_bgr(mean)),
             )
 
 
