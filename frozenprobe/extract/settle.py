@@ -13,8 +13,10 @@ from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.backbone import Backbone
+from frozenprobe.extract.backbones.catalogue import ANY_VIT
 from frozenprobe.extract.compute.engines import choose_engine
 from frozenprobe.extract.options import AUTO, TEST_VIEWS, Choices, FeatureOptions, WeightsOptions, options_of
+from frozenprobe.extract.views.preprocessing import require_unit_scale
 from frozenprobe.extract.views.recipes import make_recipe
 
 # The option that sets a field of the specification.
@@ -34,9 +36,12 @@ def settle(choices: Choices, existing: Contents | None, begun: Contents | None =
     check(choices)
     made, typed = begun or existing, given(choices)
     before = settled_of(made) if made is not None else FeatureOptions()
+    if made is not None and typed.get("tap") == AUTO:
+        del typed["tap"]  # a file keeps the tap it has, whatever auto would choose by now
     if "weights_options" in typed:
         typed["weights_options"] = replace(before.weights_options, **given(choices.weights_options))
     settled = replace(before, **typed)
+    require_room(settled, given(choices.weights_options or WeightsOptions()))
     views, test_views = (len(existing.augmented_views), existing.test_views) if existing is not None else (0, ())
     if settled.recipe == "none":
         if choices.views:
@@ -66,18 +71,41 @@ def check(choices: Choices) -> None:
     Raises:
         FrozenprobeError: a name that is in no list, or a number out of range.
     """
-    typed = given(choices) | given(choices.weights_options or WeightsOptions())
+    of_weights = choices.weights_options or WeightsOptions()
+    typed = given(choices) | given(of_weights)
     for field, option in options_of(FeatureOptions).items():
         if field.name in typed:
             option.check(typed[field.name])
+    require_unit_scale(of_weights.mean, of_weights.std)
+
+
+def require_room(settled: FeatureOptions, typed: dict[str, Any]) -> None:
+    """Refuse an option of the clean view that the chosen preprocessing answers by itself.
+
+    A file of weights may be of a shape whose options have to be given all the same.
+
+    Raises:
+        FrozenprobeError: `report` fixes the size and the interpolation.
+    """
+    for name, flag in (("resize", "--resize"), ("interpolation", "--interpolation")):
+        if settled.preprocessing == "report" and settled.weights is None and name in typed:
+            raise FrozenprobeError(
+                f"{flag}, which --preprocess report leaves no choice of (the side of the input, bilinear)",
+                found=str(typed[name]),
+                where=f"{flag} with --preprocess report",
+                remedy=f"leave {flag} out, or give --preprocess weights",
+            )
 
 
 def settled_of(existing: Contents) -> FeatureOptions:
     """The answers an existing file was made with, or one that was begun; most are in its specification."""
     spec, about = existing.spec, existing.about
+    of_weights = read_weights_options(about.get("weights_options", "{}"))
+    if spec.backbone != ANY_VIT:  # others were once given a number of heads, and did without it
+        of_weights = replace(of_weights, heads=None)
     elsewhere = {
         "weights": Path(about["weights_file"]) if about.get("weights_file") else None,
-        "weights_options": read_weights_options(about.get("weights_options", "{}")),
+        "weights_options": of_weights,
         "views": len(existing.augmented_views),
         "test_views": existing.test_views,
         "preprocessing": json.loads(spec.preprocessing)["name"],

@@ -14,7 +14,7 @@ from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import Features, open_features, open_plan
 from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.backbones.catalogue import BackboneInfo, find_backbone
-from frozenprobe.extract.backbones.load import load_backbone
+from frozenprobe.extract.backbones.load import load_backbone, look_up
 from frozenprobe.extract.backbones.taps import tap_backbone
 from frozenprobe.extract.compute.embedder import choose_dtype
 from frozenprobe.extract.options import ExtractRequest, FeatureOptions, options_of
@@ -96,7 +96,14 @@ class Target:
     @property
     def info(self) -> BackboneInfo:
         """What is known about the backbone."""
-        return self.backbone.info if self.backbone else find_backbone(self.settled.backbone)
+        if self.backbone is not None:
+            return self.backbone.info
+        if self.before is None:
+            return look_up(self.settled.backbone)
+        info, about = find_backbone(self.settled.backbone), self.before.about
+        return replace(
+            info, licence=about.get("licence", info.licence), pretraining=about.get("pretraining", info.pretraining)
+        )
 
 
 def open_target(request: ExtractRequest, device: torch.device) -> Target:

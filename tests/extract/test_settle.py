@@ -153,3 +153,24 @@ def test_choices_nothing_could_satisfy_are_refused_by_name(
 def test_weights_options_survive_the_file() -> None:
     for options in (KNOWN, WeightsOptions(), WeightsOptions(std=(0.1, 0.2, 0.3))):
         assert read_weights_options(weights_options_text(options)) == options
+
+
+def test_means_of_another_scale_are_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(FrozenprobeError, match=r"give --mean 0\.485 0\.456 0\.406"):
+        settle(Choices(weights_options=WeightsOptions(mean=(123.7, 116.3, 103.5))), None)
+
+
+@pytest.mark.parametrize("options", [WeightsOptions(resize=300), WeightsOptions(interpolation="bicubic")])
+def test_what_the_reports_preprocessing_would_ignore_is_refused(options: WeightsOptions) -> None:
+    with pytest.raises(FrozenprobeError, match="which --preprocess report leaves no choice of"):
+        settle(Choices("resnet18.in1k", preprocessing="report", weights_options=options), None)
+    settle(Choices("resnet18.in1k", preprocessing="report", weights_options=WeightsOptions(mean=(0.5, 0.5, 0.5))), None)
+    settle(Choices("resnet18.in1k", Path("w.pth"), preprocessing="report", weights_options=options), None)
+
+
+def test_heads_that_an_older_file_was_given_in_vain_do_not_stop_its_growth(made: ExtractRequest) -> None:
+    """Networks with heads of their own once took the option and did without it."""
+    features = open_features(made.out)
+    assert settled_of(features).weights_options.heads == KNOWN.heads is not None
+    of_resnet = replace(features, spec=replace(features.spec, backbone="resnet18.in1k"))
+    assert settled_of(of_resnet).weights_options == replace(KNOWN, heads=None)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from frozenprobe.errors import FrozenprobeError, some
 from frozenprobe.extract.backbones.catalogue import BackboneInfo
-from frozenprobe.extract.backbones.weights_file import State
+from frozenprobe.extract.backbones.fit import compare, fits_of, shapes_of
+from frozenprobe.extract.backbones.misfit import misfit, saving
+from frozenprobe.extract.backbones.weights_file import State, States
 from frozenprobe.extract.views.preprocessing import Preprocessing
+
+log = logging.getLogger("frozenprobe")
 
 Pooled = dict[str, torch.Tensor]  # vectors by name, `(B, D)` each
 Pool = Callable[[Any, torch.Tensor, int], Pooled]  # (network, images, last blocks wanted)
@@ -31,6 +36,7 @@ class Backbone:
         preprocessing: of the clean view.
         weights_from: the file or the official name that the weights came from.
         architecture: what decides the output but shows in no tensor, such as the number of attention heads.
+        design: timm's name of the network, without the tag of its weights; empty for others.
         tap: which vectors the network gives; see `tap_backbone`.
         taps: name and D of each of them, in the order in which they stand side by side.
     """
@@ -41,6 +47,7 @@ class Backbone:
     preprocessing: Preprocessing
     weights_from: str
     architecture: str = ""
+    design: str = ""
     tap: str = "head-input"
     taps: tuple[tuple[str, int], ...] = ()
 
@@ -118,21 +125,38 @@ def is_convolutional(network: nn.Module) -> bool:
 
 
 def require_fit(network: nn.Module, state: State, name: str, weights_from: str) -> None:
-    """Compare names and shapes, and say all that is wrong at once."""
-    want = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-    have = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    optional = {key for key in want if key.endswith("num_batches_tracked")}  # batch counters decide nothing
-    for key in optional - set(have):
+    """Compare names and shapes, and say all that is wrong at once; counters that are missing are put in."""
+    fit = compare(shapes_of(network), state)
+    if not fit.is_exact:
+        raise misfit(fit, {(): state}, name, Path(weights_from))
+    for key in network.state_dict().keys() - state.keys():
         state[key] = torch.zeros(())
-    missing = [key for key in want if key not in have and key not in optional]
-    extra = [key for key in have if key not in want]
-    shapes = [f"{key} {have[key]} for {want[key]}" for key in want if key in have and have[key] != want[key]]
-    wrong = [("missing", missing), ("left over", extra), ("of another shape", shapes)]
-    found = "; ".join(f"{len(names)} {what}: {some(names, most=3)}" for what, names in wrong if names)
-    if found:
-        raise FrozenprobeError(
-            f"Weights that fit the backbone {name}",
-            found=f"tensors {found}",
-            where=weights_from,
-            remedy="choose the --backbone the file was made for (frozenprobe backbones lists them)",
+
+
+def fitting_state(states: States, network: nn.Module, *, last: str, name: str, path: Path) -> State:
+    """The tensors of a file that are a network's, by its names; says what was taken off, and what else would fit.
+
+    Args:
+        states: the state dicts of the file.
+        network: with its classification layer or without.
+        last: dotted name of that layer, whose tensors may be absent or of any number of classes.
+        name: of the backbone.
+        path: of the file.
+
+    Raises:
+        FrozenprobeError: nothing in the file fits as a whole; says what is in it, and what may be dropped.
+    """
+    fits = list(fits_of(states, shapes_of(network), last))
+    exact = [fit for fit in fits if fit.is_exact]
+    if not exact:
+        raise misfit(max(fits, key=lambda fit: fit.matching), states, name, path)
+    taken, others = exact[0], [fit for fit in exact if fit.keys != exact[0].keys]
+    if others:
+        log.warning(
+            "weights in %s: took those %s; those %s would fit, too (plain weights go before averaged ones, a teacher "
+            "before its student). To have others, save them alone, and name that file:\n    %s",
+            *(path, taken.origin, ", ".join(fit.origin for fit in others), saving(others[0], path)),
         )
+    elif taken.is_unpacked:
+        log.info("weights in %s: took those %s; all %d tensors fit", path, taken.origin, taken.matching)
+    return taken.state

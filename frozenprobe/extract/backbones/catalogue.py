@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
-from frozenprobe.errors import unknown_name
+from frozenprobe.errors import FrozenprobeError, unknown_name
+from frozenprobe.extract.backbones.licences import remark_on
+from frozenprobe.extract.backbones.pretraining import FINE_TUNED, IN1K, UNKNOWN, pretraining_of, saw_imagenet_labels
 
 SWAG_LICENCE = "CC-BY-NC-4.0 (no commercial use)"
 BSD = "BSD-3-Clause"
 SWAG = "3.6 billion Instagram images with hashtags (SWAG)"
-SWAG_E2E = f"{SWAG}, then all of it fine-tuned on ImageNet-1k"
+SWAG_E2E = f"{SWAG}, then all of it {FINE_TUNED}-1k"
 SWAG_LINEAR = f"{SWAG}; only its classifier saw ImageNet-1k"
-IN1K = "ImageNet-1k, supervised"
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,13 @@ class BackboneInfo:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What the weights may be used for and what they have seen, said plainly."""
-        lines = [f"licence of the weights: {self.licence}", f"pre-training data: {self.pretraining}"]
-        if "-nc" in self.licence.lower():  # in SWAG's, and in those that timm tells of some of its weights
-            lines.insert(1, f"for commercial use take another backbone, such as {PERMISSIVE}")
-        if self.pretraining in (IN1K, SWAG_E2E):
+        lines = [f"licence of the weights: {self.licence}"]
+        if self.licence not in (UNKNOWN, OF_FILE) and (remark := remark_on(self.licence)):
+            lines.append(remark)
+        lines.append(f"pre-training data: {self.pretraining}")
+        if saw_imagenet_labels(self.pretraining):
             lines.append(
-                "ImageNet's 1000 labels shaped these features: classes like those (dogs, birds, vehicles, household "
+                "ImageNet's labels shaped these features: classes like its own (dogs, birds, vehicles, household "
                 "things) score higher than classes unlike them; test images taken from ImageNet would not be unseen"
             )
         return tuple(lines)
@@ -57,8 +60,8 @@ SHAPED = "frozenprobe.extract.backbones.torchvision_models:load_shaped_vit"
 TIMM = "frozenprobe.extract.backbones.timm_models:load_timm"
 LITE0 = "frozenprobe.extract.backbones.timm_models:load_efficientnet_lite0"
 
+OF_FILE = "that of the file (--weights FILE)"
 ANY_VIT = "torchvision:VisionTransformer"
-PERMISSIVE = "convnext_tiny.in1k (BSD-3-Clause) or timm:vit_large_patch14_dinov2.lvd142m (Apache-2.0, no labels used)"
 
 BACKBONES = (
     BackboneInfo(
@@ -91,8 +94,8 @@ BACKBONES = (
 )  # fmt: skip
 
 FAMILIES = (
-    BackboneInfo("timm:NAME", 0, 0, 0, "see timm's page of the model", "see timm's page of the model", TIMM, ""),
-    BackboneInfo(ANY_VIT, 0, 0, 0, "that of the file (--weights FILE)", "that of the file", SHAPED, ""),
+    BackboneInfo("timm:NAME", 0, 0, 0, UNKNOWN, UNKNOWN, TIMM, ""),
+    BackboneInfo(ANY_VIT, 0, 0, 0, OF_FILE, "that of the file", SHAPED, ""),
 )
 
 
@@ -106,5 +109,13 @@ def find_backbone(name: str) -> BackboneInfo:
         if info.name == name:
             return info
     if name.startswith("timm:") and len(name) > 5:
-        return replace(FAMILIES[0], name=name, source=name[5:])
+        told = pretraining_of("" if ":" in name[5:] else name.partition(".")[2])
+        return replace(FAMILIES[0], name=name, source=name[5:], pretraining=told)
+    if re.match("(hf[-_]hub|local-dir):", name):
+        raise FrozenprobeError(
+            "The name of a backbone was wanted",
+            found=repr(name),
+            where="--backbone",
+            remedy=f"timm takes models from there: --backbone timm:{name}",
+        )
     raise unknown_name("backbone", name, [info.name for info in BACKBONES + FAMILIES], where="--backbone")

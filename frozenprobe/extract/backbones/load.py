@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from frozenprobe.extract.backbones.backbone import Backbone
-from frozenprobe.extract.backbones.catalogue import find_backbone
+from frozenprobe.extract.backbones.catalogue import TIMM, BackboneInfo, find_backbone
 from frozenprobe.extract.options import WeightsOptions
 
 
@@ -25,3 +25,17 @@ def load_backbone(name: str, weights: Path | None = None, options: WeightsOption
     module, function = info.loader.split(":")
     backbone: Backbone = getattr(import_module(module), function)(info, weights, options or WeightsOptions())
     return backbone
+
+
+def look_up(name: str) -> BackboneInfo:
+    """What is known of a backbone before it is loaded; a model of timm is looked up in timm.
+
+    Raises:
+        FrozenprobeError: unknown name.
+    """
+    info = find_backbone(name)
+    if info.loader != TIMM:
+        return info
+    from frozenprobe.extract.backbones.timm_models import look_up_timm
+
+    return look_up_timm(info)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +15,33 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.backbone import Backbone, Pool, Pooled, TappedNetwork
 from frozenprobe.extract.options import TAPS
 
+log = logging.getLogger("frozenprobe")
+
 AUTO = "auto"
 CLS, MEAN, HEAD_INPUT = "cls", "mean", "head-input"
 LAST = 4  # blocks whose class tokens DINOv2's linear evaluation takes (Oquab et al. 2023, section B.3)
 TOKENS = ("VisionTransformer", "Eva", "Beit", "VisionTransformerRelPos")  # timm's, whose tokens all mean the same
+
+
+# What the authors of timm's families classify with, where the weights come without a classifier. The first pattern that
+# matches timm's name of the network counts; networks in no row, as those with a classifier, give what timm pools.
+FAMILIES = (
+    # DINOv3 (Siméoni et al. 2025): the class token, or it and the mean, as in the authors' hub/classifiers.py. timm
+    # pools the mean and keeps that for what was built on it, though its maintainer found the class token to be better
+    # (its issue 2681, pull request 2730). EUPE comes in the same networks, and by its cards with the same token.
+    (r"vit_\w+_dinov3", CLS),
+    # Their ConvNeXts, and others, have no class token: what the authors call so is the normed mean, timm's head input.
+    (r"convnext", HEAD_INPUT),
+    # DINOv2 (Oquab et al. 2023, section B.3); TIPS (Maninis et al. 2025) and TIPSv2, whose first token is the global
+    # one; LingBot and Sapiens 2, as timm pools them.
+    (r"vit_\w+_(dinov2|tipsv2|lingbot|sapiens2)", CLS),
+    # SigLIP (Zhai et al. 2023), SigLIP 2 (Tschannen et al. 2025), PE core (Bolya et al. 2025): a pooling by attention,
+    # trained with the rest, and never the mean. Where timm left it away (gap), the mean is what there is.
+    (r"(vit|naflexvit)_\w+_siglip|vit_pe_core", HEAD_INPUT),
+    # PE lang and spatial (Bolya et al. 2025) come without a pooling; AIMv2 (Fini et al. 2025), I-JEPA (Assran et al.
+    # 2023) and timm's SoViTs with GAP without a class token; EVA-02 (Fang et al. 2023) classifies with the mean.
+    (r"vit_pe_(lang|spatial)|aimv2|eva02_\w+_patch14_\d+$|vit_\w+_gap_", HEAD_INPUT),
+)
 
 
 @dataclass(frozen=True)
@@ -50,13 +75,22 @@ def tap_backbone(backbone: Backbone, tap: str) -> Backbone:
 
     Args:
         backbone: as loaded.
-        tap: a name of `TAPS`; `auto`: what the network's own classification layer sees.
+        tap: a name of `TAPS`; `auto`: what the network's own classification layer sees; where the weights come without
+            one, what the authors of its family classify with (`FAMILIES`).
 
     Raises:
         FrozenprobeError: the network cannot give it; says what it can.
     """
     offer = offer_of(backbone.network)
     side = backbone.preprocessing.size
+    if tap == AUTO:
+        tap = authors_tap(backbone, offer)
+    if tap not in (AUTO, offer.own) and getattr(backbone.network, "attn_pool", None) is not None:
+        log.warning(
+            "tap %s of %s: its pooling by attention was trained, and head-input is what comes out of it; the tokens "
+            "themselves classify worse as a rule (leave --tap out)",
+            *(tap, backbone.info.name),
+        )
     if tap in (AUTO, offer.own):
         dim = output_width(backbone.network, side) or backbone.info.dim
         return replace(backbone, tap=offer.own, taps=((offer.own, dim),))
@@ -74,6 +108,18 @@ def tap_backbone(backbone: Backbone, tap: str) -> Backbone:
         )
     taps = tuple((name, width // len(names)) for name in names)  # tokens of one network are all as wide
     return replace(backbone, network=network, tap=tap, taps=taps)
+
+
+def authors_tap(backbone: Backbone, offer: Offer) -> str:
+    """What `auto` stands for: the own classifier's input, or what the authors of the family take in place of one."""
+    if backbone.classifier is not None:
+        return offer.own
+    tap = next((tap for family, tap in FAMILIES if re.match(family, backbone.design)), offer.own)
+    if tap == offer.own or not offer.gives(tap):
+        return offer.own
+    name = backbone.info.name
+    log.info("tap %s of %s, which its authors classify with; --tap cls+mean stores the patches' mean, too", tap, name)
+    return tap
 
 
 def output_width(network: nn.Module, side: int) -> int | None:

@@ -9,16 +9,20 @@ from pathlib import Path
 from urllib.error import URLError
 
 import torch
+from torch import nn
 from torchvision import models
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.extract.backbones.backbone import Backbone, finish_backbone
+from frozenprobe.extract.backbones.architectures import LAST_LAYER, empty_network
+from frozenprobe.extract.backbones.backbone import Backbone, finish_backbone, fitting_state
 from frozenprobe.extract.backbones.catalogue import ANY_VIT, BackboneInfo, find_backbone
-from frozenprobe.extract.backbones.weights_file import State, read_weights
+from frozenprobe.extract.backbones.fit import renamed
+from frozenprobe.extract.backbones.misfit import choose_another, contents_of
+from frozenprobe.extract.backbones.weights_file import State, States, read_states
 from frozenprobe.extract.options import WeightsOptions
-from frozenprobe.extract.views.preprocessing import Preprocessing
+from frozenprobe.extract.views.preprocessing import Preprocessing, require_unit_scale
 
-LAST_LAYER = {"vit": "heads.head", "convnext": "classifier.2", "resnet": "fc"}
+TELLING = ("conv_proj.weight", "encoder.pos_embedding", "encoder.layers.encoder_layer_0.mlp.0.weight")
 
 
 @dataclass(frozen=True)
@@ -61,19 +65,17 @@ def load_torchvision(info: BackboneInfo, weights: Path | None, options: WeightsO
     A file in VisionTransformer's layout but of another shape than the name says is loaded as what it is.
     """
     enum = models.get_weight(info.source)
-    architecture = info.name.split(".")[0]
+    network, last = empty_network(info)
     if weights is None:
-        state, weights_from = download(enum, info.name), info.source
+        require_heads(heads_of(network), options, info.name)
+        state, weights_from = with_present_names(download(enum, info.name)), info.source
     else:
-        state, weights_from = read_weights(weights), str(weights)
-    state = with_present_names(state)
-    with torch.device("meta"):  # the weights replace every tensor: drawing random ones first would cost seconds
-        side = {"image_size": info.size} if architecture.startswith("vit") else {}
-        network = models.get_model(architecture, weights=None, **side)
-    shape = read_vit_shape(state) if architecture.startswith("vit") else None
-    if shape is not None and shape != read_vit_shape(network.state_dict()):
-        return shaped_vit(state, shape, options, weights_from)
-    last = LAST_LAYER[re.match("[a-z]+", architecture)[0]]  # type: ignore[index]  # every name begins with letters
+        states = read_vit_states(weights)
+        shape = find_vit_shape(states) if heads_of(network) else None
+        if shape is not None and shape != read_vit_shape(network.state_dict()):
+            return shaped_vit(states, shape, options, weights)
+        require_heads(heads_of(network), options, info.name)
+        state, weights_from = fitting_state(states, network, last=last, name=info.name, path=weights), str(weights)
     preprocessing = adjust(enum_preprocessing(enum), options)
     return finish_backbone(info, network, state, last=last, preprocessing=preprocessing, weights_from=weights_from)
 
@@ -84,19 +86,19 @@ def load_shaped_vit(info: BackboneInfo, weights: Path | None, options: WeightsOp
         raise FrozenprobeError(
             f"A file of weights for {info.name}", found="none", where="--weights", remedy="add --weights FILE"
         )
-    state = with_present_names(read_weights(weights))
-    shape = read_vit_shape(state)
+    states = read_vit_states(weights)
+    shape = find_vit_shape(states)
     if shape is None:
         raise FrozenprobeError(
             "Tensors named as in torchvision's VisionTransformer (conv_proj.weight, encoder.pos_embedding ...)",
-            found=f"{', '.join(list(state)[:3])} ...",
+            found=contents_of(states),
             where=weights,
-            remedy="rename them, or choose the --backbone the file was made for, such as timm:NAME",
+            remedy=choose_another(states),
         )
-    return shaped_vit(state, shape, options, str(weights))
+    return shaped_vit(states, shape, options, weights)
 
 
-def shaped_vit(state: State, shape: VitShape, options: WeightsOptions, weights_from: str) -> Backbone:
+def shaped_vit(states: States, shape: VitShape, options: WeightsOptions, weights: Path) -> Backbone:
     """A VisionTransformer of this shape; what the tensors do not tell comes from the tables or the options."""
     heads = options.heads if options.heads is not None else KNOWN_HEADS.get((shape.patch, shape.width, shape.depth))
     preprocessing = KNOWN_PREPROCESSING.get((shape.patch, shape.width, shape.depth, shape.size))
@@ -108,7 +110,7 @@ def shaped_vit(state: State, shape: VitShape, options: WeightsOptions, weights_f
         raise FrozenprobeError(
             "What the tensors cannot tell: attention heads and preprocessing",
             found=f"a VisionTransformer of {shape}, which is not in the table of known shapes",
-            where=weights_from,
+            where=weights,
             remedy=f"give {' '.join(unknown)} as the weights were trained with, or the --backbone they belong to",
         )
     if heads < 1 or shape.width % heads:
@@ -127,6 +129,8 @@ def shaped_vit(state: State, shape: VitShape, options: WeightsOptions, weights_f
             hidden_dim=shape.width,
             mlp_dim=shape.mlp,
         )
+    last = LAST_LAYER["vit"]
+    state = fitting_state(states, network, last=last, name=ANY_VIT, path=weights)
     info = replace(
         find_backbone(ANY_VIT),
         size=shape.size,
@@ -134,10 +138,13 @@ def shaped_vit(state: State, shape: VitShape, options: WeightsOptions, weights_f
         parameters=sum(tensor.numel() for tensor in state.values()),
     )
     preprocessing = adjust(preprocessing, options)
-    backbone = finish_backbone(
-        info, network, state, last="heads.head", preprocessing=preprocessing, weights_from=weights_from
-    )
+    backbone = finish_backbone(info, network, state, last=last, preprocessing=preprocessing, weights_from=str(weights))
     return replace(backbone, architecture=f"{heads} heads")
+
+
+def read_vit_states(weights: Path) -> States:
+    """The state dicts of a file, by the present names of torchvision's layers."""
+    return {keys: with_present_names(state) for keys, state in read_states(weights).items()}
 
 
 def with_present_names(state: State) -> State:
@@ -148,13 +155,18 @@ def with_present_names(state: State) -> State:
     }
 
 
+def find_vit_shape(states: States) -> VitShape | None:
+    """The shape of the first VisionTransformer in a file, whatever it lies under; None if there is none."""
+    shapes = (read_vit_shape(state) for _, _, state in renamed(states, dict.fromkeys(TELLING)))
+    return next((shape for shape in shapes if shape is not None), None)
+
+
 def read_vit_shape(state: State) -> VitShape | None:
     """The shape of a VisionTransformer's state dict; None if it is something else."""
     blocks = {int(found[1]) for key in state if (found := re.match(r"encoder\.layers\.encoder_layer_(\d+)\.", key))}
-    telling = ("conv_proj.weight", "encoder.pos_embedding", "encoder.layers.encoder_layer_0.mlp.0.weight")
-    if not set(telling) <= set(state):
+    if not set(TELLING) <= set(state):
         return None
-    patches, positions, mlp = (state[name] for name in telling)
+    patches, positions, mlp = (state[name] for name in TELLING)
     if patches.ndim != 4 or positions.ndim != 3 or positions.shape[1] < 2 or mlp.ndim != 2:
         return None
     grid = math.isqrt(positions.shape[1] - 1)
@@ -168,24 +180,42 @@ def enum_preprocessing(enum: models.WeightsEnum) -> Preprocessing:
     return Preprocessing(resize, size, preset.interpolation.value, tuple(preset.mean), tuple(preset.std))
 
 
+def heads_of(network: nn.Module) -> int | None:
+    """Attention heads of one of torchvision's VisionTransformers; None: it is something else."""
+    return network.encoder.layers[0].num_heads if isinstance(network, models.VisionTransformer) else None
+
+
+def require_heads(own: int | None, options: WeightsOptions, name: str) -> None:
+    """Refuse a number of attention heads for a network whose own is known; None: it has none to choose.
+
+    Raises:
+        FrozenprobeError: another number was given.
+    """
+    if options.heads not in (None, own):
+        raise FrozenprobeError(
+            f"--attention-heads, which is only for a VisionTransformer of a shape that is in no table ({ANY_VIT})",
+            found=f"{options.heads} for {name}, "
+            + (f"which has {own}" if own else "to which it does not apply")
+            + "; it has nothing to do with the heads of `probe --head`",
+            where="--attention-heads",
+            remedy="leave it out",
+        )
+
+
 def adjust(preprocessing: Preprocessing, options: WeightsOptions) -> Preprocessing:
     """Put the options that were given in place of the table's values.
 
     Raises:
         FrozenprobeError: a value that no preprocessing can have.
     """
-    checks = (
-        ("--resize", options.resize, f"from {preprocessing.size}, the side of the input, on", preprocessing.size),
-        ("--std", options.std and min(options.std), "above 0", 1e-6),
-    )
-    for where, number, allowed, least in checks:
-        if number is not None and number < least:
-            raise FrozenprobeError(
-                f"A number {allowed}",
-                found=str(number),
-                where=where,
-                remedy="give the value that the weights were trained with",
-            )
+    require_unit_scale(options.mean, options.std)
+    if options.resize is not None and options.resize < preprocessing.size:
+        raise FrozenprobeError(
+            f"A short side from {preprocessing.size} px on, the side of the backbone's input, which is cut out of it",
+            found=str(options.resize),
+            where="--resize",
+            remedy=f"give --resize {preprocessing.size} or more, as the weights were trained with, or leave it out",
+        )
     return replace(
         preprocessing,
         resize=options.resize or preprocessing.resize,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickletools
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,7 +14,12 @@ import torch
 from frozenprobe.errors import FrozenprobeError, some
 
 State = dict[str, torch.Tensor]
-WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "teacher")  # where training scripts put weights
+States = dict[tuple[str, ...], State]  # the state dicts of a file by the keys that they lie under
+WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "teacher")  # asked first, in this order
+AVERAGED = re.compile(
+    "ema|averaged|swa|student"
+)  # asked last: the plain weights go first, a teacher before its student
+DEEPEST = 4  # keys around weights
 PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
 LEGACY_PICKLES = 5  # before torch 1.6: magic number, protocol, system, object, keys of the storages that follow
 # What a state dict is pickled of. torch lets more through, such as bytearray, with which 900 bytes make 3 GB.
@@ -27,18 +32,39 @@ SHARED = 2  # tensors may share storage: tied embeddings take twice the file
 
 
 def read_weights(path: Path) -> State:
-    """Read a state dict; nothing in the file is run, and no more memory is taken than the file is large.
+    """The state dict of a file that is asked first, without what DataParallel and torch.compile put before its names.
 
     Raises:
-        FrozenprobeError: no such file, not a state dict, or one that would take more.
+        FrozenprobeError: as `read_states`.
+    """
+    state = next(iter(read_states(path).values()))
+    for prefix in PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    return state
+
+
+def read_states(path: Path) -> States:
+    """Read all state dicts of a file; nothing in it is run, and no more memory is taken than the file is large.
+
+    Raises:
+        FrozenprobeError: no such file, no state dict, or none that would not take more.
     """
 
     def broken(found: str) -> FrozenprobeError:
+        code = f"import torch; c = torch.load({path.as_posix()!r}, map_location='cpu', weights_only=False); "
+        code += "c = c.state_dict() if hasattr(c, 'state_dict') else c; torch.save("
+        code += "{k: v for k, v in c.items() if isinstance(v, (dict, torch.Tensor)) and k != 'optimizer'}, "
         return FrozenprobeError(
             "A file of weights: a state dict saved by torch.save (.pth, .pt) or as .safetensors",
             found=found,
             where=path,
-            remedy="save it with torch.save(model.state_dict(), FILE); a pickled model, which can run code, is refused",
+            remedy="save it with torch.save(model.state_dict(), FILE); a pickled model, which can run code, is refused."
+            + (
+                f' If you trust whoever made it:\n    python -c "{code}{cleaned_name(path)!r})"'
+                if "names" in found
+                else ""
+            ),
         )
 
     if not path.is_file():
@@ -54,21 +80,32 @@ def read_weights(path: Path) -> State:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged files make the readers raise a dozen types; all mean the same here
         raise broken(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}") from None
-    for key in WRAPPERS:
-        inner = loaded.get(key) if isinstance(loaded, Mapping) else None
-        loaded = inner if isinstance(inner, Mapping) else loaded
-    if not isinstance(loaded, Mapping) or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in loaded.items()
-    ):
+    states = dict(walk(loaded))
+    if not states:
         raise broken(f"a {type(loaded).__name__} of other things than named tensors")
-    state = dict(loaded)
-    swollen = swollen_tensors(state, path.stat().st_size)
-    if swollen:
-        raise broken(f"tensors that are larger than the file: {some(swollen, most=3)}")
-    for prefix in PREFIXES:
-        if state and all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
-    return state
+    swollen = {keys: swollen_tensors(state, path.stat().st_size) for keys, state in states.items()}
+    sound = {keys: state for keys, state in states.items() if not swollen[keys]}
+    if not sound:
+        raise broken(f"tensors that are larger than the file: {some(next(iter(swollen.values())), most=3)}")
+    return sound
+
+
+def walk(loaded: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], State]]:
+    """The named tensors of nested dicts, those of `WRAPPERS` first, averaged ones last, each after those inside."""
+    if not isinstance(loaded, Mapping) or len(keys) > DEEPEST:
+        return
+    names = [name for name in loaded if isinstance(name, str)]
+    order = {name: number for number, name in enumerate(WRAPPERS)}
+    for name in sorted(names, key=lambda name: (order.get(name, len(order)), bool(AVERAGED.search(name.lower())))):
+        yield from walk(loaded[name], (*keys, name))
+    state = {name: loaded[name] for name in names if isinstance(loaded[name], torch.Tensor)}
+    if state:
+        yield keys, state
+
+
+def cleaned_name(path: Path) -> str:
+    """A name for what is saved of a file: beside it, as torch.save writes it."""
+    return path.with_name(f"{path.stem}-clean.pth").as_posix()
 
 
 def require_modest(path: Path) -> None:

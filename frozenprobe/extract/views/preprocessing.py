@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Generic, NamedTuple
 
@@ -10,12 +11,18 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from frozenprobe.errors import unknown_name
+from frozenprobe.errors import FrozenprobeError, unknown_name
 from frozenprobe.extract.options import PREPROCESSINGS, TEST_VIEWS
 from frozenprobe.extract.views.operations import P
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENETS = "what the weights were trained with, such as --mean 0.485 0.456 0.406 --std 0.229 0.224 0.225"
+LEVELS = 255  # of a channel of 8 bits: the scale of the other convention
+LEAST_STD = 0.9 / LEVELS  # 1/255, however it was rounded: of a network that wants pixels in 0 to 255
+CAFFE_BGR = (103.9, 116.8, 123.7)  # the means that Caffe's networks subtract, in its order: B, G, R
+
+Triple = tuple[float, float, float]  # a number for each channel: R, G, B
 
 
 class Resize(NamedTuple):
@@ -59,8 +66,8 @@ class Preprocessing:
     resize: int
     size: int
     interpolation: str = "bilinear"
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
     name: str = "weights"
     squash: bool = False
 
@@ -77,6 +84,69 @@ class Preprocessing:
     def mode(self) -> InterpolationMode:
         """Torchvision's name of the interpolation; on tensors its `nearest` takes other pixels than Pillow's."""
         return InterpolationMode("nearest-exact" if self.interpolation == "nearest" else self.interpolation)
+
+
+def require_unit_scale(mean: Triple | None, std: Triple | None) -> None:
+    """Refuse channel means and deviations that are not of pixels in [0, 1]; None: not given.
+
+    Raises:
+        FrozenprobeError: says the values that were likely meant, ready to paste.
+    """
+    likely = (("--mean", likely_mean(mean)), ("--std", likely_std(mean, std)))
+    meant = " ".join(f"{flag} {numbers(values)}" for flag, values in likely if values is not None)
+    order = "; yours is Caffe's order, B G R: were the first convolution's channels turned round?"
+    for flag, values, least, what in (("--mean", mean, 0.0, "means"), ("--std", std, LEAST_STD, "deviations")):
+        if values is not None and not all(least <= value <= 1 for value in values):
+            raise FrozenprobeError(
+                f"Channel {what} (R, G, B) of pixels in [0, 1]",
+                found=numbers(values),
+                where=flag,
+                remedy=f"give {meant or IMAGENETS}, or leave them out: then the backbone's own are taken"
+                + order * (mean is not None and is_bgr(mean)),
+            )
+
+
+def likely_mean(mean: Triple | None) -> Triple | None:
+    """What was meant by means of pixels in 0 to 255, or with the sign of an addend; as given where nothing is known."""
+    if mean is None or all(0 <= value <= 1 for value in mean):
+        return mean
+    if all(0 <= value <= LEVELS for value in mean):
+        red, green, blue = (value / LEVELS for value in mean)
+        return (blue, green, red) if is_bgr(mean) else (red, green, blue)
+    if all(-1 < value <= 0 for value in mean):
+        return -mean[0], -mean[1], -mean[2]
+    return None
+
+
+def likely_std(mean: Triple | None, std: Triple | None) -> Triple | None:
+    """What was meant by deviations of another scale; as given where nothing is wrong, None where nothing is known.
+
+    Caffe's networks subtract a mean in 0 to 255 and divide by 1: they want pixels in that range.
+    """
+    if std is None or not all(0 < value < math.inf for value in std):
+        return None
+    if set(std) == {1} and mean is not None and max(mean) > 1:
+        return 1 / LEVELS, 1 / LEVELS, 1 / LEVELS
+    if min(std) >= LEAST_STD and max(std) <= 1:
+        return std
+    for red, green, blue in (
+        [value / LEVELS for value in std],
+        [1 / value for value in std],  # what pixels are multiplied by
+        [value * LEVELS for value in std],  # divided twice
+    ):
+        if min(red, green, blue) >= 0.05 and max(red, green, blue) <= 1:
+            return red, green, blue
+    return None
+
+
+def is_bgr(mean: Triple) -> bool:
+    """Whether these are the means of Caffe's networks in Caffe's order."""
+    return all(abs(value - known) < 2 for value, known in zip(mean, CAFFE_BGR, strict=True))
+
+
+def numbers(values: Triple) -> str:
+    """Three numbers as they are typed."""
+    return " ".join(f"{value:.3g}" if value < 100 else f"{value:.4g}" for value in values)
 
 
 def choose_preprocessing(of_weights: Preprocessing, name: str) -> Preprocessing:

@@ -71,7 +71,7 @@ def test_remarks_say_licence_data_and_what_follows_from_them() -> None:
         assert info.pretraining in said
         assert ("for commercial use take another backbone" in said) == ("swag" in info.name)
     assert "for commercial use" in replace(FAMILIES[0], licence="cc-by-nc-4.0").remarks[1]
-    saw_labels = [info.name for info in BACKBONES + FAMILIES if "ImageNet's 1000 labels" in " ".join(info.remarks)]
+    saw_labels = [info.name for info in BACKBONES + FAMILIES if "ImageNet's labels shaped" in " ".join(info.remarks)]
     assert saw_labels == [info.name for info in BACKBONES if info.name != "vit_l_16.swag_linear"]
 
 

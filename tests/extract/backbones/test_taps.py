@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from frozenprobe.cache.store import open_features
 from frozenprobe.errors import FrozenprobeError, SpecMismatch
 from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.backbones.catalogue import find_backbone
-from frozenprobe.extract.backbones.taps import names_of, tap_backbone
+from frozenprobe.extract.backbones.taps import FAMILIES, names_of, tap_backbone
 from frozenprobe.extract.compute.engines import make_engine
 from frozenprobe.extract.options import TAPS, ExtractRequest
 from frozenprobe.extract.run import extract_features
@@ -257,7 +258,89 @@ def test_onnxruntime_gives_the_same_vectors_for_any_batch(network: nn.Module) ->
             assert torch.allclose(engine(images(count)), tapped(images(count)), atol=1e-4)
 
 
+# Families of timm, held against its own networks of tiny size.
+
+TINY = {"embed_dim": 48, "depth": 2, "num_heads": 3}
+OF_FAMILIES = {  # name, options, the tap of auto, and the options with which timm pools the same by itself
+    "vit_small_patch16_dinov3": (TINY, "cls", {"global_pool": "token"}),
+    "vit_7b_patch16_dinov3": (TINY, "cls", {"global_pool": "token"}),
+    "vit_small_patch14_dinov2": (TINY, "cls", {}),
+    "vit_small_patch14_reg4_dinov2": (TINY, "cls", {}),
+    "vit_base_patch14_reg1_tipsv2": (TINY, "cls", {}),
+    "convnext_tiny.dinov3_lvd1689m": ({"dims": (8, 8, 16, 16), "depths": (1, 1, 1, 1)}, "head-input", {}),
+    "vit_base_patch16_siglip_224": (TINY, "head-input", {}),
+    "vit_base_patch16_siglip_gap_224": (TINY, "head-input", {}),
+    "vit_pe_core_base_patch16_224": ({**TINY, "attn_pool_num_heads": 3, "num_classes": 0}, "head-input", {}),
+    "vit_pe_spatial_base_patch16_512": (TINY, "head-input", {}),
+    "aimv2_large_patch14_224": (TINY, "head-input", {}),
+    "eva02_tiny_patch14_224": (TINY, "head-input", {}),
+    "vit_so150m2_patch16_reg1_gap_256": ({**TINY, "num_classes": 0}, "head-input", {}),
+}
+
+
+def of_family(name: str, **options: Any) -> tuple[Backbone, Any]:
+    torch.manual_seed(0)
+    side = 28 if "patch14" in name else 32
+    given = {} if name.startswith("convnext") else {"img_size": side}
+    network = timm.create_model(name, **OF_FAMILIES[name][0], **given, **options).eval()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, mean=0.1, std=0.3)
+    return replace(backbone_of(network, side), design=network.default_cfg["architecture"]), network
+
+
+@pytest.mark.parametrize("name", OF_FAMILIES)
+def test_auto_is_what_the_authors_of_a_family_take(name: str) -> None:
+    _, tap, options = OF_FAMILIES[name]
+    backbone, _ = of_family(name)
+    _, same = of_family(name, **options)
+    assert re.match("|".join(family for family, _ in FAMILIES), backbone.design), "the family is in the table"
+    tapped = tap_backbone(backbone, "auto")
+    assert tapped.tap == tap
+    given = images(2, backbone.preprocessing.size)
+    with torch.inference_mode():
+        assert torch.allclose(tapped.network(given), same(given), atol=1e-5)
+
+
+def test_attention_pooling_is_not_the_mean_and_the_mean_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("vit_base_patch16_siglip_224", "vit_pe_core_base_patch16_224"):
+        backbone, _ = of_family(name)
+        own, mean = tap_backbone(backbone, "auto"), tap_backbone(backbone, "mean")
+        assert "its pooling by attention was trained" in caplog.messages[-1]
+        with torch.inference_mode():
+            given = images(2)
+            assert not torch.allclose(own.network(given), mean.network(given), atol=0.05)
+    assert len(caplog.messages) == 2
+
+
+def test_dinov3s_other_vectors_are_still_to_be_had_and_auto_says_what_it_took(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "frozenprobe")
+    backbone, network = of_family("vit_small_patch16_dinov3")
+    given = images(2)
+    with torch.inference_mode():
+        pooled = network(given)
+    assert torch.allclose(run(tap_backbone(backbone, "head-input"), given)["head-input"], pooled, atol=1e-6)
+    assert torch.allclose(run(tap_backbone(backbone, "cls+mean"), given)["mean"], pooled, atol=1e-5)
+    assert not caplog.messages
+    tap_backbone(backbone, "auto")
+    assert "--tap cls+mean stores the patches' mean, too" in caplog.text
+
+
+def test_a_classifier_trained_on_the_mean_keeps_the_mean() -> None:
+    """DINOv3 fine-tuned with timm's pooling: its own classifier tells better than its family."""
+    backbone, _ = of_family("vit_small_patch16_dinov3")
+    assert tap_backbone(replace(backbone, classifier=nn.Linear(48, 5)), "auto").tap == "head-input"
+
+
 # Through the whole extraction.
+
+
+@pytest.mark.parametrize("tap", ["mean", "cls+mean"])
+def test_a_file_keeps_its_tap_under_auto(tap: str, request_: ExtractRequest) -> None:  # noqa: F811
+    extract_features(choosing(request_, tap=tap))
+    report = extract_features(untyped(request_, tap="auto", views=3))
+    assert (report.computed, open_features(request_.out).spec.tap) == (12, tap)
 
 
 def test_one_pass_stores_each_tap_in_an_array_of_its_own(request_: ExtractRequest) -> None:  # noqa: F811

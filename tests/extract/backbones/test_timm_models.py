@@ -14,10 +14,11 @@ from sklearn.datasets import load_sample_image
 from torch import nn
 
 from frozenprobe.errors import FrozenprobeError, MissingExtra
-from frozenprobe.extract.backbones import timm_models
+from frozenprobe.extract.backbones import hub, timm_models
 from frozenprobe.extract.backbones.backbone import Backbone
-from frozenprobe.extract.backbones.catalogue import PERMISSIVE, find_backbone
-from frozenprobe.extract.backbones.load import load_backbone
+from frozenprobe.extract.backbones.catalogue import find_backbone
+from frozenprobe.extract.backbones.licences import PERMISSIVE
+from frozenprobe.extract.backbones.load import load_backbone, look_up
 from frozenprobe.extract.backbones.timm_models import lite0_weights, rename_lite0
 from frozenprobe.extract.backbones.weights_file import read_weights
 from frozenprobe.extract.compute.embedder import Embedder
@@ -156,6 +157,7 @@ def test_failed_download_names_the_model_and_the_way_without(monkeypatch: pytest
         raise ConnectionError
 
     monkeypatch.setattr(timm, "create_model", fail)
+    monkeypatch.setattr(hub, "reachable", lambda address: True)
     with pytest.raises(FrozenprobeError, match=r"timm's weights of resnet10t\.c3_in1k") as caught:
         load_backbone("timm:resnet10t.c3_in1k")
     assert "ConnectionError" in caught.value.found
@@ -186,3 +188,110 @@ def test_file_of_another_network_is_an_error(tmp_path: Path, tiny_vit: Path) -> 
     for name in ("timm:resnet10t", "efficientnet_lite0"):
         with pytest.raises(FrozenprobeError, match=f"Weights that fit the backbone {name}"):
             load_backbone(name, tiny_vit)
+
+
+# Names: from timm's list, with a tag, or from elsewhere.
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("ResNet18.a1_in1k", "did you mean timm:resnet18.a1_in1k?"),
+        ("timm/resnet18.a1_in1k", "did you mean timm:resnet18.a1_in1k?"),
+        ("vit_smal_patch14_dinov2.lvd142m", "did you mean timm:vit_small_patch14_dinov2.lvd142m"),
+        ("someone/net", "timm:hf-hub:someone/net"),
+    ],
+)
+def test_a_name_in_another_case_or_form_names_the_one_that_is_meant(name: str, says: str) -> None:
+    for find in (load_backbone, look_up):
+        with pytest.raises(FrozenprobeError, match="The name of a timm model was wanted") as caught:
+            find(f"timm:{name}")
+        assert says in caught.value.remedy
+
+
+@pytest.mark.parametrize("tag", ["a99_in1k", "A1_in1k", ""])
+def test_an_unknown_tag_names_the_nearest_and_all_of_the_architecture(tag: str) -> None:
+    for find in (load_backbone, look_up):
+        with pytest.raises(FrozenprobeError, match="tag of weights that timm has of resnet18") as caught:
+            find(f"timm:resnet18.{tag}")
+        assert caught.value.found == repr(tag)
+        assert ("did you mean timm:resnet18.a" in caught.value.remedy) == bool(tag)
+        assert "Its tags: a1_in1k, a2_in1k, a3_in1k" in caught.value.remedy
+
+
+def test_a_network_without_weights_says_so_before_anything_is_tried() -> None:
+    with pytest.raises(FrozenprobeError, match="timm has the network, but no weights of it") as caught:
+        load_backbone("timm:vit_small_patch16_18x2_224")
+    assert "--weights FILE" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["hf-hub:someone/net", "hf_hub:someone/net", "local-dir:net"])
+def test_a_name_from_elsewhere_without_timm_before_it_is_told_how(name: str) -> None:
+    with pytest.raises(FrozenprobeError, match=f"--backbone timm:{name}"):
+        find_backbone(name)
+
+
+def as_on_the_hub(folder: Path, model: nn.Module) -> str:
+    """A folder as timm saves it for the Hub; loading it needs no network."""
+    timm.models.save_for_hf(model, folder, model_config={"license": "apple-amlr"})
+    return f"timm:local-dir:{folder}"
+
+
+def test_a_model_from_elsewhere_is_loaded_and_told_of(tmp_path: Path) -> None:
+    """Its digest is of what was loaded, its licence and data are those of its own configuration."""
+    model = seeded("test_vit", tmp_path / "w.pth")
+    backbone = load_backbone(as_on_the_hub(tmp_path / "net", model))
+    assert backbone.digest == load_backbone("timm:test_vit", tmp_path / "w.pth").digest
+    assert backbone.info.name == f"timm:local-dir:{tmp_path / 'net'}"
+    assert backbone.design == "test_vit"
+    same_logits(backbone, model, 160)
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "way"),
+    [
+        (
+            "resnet18.a1_in1k",
+            "https://huggingface.co/timm/resnet18.a1_in1k/resolve/main/model.safetensors",
+            "--weights",
+        ),
+        ("resnet18", "https://huggingface.co/timm/resnet18.", "--weights"),
+        ("hf-hub:someone/net@v2", "https://huggingface.co/someone/net", "hf auth login"),
+    ],
+)
+def test_without_a_network_the_one_message_says_where_the_file_is(
+    name: str, where: str, way: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hub, "reachable", lambda address: False)
+    with pytest.raises(FrozenprobeError, match="timm's weights of") as caught:
+        load_backbone(f"timm:{name}")
+    assert "no connection" in caught.value.found
+    assert caught.value.where.startswith(where)
+    assert way in caught.value.remedy
+    assert "huggingface_hub" not in {record.name.partition(".")[0] for record in caplog.records}
+
+
+def test_a_folder_that_is_not_there_is_not_blamed_on_the_network(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(hub, "reachable", lambda address: False)
+    with pytest.raises(FrozenprobeError, match=r"config\.json and model\.safetensors") as caught:
+        load_backbone(f"timm:local-dir:{tmp_path / 'none'}")
+    assert "no connection" not in caught.value.found
+
+
+def test_licence_and_data_are_told_before_the_weights_are_there() -> None:
+    info = look_up("timm:vit_small_patch16_dinov3.lvd1689m")
+    assert info.licence == "dinov3-license"
+    assert "LVD-1689M, without labels" in info.pretraining
+    assert any("no military" in line for line in info.remarks)
+    assert "for research only" in " ".join(look_up("timm:vit_large_patch14_clip_224.apple_mclip2_dfndr2b").remarks)
+    assert look_up("resnet18.in1k") == find_backbone("resnet18.in1k")
+
+
+@pytest.mark.parametrize("name", ["timm:test_vit", "efficientnet_lite0", "resnet18.in1k", "vit_b_16.swag_e2e"])
+def test_attention_heads_are_refused_where_there_are_none_to_choose(name: str) -> None:
+    with pytest.raises(FrozenprobeError, match="--attention-heads, which is only for") as caught:
+        load_backbone(name, options=WeightsOptions(heads=8))
+    assert "leave it out" in caught.value.remedy
+    assert ("which has 12" if name.startswith("vit") else "does not apply") in caught.value.found

@@ -22,11 +22,14 @@ from frozenprobe.extract.backbones.timm_models import timm_preprocessing
 from frozenprobe.extract.backbones.torchvision_models import enum_preprocessing
 from frozenprobe.extract.compute.embedder import Embedder
 from frozenprobe.extract.views.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
     Preprocessing,
     Resized,
     choose_preprocessing,
     clean_view,
     cut_test_view,
+    require_unit_scale,
 )
 from tests.extract.views.test_transforms import picture
 
@@ -135,3 +138,51 @@ def test_unknown_names_are_errors_that_list_the_known(call, option: str) -> None
     with pytest.raises(FrozenprobeError, match=r"did you mean (report|hflip)\?") as caught:
         call()
     assert caught.value.where == option
+
+
+SCALES = [  # what was given, and what was meant
+    ((123.7, 116.3, 103.5), (58.4, 57.1, 57.4), "--mean 0.485 0.456 0.406 --std 0.229 0.224 0.225"),
+    ((123.675, 116.28, 103.53), None, "--mean 0.485 0.456 0.406"),
+    ((123.68, 116.779, 103.939), (1.0, 1.0, 1.0), "--mean 0.485 0.458 0.408 --std 0.00392 0.00392 0.00392"),
+    ((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "--mean 0.485 0.458 0.408 --std 0.00392"),
+    ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5), "--mean 0.5 0.5 0.5 --std 0.5 0.5 0.5"),
+    ((0.485, 0.456, 0.406), (58.4, 57.1, 57.4), "--mean 0.485 0.456 0.406 --std 0.229 0.224 0.225"),
+    ((123.7, 116.3, 103.5), (0.229, 0.224, 0.225), "--mean 0.485 0.456 0.406 --std 0.229 0.224 0.225"),
+    ((-0.485, -0.456, -0.406), None, "--mean 0.485 0.456 0.406"),
+    (None, (4.367, 4.464, 4.444), "--std 0.229 0.224 0.225"),
+    (None, (0.000898, 0.000878, 0.000882), "--std 0.229 0.224 0.225"),
+    (None, (255.0, 255.0, 255.0), "--std 1 1 1"),
+    (None, (2.0, 2.0, 2.0), "--std 0.5 0.5 0.5"),
+]
+
+
+@pytest.mark.parametrize(("mean", "std", "meant"), SCALES)
+def test_means_and_deviations_of_another_scale_are_refused_with_what_was_meant(mean, std, meant) -> None:
+    with pytest.raises(FrozenprobeError, match=r"of pixels in \[0, 1\]") as caught:
+        require_unit_scale(mean, std)
+    assert f"give {meant}" in caught.value.remedy
+    assert ("B G R" in caught.value.remedy) == (mean is not None and mean[0] < mean[2] and mean[0] > 1)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        *((None, (0.0, 0.2, 0.2)), (None, (-1.0, 1.0, 1.0)), (None, (float("nan"),) * 3), (None, (float("inf"),) * 3)),
+        *(((float("nan"),) * 3, None), ((300.0, 0.0, 0.0), None), ((-2.0, 0.0, 0.0), None), ((0.5, -0.1, 0.5), None)),
+    ],
+)
+def test_what_no_scale_explains_is_refused_with_an_example(mean, std) -> None:
+    with pytest.raises(FrozenprobeError, match=r"such as --mean 0\.485 0\.456 0\.406 --std 0\.229"):
+        require_unit_scale(mean, std)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        *((None, None), (IMAGENET_MEAN, IMAGENET_STD), ((0.5,) * 3, (0.5,) * 3), ((0.0,) * 3, (1.0,) * 3)),
+        *(((0.485, 0.456, 0.406), (1 / 255,) * 3), ((0.0,) * 3, (0.0039,) * 3), ((1.0,) * 3, (1.0,) * 3)),
+    ],
+)
+def test_what_networks_are_made_with_passes(mean, std) -> None:
+    """[0, 1], [-1, 1], 0 to 255, and ImageNet's."""
+    require_unit_scale(mean, std)
