@@ -50,7 +50,7 @@ from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.backbones.catalogue import ANY_VIT
 from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.compute.embedder import Embedder
-from frozenprobe.extract.compute.pipeline import stacked, torch_threads
+from frozenprobe.extract.compute.pipeline import torch_threads
 from frozenprobe.extract.compute.tuning import make_embedder
 from frozenprobe.extract.options import MAX_PIXELS, Choices, ExtractRequest, WeightsOptions
 from frozenprobe.extract.ranks.rank import own_cores, threads_a_call
@@ -337,8 +337,8 @@ def measure_alone(bench: Bench, engine: str) -> None:
     if bench.device.type == "cuda":
         bench.note(name, "GiB", torch.cuda.max_memory_allocated(bench.device) / 2**30)
     jobs = jobs_of(bench.photos[:COMPARED], views=0)
-    clean = [row.view for job in jobs for row in cut_all(job, bench.settings("mild")).rows]
-    near = embedder.fidelity(stacked(clean), [None] * len(clean))
+    clean = [row.view.pixels for job in jobs for row in cut_all(job, bench.settings("mild")).rows]
+    near = embedder.fidelity(clean, [None] * len(clean))
     bench.note(name, "cosine", near.cosine)
 
 

@@ -94,13 +94,13 @@ class Embedder:
 
     def embed(self, pixels: npt.NDArray[np.uint8], erased: Sequence[Box | None]) -> Vectors:
         """Features of views: `(n, S, S, 3)` uint8 -> `(n, D)` float32. Rows may be NaN if the weights are."""
-        return self.start(torch.from_numpy(pixels), erased)()
+        return self.start(list(torch.from_numpy(pixels)), erased)()
 
-    def start(self, pixels: torch.Tensor, erased: Sequence[Box | None]) -> Callable[[], Vectors]:
+    def start(self, pixels: Sequence[torch.Tensor], erased: Sequence[Box | None]) -> Callable[[], Vectors]:
         """Begin to compute the features of views, on CUDA without waiting for them.
 
         Args:
-            pixels: `(n, S, S, 3)` uint8, on the CPU or on the device.
+            pixels: n of `(S, S, 3)` uint8, on the CPU or on the device.
             erased: for each view the box that is 0 after normalisation, or None.
 
         Returns:
@@ -109,7 +109,7 @@ class Embedder:
         Raises:
             FrozenprobeError: not even one view fits into the memory.
         """
-        there = self.staging.send(pixels)
+        there = self.staging.stack(pixels)
         parts: list[torch.Tensor] = []
         done = 0
         while done < len(there):
@@ -131,9 +131,10 @@ class Embedder:
 
         return finish
 
-    def fidelity(self, pixels: torch.Tensor, erased: Sequence[Box | None]) -> Fidelity:
-        """Compute some views, `(n, S, S, 3)` uint8, in float32 in eager torch, too, and compare."""
-        here = self.start(pixels, erased)().astype(np.float64)
+    def fidelity(self, views: Sequence[torch.Tensor], erased: Sequence[Box | None]) -> Fidelity:
+        """Compute some views, `(S, S, 3)` uint8 each, in float32 in eager torch, too, and compare."""
+        here = self.start(views, erased)().astype(np.float64)
+        pixels = torch.stack(list(views))
         size = max(1, self.batch_size // 2)  # float32 takes twice the memory
         parts = [
             self.exact(self._normalise(pixels[at : at + size], erased[at : at + size])).cpu().numpy()
@@ -201,10 +202,15 @@ class Staging:
 
     def send(self, pixels: torch.Tensor) -> torch.Tensor:
         """The pixels on the device."""
-        if self.stream is None or pixels.device.type != "cpu":
-            return pixels.to(self.device)
-        buffer = self._buffer(pixels)
-        buffer.copy_(pixels)
+        return self.stack([pixels])[0]
+
+    def stack(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Tensors of one shape on the device, one behind another; put together where the copy to it begins."""
+        first = parts[0]
+        if self.stream is None or first.device.type != "cpu":
+            return torch.stack(list(parts)).to(self.device)
+        buffer = self._buffer((len(parts), *first.shape), first.dtype)
+        torch.stack(list(parts), out=buffer)
         with torch.cuda.stream(self.stream):
             there = buffer.to(self.device, non_blocking=True)
             self.pinned.append((buffer, self.stream.record_event()))
@@ -228,14 +234,14 @@ class Staging:
 
         return wait
 
-    def _buffer(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _buffer(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """Pinned memory of this shape that no copy reads any more."""
         if len(self.pinned) >= self.depth:
             buffer, copied = self.pinned.popleft()
             copied.synchronize()
-            if buffer.shape == pixels.shape:
+            if buffer.shape == shape and buffer.dtype is dtype:
                 return buffer
-        return torch.empty(pixels.shape, dtype=pixels.dtype, pin_memory=True)
+        return torch.empty(shape, dtype=dtype, pin_memory=True)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

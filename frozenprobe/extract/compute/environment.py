@@ -19,7 +19,6 @@ import torch
 from frozenprobe.cache.growing.rows import LEAST_COSINE, RowStore, least_cosine
 from frozenprobe.errors import SpecMismatch
 from frozenprobe.extract.compute.embedder import Embedder
-from frozenprobe.extract.compute.pipeline import stacked
 from frozenprobe.extract.views.cut import Job, ViewSettings, cut_all
 from frozenprobe.extract.views.recipes import View
 from frozenprobe.images.places import Place
@@ -74,7 +73,7 @@ def require_same_rows(
     for content_hash, view in chosen:
         job = Job(paths[content_hash], content_hash, (view,))
         views += [row.view for row in cut_all(job, settings, embedder.staging.send).rows]
-    here = embedder.start(stacked(views), [view.erased for view in views])()
+    here = embedder.start([view.pixels for view in views], [view.erased for view in views])()
     taps = rows.contents.taps
     cosines = [least_cosine(rows.row(*key), vector, taps) for key, vector in zip(chosen, here, strict=True)]
     worst = int(np.argmin(cosines))

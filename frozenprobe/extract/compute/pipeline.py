@@ -123,17 +123,12 @@ def fetched(rows: list[Row], finish: Callable[[], Vectors], seconds: Seconds) ->
 def embed_rows(rows: Sequence[Row], embedder: Embedder) -> Callable[[], Vectors]:
     """Begin to embed views."""
     views = [row.view for row in rows]
-    return embedder.start(stacked(views), [view.erased for view in views])
+    return embedder.start([view.pixels for view in views], [view.erased for view in views])
 
 
 def without_pixels(rows: Sequence[Row]) -> list[Row]:
     """The rows as they wait to be written: pixels would hold memory, and between processes a file descriptor."""
     return [row._replace(view=NO_PIXELS) for row in rows]
-
-
-def stacked(views: Sequence[View]) -> torch.Tensor:
-    """`(n, S, S, 3)` uint8, where the views lie."""
-    return torch.stack([view.pixels for view in views])
 
 
 @contextmanager

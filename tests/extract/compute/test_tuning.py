@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,13 @@ class Clock:
 
     def __init__(self, fixed: float, each: float, room: int) -> None:
         self.fixed, self.each, self.room, self.now = fixed, each, room, 0.0
-        self.batch_size = 0
+        self.batch_size, self.device = 0, CPU
 
-    def embed(self, batch: np.ndarray, erased: list[None]) -> None:
+    def start(self, batch: list[torch.Tensor], erased: list[None]) -> Callable[[], None]:
         while self.batch_size > self.room:
             self.batch_size //= 2
         self.now += self.fixed * -(-len(batch) // self.batch_size) + self.each * len(batch)
+        return lambda: None
 
 
 @pytest.mark.parametrize(
