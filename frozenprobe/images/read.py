@@ -8,10 +8,10 @@ from pathlib import Path
 
 from frozenprobe.errors import ImageError
 from frozenprobe.images.folders import list_images, read_class_folders
-from frozenprobe.images.label_csv import read_labelled_csv
-from frozenprobe.images.lists import LIST_ENDINGS, is_list, locate, read_labelled_list, read_lines
+from frozenprobe.images.listed.label_csv import read_labelled_csv
+from frozenprobe.images.listed.lists import LIST_ENDINGS, is_list, locate, read_labelled_list, read_lines
+from frozenprobe.images.listed.samples import find_sample, near, read_sample, tell_unused
 from frozenprobe.images.places import Place
-from frozenprobe.images.samples import find_sample, near, read_sample, tell_unused
 from frozenprobe.images.shard_names import find_shards
 from frozenprobe.images.shards import list_members, read_labelled_shards
 from frozenprobe.images.sources import ImageSources

@@ -17,7 +17,7 @@ from frozenprobe.cache.store import open_features
 from frozenprobe.demo.run import read_pixels
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.weights_file import read_weights
-from frozenprobe.images.label_csv import read_labelled_csv
+from frozenprobe.images.listed.label_csv import read_labelled_csv
 from frozenprobe.images.places import Member
 from frozenprobe.images.read import read_images, read_training
 from frozenprobe.images.shards import read_label

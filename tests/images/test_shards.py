@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from frozenprobe.errors import ImageError
 from frozenprobe.images.folders import list_images, read_class_folders
-from frozenprobe.images.label_csv import read_labelled_csv
+from frozenprobe.images.listed.label_csv import read_labelled_csv
 from frozenprobe.images.places import Member
 from frozenprobe.images.read import read_test
 from frozenprobe.images.shards import list_members, read_labelled_shards

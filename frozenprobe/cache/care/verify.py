@@ -16,7 +16,7 @@ from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.paths import followed, piece_files, pieces_folder
 from frozenprobe.cache.store import Features, read_plan, require_file
 from frozenprobe.errors import FeatureFileError, UnreadableImage, some
-from frozenprobe.images.finder import ImageFinder
+from frozenprobe.images.listed.finder import ImageFinder
 from frozenprobe.images.places import read_image
 from frozenprobe.system.files import StrPath
 from frozenprobe.system.progress import Progress

@@ -1,6 +1,6 @@
 """Images of a folder or of shards are found by the names of a table, and only below the folder."""
 
-from frozenprobe.images.finder import ImageFinder
+from frozenprobe.images.listed.finder import ImageFinder
 from tests.images.shard_files import write_tar
 from tests.images.test_folders import touch
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from frozenprobe.errors import ImageError
-from frozenprobe.images.lists import is_list, read_labelled_list
+from frozenprobe.images.listed.lists import is_list, read_labelled_list
 from frozenprobe.images.read import read_test
 from tests.images.test_folders import touch
 

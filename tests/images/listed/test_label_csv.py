@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from frozenprobe.errors import ImageError
-from frozenprobe.images.label_csv import read_labelled_csv
+from frozenprobe.images.listed.label_csv import read_labelled_csv
 from frozenprobe.images.sources import CsvColumns
 from tests.images.test_folders import touch
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from frozenprobe.errors import ImageError
-from frozenprobe.images.samples import find_sample, is_sample_name, tables_in, tell_unused
+from frozenprobe.images.listed.samples import find_sample, is_sample_name, tables_in, tell_unused
 
 
 @pytest.fixture

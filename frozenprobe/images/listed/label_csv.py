@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from frozenprobe.errors import ImageError, some
-from frozenprobe.images.finder import Found, ImageFinder
 from frozenprobe.images.kinds import IMAGE_ENDINGS
+from frozenprobe.images.listed.finder import Found, ImageFinder
 from frozenprobe.images.sources import CsvColumns
 from frozenprobe.images.table import ImageTable, check_ids, labelled_table, leave_out, one_form, require_inside
 from frozenprobe.system.csv_tables import NAMELESS, Table, read_table
