@@ -46,7 +46,7 @@ from frozenprobe.extract.options import MAX_PIXELS, Choices, ExtractRequest
 from frozenprobe.extract.ranks.rank import own_cores
 from frozenprobe.extract.settle import read_weights_options
 from frozenprobe.extract.views.cut import ViewSettings
-from frozenprobe.images.folders import IMAGE_ENDINGS
+from frozenprobe.images.kinds import IMAGE_ENDINGS
 from frozenprobe.images.sources import ImageSources
 
 CPU = torch.device("cpu")
