@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import multiprocessing
 import os
@@ -17,7 +19,7 @@ import pytest
 from frozenprobe.cache.growing import lock as holders
 from frozenprobe.cache.growing import lock as locks
 from frozenprobe.cache.growing.lock import rank_lock, rank_turn, read_holder, start_of, this_process, writer_lock
-from frozenprobe.errors import FileInUse
+from frozenprobe.errors import DiskFull, FileInUse
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="whether a process lives is asked the POSIX way")
 
@@ -252,6 +254,71 @@ def test_of_many_that_find_a_dead_ones_lock_one_gets_it(file):
 def take_over(file: Path, held: multiprocessing.Value, most: multiprocessing.Value, start: object) -> None:
     start.wait()
     hold_if_possible(file, held, most, times=1)
+
+
+def test_who_takes_a_lock_away_keeps_others_from_doing_so_meanwhile(file, monkeypatch):
+    """The kernel's lock is held from before the last look until the file is gone."""
+    import fcntl
+
+    lock, looks = leave(file, pid=ended_process()), []
+    holder = read_holder(lock)
+
+    def look(path: Path) -> holders.Holder | None:
+        with open(path, "rb") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        looks.append(path)
+        return read_holder(path)
+
+    monkeypatch.setattr(locks, "read_holder", look)
+    locks.take_away(lock, holder)
+    assert looks == [lock]
+    assert not lock.exists()
+
+
+@pytest.mark.parametrize("content", ["", "another's"])
+def test_a_lock_that_has_become_somebody_elses_is_not_taken_away(file, content, monkeypatch):
+    """Between the look at it and the kernel's lock: written anew in place, or another file under the name."""
+    lock = leave(file, pid=ended_process())
+    if not content:
+        lock.write_text("")  # one that says nothing, as the next one does for a moment where there are no links
+    holder = read_holder(lock)
+    locks_file = locks.lock_exclusively
+
+    def late(handle: object) -> None:
+        if content:
+            leave(file, token=content)
+        else:
+            replacement = lock.with_name("new")
+            replacement.write_text("")
+            replacement.replace(lock)
+        locks_file(handle)
+
+    monkeypatch.setattr(locks, "lock_exclusively", late)
+    locks.take_away(lock, holder)
+    assert lock.exists()
+    locks.take_away(lock.with_name("gone.lock"), holder)  # nor is it an error that another was faster
+
+
+@pytest.mark.parametrize("linked", [True, False])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_lock_that_could_not_be_written_is_no_lock(file, linked, number, monkeypatch):
+    """Whoever went on would write without one, and what was written of it would stop everybody else."""
+
+    def refuse(*args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    class Full(io.FileIO):
+        write = refuse
+
+    if linked:
+        monkeypatch.setattr(Path, "write_text", refuse)
+    else:
+        monkeypatch.setattr(locks.os, "link", refuse)
+        monkeypatch.setattr(locks, "open", Full, raising=False)
+    expected = DiskFull if number == errno.ENOSPC else OSError
+    with pytest.raises(expected), writer_lock(file):
+        pytest.fail("went on without a lock")
+    assert list(file.parent.iterdir()) == []
 
 
 def test_a_lock_with_strange_letters_in_the_command_is_given_back(file, monkeypatch):
