@@ -11,6 +11,8 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -96,15 +98,19 @@ def test_a_killed_process_that_nobody_has_asked_about_yet_is_dead(file):
 def test_a_pid_that_has_been_given_to_another_process_is_no_holder(file):
     leave(file, started="1")
     with writer_lock(file):
-        pass
+        assert read_holder(file.with_name("f.h5.lock")).started == this_process().started
 
 
-@pytest.mark.skipif(not Path("/proc/sys/kernel/random/boot_id").exists(), reason="Linux tells its boots apart")
-def test_a_lock_from_before_the_machine_was_restarted_is_no_holder(file):
-    leave(file, boot="another start")
-    if not this_process().machine:
-        pytest.skip("this machine has no id")
+def test_a_lock_from_before_the_machine_was_restarted_is_no_holder(file, monkeypatch):
+    """Where the machine has an id: without one it may be another machine of the same name."""
+    now = replace(this_process(), machine="m1", boot="b2")
+    monkeypatch.setattr(locks, "this_process", lambda **rank: replace(now, **rank))
+    leave(file, machine="m1", boot="b1")
     with writer_lock(file):
+        assert read_holder(file.with_name("f.h5.lock")).boot == "b2"
+    now = replace(now, machine="")
+    leave(file, machine="", boot="b1")
+    with pytest.raises(FileInUse), writer_lock(file):
         pass
 
 
@@ -360,6 +366,16 @@ def leave_rank(file: Path, number: int, world: int, **changes: object) -> Path:
     return lock
 
 
+@contextmanager
+def given_back_later(lock: Path) -> Iterator[list[bool]]:
+    """A holder that removes its lock after a while; the list tells whether it has begun to."""
+    given: list[bool] = []
+    thread = threading.Timer(0.3, lambda: given.append(True) or lock.unlink())
+    thread.start()
+    yield given
+    thread.join()
+
+
 def test_ranks_write_side_by_side_and_leave_nothing_behind(file):
     with rank_lock(file, 0, 2), rank_lock(file, 1, 2):
         assert sorted(each.name for each in file.parent.iterdir()) == ["f.h5.rank-0.lock", "f.h5.rank-1.lock"]
@@ -395,12 +411,8 @@ def test_a_rank_does_not_enter_beside_a_lone_writer(file, monkeypatch):
 
 def test_a_rank_waits_for_a_lone_writer_that_gives_the_lock_back_at_once(file):
     """As one does that finds ranks at work: the ranks must not fail by it."""
-    with writer_lock(file):
-        thread = threading.Timer(0.3, file.with_name("f.h5.lock").unlink)
-        thread.start()
-        with rank_lock(file, 0, 2):
-            pass
-        thread.join()
+    with writer_lock(file), given_back_later(file.with_name("f.h5.lock")) as given, rank_lock(file, 0, 2):
+        assert given == [True]
 
 
 def test_a_rank_waits_as_long_as_another_one_finishes_the_file(file, monkeypatch, caplog):
@@ -408,10 +420,8 @@ def test_a_rank_waits_as_long_as_another_one_finishes_the_file(file, monkeypatch
     monkeypatch.setattr(locks, "TELLING", 0.0)
     lock = file.with_name("f.h5.lock")
     lock.write_text(json.dumps(asdict(replace(this_process(rank="1 of 2"), host="node7"))))
-    thread = threading.Timer(0.5, lock.unlink)
-    thread.start()
-    with rank_lock(file, 0, 2):
-        assert not thread.is_alive()
+    with given_back_later(lock) as given, rank_lock(file, 0, 2):
+        assert given == [True]
     (told,) = [record.getMessage() for record in caplog.records]
     assert "rank 1 of 2" in told
     assert "--break-lock" in told
@@ -454,10 +464,8 @@ def test_break_lock_spares_the_turn_of_a_rank_that_was_started_with_this_one(fil
     lock = file.with_name("f.h5.lock")
     turn = replace(this_process(rank="1 of 2"), host="node7", since="2999-01-01T00:00:00+00:00")
     lock.write_text(json.dumps(asdict(turn)))
-    thread = threading.Timer(0.5, lock.unlink)
-    thread.start()
-    with rank_lock(file, 0, 2, break_lock=True):
-        assert not thread.is_alive()
+    with given_back_later(lock) as given, rank_lock(file, 0, 2, break_lock=True):
+        assert given == [True]
     lock.write_text(json.dumps(asdict(replace(turn, since="2001-01-01T00:00:00+00:00"))))
     with rank_lock(file, 0, 2, break_lock=True):
         assert not lock.exists()
