@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from frozenprobe.cache.container.read import SealedFile
 from frozenprobe.cache.container.write import publish_sealed
 from frozenprobe.cache.growing.rows import RowStore
-from frozenprobe.cache.store import READ_ROWS, newest_features, open_features
+from frozenprobe.cache.store import READ_ROWS, newest_features, open_features, write_features
 from frozenprobe.errors import FeatureFileError, FrozenprobeError
 from frozenprobe.system.csv_tables import Table
 from tests.conftest import SPEC
@@ -69,6 +69,7 @@ def test_several_views_become_a_row_each(make_features):
     frame = features.to_frame(views=("aug2", "clean"))
     assert frame.index.names == ["id", "view"]
     assert frame.loc[("image 3.jpg", "aug2"), "label"] == "class 1"
+    assert frame["label"].tolist() == ["class 0"] * 4 + ["class 1"] * 4
     for view in ("aug2", "clean"):
         rows = frame.xs(view, level="view").drop(columns="label").to_numpy()
         assert np.array_equal(rows, features.read("train", [features.views.index(view)])[:, 0])
@@ -166,6 +167,17 @@ def test_plain_h5py_finds_the_taps_as_datasets_of_one_group(make_features):
         assert json.loads(file.attrs["taps"]) == [list(each) for each in TAPS]
         stored = np.concatenate([file["test/features"][name][:] for name, _ in TAPS], axis=2)
     assert np.array_equal(stored.swapaxes(0, 1), features.read("test", range(2)))
+
+
+def test_what_is_handed_over_for_an_image_without_features_is_not_stored(make_features):
+    """Whoever hands rows over may have anything there."""
+    features = make_features(unusable=(2,))
+    write_features(
+        features.path, features, lambda images, split, views: np.ones((len(split.ids[images]), len(views), 12))
+    )
+    rows = open_features(features.path).read("test", [0, 1])
+    assert rows.all(axis=(1, 2)).tolist() == [True, True, False, True, True, True, True]
+    assert not rows[2].any()
 
 
 def test_an_image_without_features_has_zeros(make_features):

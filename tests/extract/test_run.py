@@ -944,7 +944,7 @@ def test_a_row_waits_a_second_at_most(
     monkeypatch.setattr(run, "PIECE_SECONDS", 0.02)
     with PieceWriter(rows, piece_rows=1000) as writer:
         writer.put(embedded(keys[:2]))
-        for _ in range(200):
+        for _ in range(3000):  # of a busy machine
             if rows.there:
                 break
             time.sleep(0.02)

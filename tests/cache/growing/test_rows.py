@@ -87,11 +87,40 @@ def test_a_damaged_block_counts_as_missing_rows(tmp_path):
     content = bytearray(piece.read_bytes())
     content[offset] ^= 1
     piece.write_bytes(content)
-    assert store_of(tmp_path).there == 12
+    later = store_of(tmp_path)
+    assert later.there == 12
+    for view in ("clean", "hflip"):  # from the other block
+        assert np.array_equal(block(later, "abcdef", [view])[:, 0], [row(code, view) for code in "abcdef"])
     content[with_array.features["features"].offset] ^= 1
     piece.write_bytes(content)
     assert store_of(tmp_path).there == 0
     assert store_of(tmp_path, check=False).there == 12
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_one_number_that_is_none_is_an_error_that_names_the_image(tmp_path, value):
+    """Whoever stored it: it must not reach a finished file."""
+    store = store_of(tmp_path, "ab", 0)
+    rows = np.ones((2, 3), dtype=np.float32)
+    rows[1, 2] = value
+    store.add(["a", "b"], ["clean", "clean"], rows)
+    with pytest.raises(FeatureFileError, match="those of b") as caught:
+        block(store, "ab", ["clean"])
+    assert "frozenprobe repair" in caught.value.remedy
+    assert block(store, "a", ["clean"]).all()
+
+
+def test_rows_that_only_a_damaged_block_has_are_missing(tmp_path):
+    store = store_of(tmp_path)
+    add(store, *[("a", "clean")] * 64, ("b", "clean"), ("c", "hflip"))
+    (piece,) = store.folder.iterdir()
+    content = bytearray(piece.read_bytes())
+    content[SealedFile(piece).features["features"].span(0, 1)[0]] ^= 1
+    piece.write_bytes(content)
+    later = store_of(tmp_path)
+    assert later.there == 1
+    assert later.missing()["b"] == ("clean", "hflip", "aug1", "aug2")
+    assert later.missing()["a"] == ("hflip", "aug1", "aug2")
 
 
 def test_discarding_removes_the_folder(tmp_path):
