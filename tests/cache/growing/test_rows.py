@@ -1,6 +1,7 @@
 """Rows on their way: closed pieces that outlive their writer and are looked up by content and view."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,6 +212,29 @@ def test_a_damaged_block_of_a_small_piece_does_not_stop_the_joining(tmp_path, mo
     for reader in (later, store_of(tmp_path)):
         assert reader.there == 6 + 4
         assert np.array_equal(reader.row("f", "clean"), row("f", "clean"))
+
+
+@pytest.mark.parametrize("instant", ["write_piece", "unlink"])
+def test_a_kill_while_small_pieces_are_joined_loses_no_row(tmp_path, monkeypatch, no_fsync, instant):
+    """When the joined one is about to be written, and when one of the small ones is gone."""
+    monkeypatch.setattr(row_store, "SMALL_PIECES", 3)
+    store, owner, calls = store_of(tmp_path), row_store if instant == "write_piece" else Path, []
+    call = getattr(owner, instant)
+
+    def stop(*args, **kwargs):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return call(*args, **kwargs)
+
+    for code in "ab":
+        add(store, (code, "clean"))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(owner, instant, stop)
+        add(store, ("c", "clean"))
+    later = store_of(tmp_path)
+    assert later.there == 3
+    assert np.array_equal(block(later, "abc", ["clean"])[:, 0], [row(code, "clean") for code in "abc"])
 
 
 def test_where_rows_come_from_stays_with_them(tmp_path, monkeypatch, no_fsync):
