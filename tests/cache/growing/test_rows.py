@@ -216,7 +216,7 @@ def test_a_damaged_block_of_a_small_piece_does_not_stop_the_joining(tmp_path, mo
 
 @pytest.mark.parametrize("instant", ["write_piece", "unlink"])
 def test_a_kill_while_small_pieces_are_joined_loses_no_row(tmp_path, monkeypatch, no_fsync, instant):
-    """When the joined one is about to be written, and when one of the small ones is gone."""
+    """When the joined one is about to be written, and when it has just got its name."""
     monkeypatch.setattr(row_store, "SMALL_PIECES", 3)
     store, owner, calls = store_of(tmp_path), row_store if instant == "write_piece" else Path, []
     call = getattr(owner, instant)
@@ -229,9 +229,10 @@ def test_a_kill_while_small_pieces_are_joined_loses_no_row(tmp_path, monkeypatch
 
     for code in "ab":
         add(store, (code, "clean"))
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(owner, instant, stop)
-        add(store, ("c", "clean"))
+        with pytest.raises(KeyboardInterrupt):
+            add(store, ("c", "clean"))
     later = store_of(tmp_path)
     assert later.there == 3
     assert np.array_equal(block(later, "abc", ["clean"])[:, 0], [row(code, "clean") for code in "abc"])
