@@ -124,6 +124,15 @@ def test_rows_that_only_a_damaged_block_has_are_missing(tmp_path):
     assert later.missing()["a"] == ("hflip", "aug1", "aug2")
 
 
+def test_a_few_of_the_stored_rows_are_spread_over_images_and_views(tmp_path):
+    """Those that are compared before rows of another machine are added: the first image alone would say little."""
+    store = store_of(tmp_path)
+    every = [(code, view) for code in "abcdef" for view in ("clean", "hflip", "aug1", "aug2")]
+    add(store, *every)
+    assert store.stored() == every
+    assert store.stored(5) == [every[index] for index in (0, 5, 11, 17, 23)]
+
+
 def test_discarding_removes_the_folder(tmp_path):
     store = store_of(tmp_path, "a", 0)
     add(store, ("a", "clean"))
