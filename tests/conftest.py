@@ -49,6 +49,8 @@ SPEC = FeatureSpec(
 # A run of the suite is repeatable: what fails once fails again. `--hypothesis-profile explore` looks for new examples.
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 hypothesis.settings.register_profile("explore", derandomize=False, deadline=None)
+SEARCH = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+hypothesis.settings.register_profile("mutants", derandomize=True, database=None, deadline=None, phases=SEARCH)
 hypothesis.settings.load_profile("repeatable")
 
 

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 COPIED = ("frozenprobe", "tests", "benchmarks", "docs", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "setup.cfg")
 SECONDS = 240  # a change may make a test wait for ever: that is noticed, too
 PYTEST = [sys.executable, "-m", "pytest", "-o", "addopts=", "-p", "no:cacheprovider", "-n", "0", "-x", "-q"]
+PYTEST += ["--hypothesis-profile", "mutants"]  # the first example that fails is enough
 PASSED, FAILED = 0, 1  # exit codes of pytest; any other one says that no test was run
 
 
