@@ -970,6 +970,26 @@ def test_a_full_disk_reaches_whoever_hands_rows_over(
         write_all(rows, [embedded(keys[:1])] * 100, piece_rows=1)
 
 
+def test_who_hands_rows_over_is_told_at_once_that_they_cannot_be_written(
+    rows: RowStore, keys: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not after the hours of computing what nobody will ever have."""
+    monkeypatch.setattr(RowStore, "add", lambda *args: (_ for _ in ()).throw(DiskFull(Path("/"), "no space")))
+    handed = []
+
+    def hand_over() -> None:
+        with PieceWriter(rows, piece_rows=1) as writer:
+            writer.put(embedded(keys[:1]))
+            while writer.error is None:
+                time.sleep(0.001)
+            writer.put(embedded(keys[1:2]))
+            handed.append("more")
+
+    with pytest.raises(DiskFull):
+        hand_over()
+    assert handed == []
+
+
 def test_an_error_at_the_last_row_is_raised_on_leaving(
     rows: RowStore, keys: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
