@@ -14,6 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -45,6 +46,14 @@ SPEC = FeatureSpec(
 )
 
 
+# A run of the suite is repeatable: what fails once fails again. `--hypothesis-profile explore` looks for new examples.
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+hypothesis.settings.register_profile("explore", derandomize=False, deadline=None)
+SEARCH = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+hypothesis.settings.register_profile("mutants", derandomize=True, database=None, deadline=None, phases=SEARCH)
+hypothesis.settings.load_profile("repeatable")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--long`: the fault harness injects hundreds to thousands of faults in place of a few."""
     parser.addoption("--long", action="store_true", help="inject many faults (tests/faults), for tens of minutes")
@@ -68,7 +77,7 @@ def no_waiting() -> Iterator[None]:
         raise Waited
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(20)
+    signal.alarm(60)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from frozenprobe import _version
 from frozenprobe.cli import main
 from frozenprobe.extract.options import RECIPES
 from frozenprobe.probe.heads.registry import HEADS
+from tests.test_layers import MODULES, imports
 
 COMMANDS = {name: main.get_command(click.Context(main), name) for name in main.list_commands(click.Context(main))}
 ROOT = Path(__file__).parent.parent
@@ -134,27 +136,27 @@ def test_ci_runs_the_readmes_own_commands():
         assert lines[0].startswith("    python3 -m venv .venv && .venv/bin/pip install '.["), word
 
 
+OTHERWISE_CALLED = {"PIL": "pillow", "sklearn": "scikit-learn", "lazy_loader": "lazy-loader"}  # in the registry
+
+
 def test_the_metadata_names_every_import_of_the_package():
+    """What is always needed and what comes with an extra; and nothing that no module imports."""
     config = ConfigParser()
     config.read(ROOT / "setup.cfg")
-    required = {re.split("[>=<]", line)[0] for line in config["options"]["install_requires"].split()}
-    assert required == {
-        *(
-            "click",
-            "h5py",
-            "joblib",
-            "lazy-loader",
-            "matplotlib",
-            "numpy",
-            "pandas",
-            "pillow",
-            "safetensors",
-            "scikit-learn",
-            "scipy",
-            "threadpoolctl",
-            "torch",
-            "torchvision",
-            "tqdm",
-        ),
-    }
-    assert set(config["options.extras_require"]) == {"dask", "demo", "onnx", "test", "timm"}
+
+    def named(section: str, option: str) -> set[str]:
+        return {re.split("[>=<]", line)[0] for line in config[section][option].split()}
+
+    required = named("options", "install_requires")
+    extras = {extra: named("options.extras_require", extra) for extra in ("timm", "onnx", "dask")}
+    assert set(config["options.extras_require"]) == {*extras, "demo", "test"}
+    tops = {name.partition(".")[0] for path in MODULES for name in imports(path)}
+    imported = {OTHERWISE_CALLED.get(top, top) for top in tops - set(sys.stdlib_module_names) - {"frozenprobe"}}
+    assert imported - set().union(*extras.values()) == required
+
+
+def test_an_import_that_the_metadata_does_not_name_would_be_seen(tmp_path):
+    """However it is written, and wherever in a module."""
+    module = tmp_path / "module.py"
+    module.write_text("def late():\n    import yaml.reader as r\n    from toml import loads\n", encoding="utf-8")
+    assert {"yaml.reader", "toml"} <= imports(module)

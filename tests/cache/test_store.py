@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from frozenprobe.cache.container.read import SealedFile
 from frozenprobe.cache.container.write import publish_sealed
 from frozenprobe.cache.growing.rows import RowStore
-from frozenprobe.cache.store import newest_features, open_features
+from frozenprobe.cache.store import READ_ROWS, newest_features, open_features, write_features
 from frozenprobe.errors import FeatureFileError, FrozenprobeError
 from frozenprobe.system.csv_tables import Table
 from tests.conftest import SPEC
+from tests.faults.synthetic import extract, holds, world
 
 
 def test_names_labels_sample_and_views_come_back(make_features):
@@ -68,6 +69,7 @@ def test_several_views_become_a_row_each(make_features):
     frame = features.to_frame(views=("aug2", "clean"))
     assert frame.index.names == ["id", "view"]
     assert frame.loc[("image 3.jpg", "aug2"), "label"] == "class 1"
+    assert frame["label"].tolist() == ["class 0"] * 4 + ["class 1"] * 4
     for view in ("aug2", "clean"):
         rows = frame.xs(view, level="view").drop(columns="label").to_numpy()
         assert np.array_equal(rows, features.read("train", [features.views.index(view)])[:, 0])
@@ -165,6 +167,17 @@ def test_plain_h5py_finds_the_taps_as_datasets_of_one_group(make_features):
         assert json.loads(file.attrs["taps"]) == [list(each) for each in TAPS]
         stored = np.concatenate([file["test/features"][name][:] for name, _ in TAPS], axis=2)
     assert np.array_equal(stored.swapaxes(0, 1), features.read("test", range(2)))
+
+
+def test_what_is_handed_over_for_an_image_without_features_is_not_stored(make_features):
+    """Whoever hands rows over may have anything there."""
+    features = make_features(unusable=(2,))
+    write_features(
+        features.path, features, lambda images, split, views: np.ones((len(split.ids[images]), len(views), 12))
+    )
+    rows = open_features(features.path).read("test", [0, 1])
+    assert rows.all(axis=(1, 2)).tolist() == [True, True, False, True, True, True, True]
+    assert not rows[2].any()
 
 
 def test_an_image_without_features_has_zeros(make_features):
@@ -268,6 +281,36 @@ def test_a_truncated_file_is_refused(make_features):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(FeatureFileError):
         open_features(path)
+
+
+def test_a_damaged_block_is_told_with_the_images_whose_numbers_are_none(make_features):
+    """Of 70 images the second block holds the last six; two of them are no numbers any more."""
+    features = make_features(classes=2, per_class=35)
+    offset, size = features.arrays("train")[0].span(1, 1)
+    content = bytearray(features.path.read_bytes())
+    block = np.frombuffer(bytes(content[offset : offset + size]), dtype=np.float32).reshape(6, -1).copy()
+    block[2, 3], block[4, 0] = np.nan, np.inf
+    content[offset : offset + size] = block.tobytes()
+    features.path.write_bytes(content)
+    with pytest.raises(FeatureFileError, match="another checksum") as caught:
+        open_features(features.path).read("train", [0, 1])
+    assert "view 1, rows 64 to 69 (image 64.jpg, image 65.jpg, image 66.jpg" in caught.value.found
+    assert caught.value.found.endswith("; NaN or infinity in image 66.jpg, image 68.jpg")
+    assert f"frozenprobe repair {features.path}" in caught.value.remedy
+    block[2, 3], block[4, 0] = 0, 0
+    content[offset : offset + size] = block.tobytes()
+    features.path.write_bytes(content)
+    with pytest.raises(FeatureFileError) as caught:
+        open_features(features.path).read("train", [1])
+    assert "NaN" not in caught.value.found
+
+
+@pytest.mark.usefixtures("no_fsync")
+def test_a_file_of_several_blocks_is_read_back_row_by_row(tmp_path):
+    """Rows are read in parts of 1,024: those at the borders are there, too."""
+    wanted = world(READ_ROWS + 3, views=0)
+    extract(tmp_path / "f.h5", wanted, batch=10_000)
+    assert holds(tmp_path / "f.h5", wanted)
 
 
 def test_newest_goes_by_the_time_stored_inside(make_features):

@@ -769,6 +769,52 @@ def test_link_to_a_feature_file_stays_a_link(request_: ExtractRequest, tmp_path:
     assert len(open_features(link).augmented_views) == 3
 
 
+# Another process is faster, between the look at the file and the lock on it.
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, others: Callable[[], object]) -> None:
+    """Let another process do something when this one has looked at the file, and does not hold the lock yet."""
+    writing, done = run.writing, []
+
+    def late(*args: Any, **kwargs: Any) -> Any:
+        if not done:
+            done.append(1)
+            others()
+        return writing(*args, **kwargs)
+
+    monkeypatch.setattr(run, "writing", late)
+
+
+def test_a_file_that_has_grown_meanwhile_loses_nothing(
+    request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four views were paid for; whoever wanted three, and had seen two, gets them from there."""
+    extract_features(request_)
+    meanwhile(monkeypatch, lambda: extract_features(choosing(request_, views=4)))
+    report, features = extracted(choosing(request_, views=3))
+    assert (report.computed, report.written) == (0, False)
+    assert len(features.augmented_views) == 4
+
+
+def test_a_plan_that_appeared_meanwhile_holds(request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process began with four views and was killed: what it had typed holds who types nothing."""
+    extract_features(request_)
+    meanwhile(
+        monkeypatch, lambda: run_killed(monkeypatch, replace(choosing(request_, views=4), batch_size=8), pieces=1)
+    )
+    report, features = extracted(untyped(request_))
+    assert (report.computed, len(features.augmented_views)) == (24 - 8, 4)
+
+
+def test_a_file_of_another_specification_that_appeared_meanwhile_is_not_replaced(
+    request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meanwhile(monkeypatch, lambda: extract_features(choosing(request_, seed=1)))
+    with pytest.raises(SpecMismatch, match="Features with seed = 2"):
+        extract_features(choosing(request_, seed=2))
+    assert open_features(request_.out).spec.seed == 1
+
+
 # The rest.
 
 
@@ -898,7 +944,7 @@ def test_a_row_waits_a_second_at_most(
     monkeypatch.setattr(run, "PIECE_SECONDS", 0.02)
     with PieceWriter(rows, piece_rows=1000) as writer:
         writer.put(embedded(keys[:2]))
-        for _ in range(200):
+        for _ in range(3000):  # of a busy machine
             if rows.there:
                 break
             time.sleep(0.02)
@@ -922,6 +968,26 @@ def test_a_full_disk_reaches_whoever_hands_rows_over(
     monkeypatch.setattr(RowStore, "add", full)
     with pytest.raises(DiskFull):
         write_all(rows, [embedded(keys[:1])] * 100, piece_rows=1)
+
+
+def test_who_hands_rows_over_is_told_at_once_that_they_cannot_be_written(
+    rows: RowStore, keys: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not after the hours of computing what nobody will ever have."""
+    monkeypatch.setattr(RowStore, "add", lambda *args: (_ for _ in ()).throw(DiskFull(Path("/"), "no space")))
+    handed = []
+
+    def hand_over() -> None:
+        with PieceWriter(rows, piece_rows=1) as writer:
+            writer.put(embedded(keys[:1]))
+            while writer.error is None:
+                time.sleep(0.001)
+            writer.put(embedded(keys[1:2]))
+            handed.append("more")
+
+    with pytest.raises(DiskFull):
+        hand_over()
+    assert handed == []
 
 
 def test_an_error_at_the_last_row_is_raised_on_leaving(

@@ -24,12 +24,8 @@ def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the figures."""
-    ended = [
-        report for each in terminalreporter.stats.values() for report in each if hasattr(report, "user_properties")
-    ]
-    lines = [
-        value for report in ended if report.when == "call" for name, value in report.user_properties if name == FIGURE
-    ]
+    ended = [each for kept in terminalreporter.stats.values() for each in kept if isinstance(each, pytest.TestReport)]
+    lines = [value for each in ended if each.when == "call" for name, value in each.user_properties if name == FIGURE]
     if lines:
         terminalreporter.section("faults")
     for line in lines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +62,13 @@ def digest(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+@cache
 def vector(content_hash: str, view: str) -> npt.NDArray[np.float32]:
-    """The one right row for a content and a view."""
+    """The one right row for a content and a view; read-only."""
     seed = hashlib.sha256(f"{content_hash} {view}".encode()).digest()
-    return np.random.default_rng(list(seed)).normal(size=DIM).astype(np.float32)
+    row = np.random.default_rng(list(seed)).normal(size=DIM).astype(np.float32)
+    row.flags.writeable = False
+    return row
 
 
 def world(images: int, views: int = 2, *, first: int = 0) -> World:

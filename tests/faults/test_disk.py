@@ -136,6 +136,18 @@ def test_too_little_space_is_an_error_before_the_start(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_too_little_space_for_the_finished_file_is_an_error_that_keeps_all_rows(tmp_path, monkeypatch):
+    """There was enough when the first row was computed; others have filled the disk since."""
+    free = [10**9]
+    monkeypatch.setattr(growth.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 0, free[0]))
+    with pytest.raises(FrozenprobeError, match="free disk space"):
+        extract(tmp_path / "f.h5", SMALL, told=lambda rows: free.__setitem__(0, 10_000))
+    assert not (tmp_path / "f.h5").exists()
+    free[0] = 10**9
+    assert extract(tmp_path / "f.h5", SMALL) == 0
+    assert holds(tmp_path / "f.h5", SMALL)
+
+
 def test_a_repair_on_a_full_disk_leaves_the_damaged_file(tmp_path, monkeypatch):
     path = tmp_path / "f.h5"
     extract(path, SMALL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
-import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -85,14 +84,13 @@ def test_flipped_bytes_are_an_error_or_change_no_place_beyond_the_file(tmp_path,
 
 @pytest.mark.parametrize("size", [-512, -1, 2**33, 2**62, 2**80])
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, b"V"])
+@pytest.mark.usefixtures("no_waiting")
 def test_an_absurd_size_is_an_error_at_once(tmp_path, size, kind):
     """A member, a pax record, a GNU long name and an unknown kind of entry that claim any number of bytes."""
     path = tmp_path / "x.tar"
     path.write_bytes(header_of("a.jpg", size, kind) + b"x" * 512 + header_of("b.jpg", 0) + bytes(1024))
-    start = time.perf_counter()
     with pytest.raises(ImageError, match=r"x\.tar"):
         list(walk_tar(path))
-    assert time.perf_counter() - start < 1
 
 
 def test_a_pax_record_cannot_make_a_member_negative_or_larger_than_the_file(tmp_path):

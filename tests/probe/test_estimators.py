@@ -10,7 +10,14 @@ import numpy.typing as npt
 import pytest
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, cross_val_predict, cross_validate
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    cross_val_predict,
+    cross_val_score,
+    cross_validate,
+)
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -226,8 +233,18 @@ def test_a_pipeline_and_a_grid_over_grouped_folds(head: str) -> None:
         "logreg": ("c", [0.1, 10.0]),
         "cosine": ("temperature", [0.1, 1]),
     }[head]
-    grid = GridSearchCV(pipeline, {f"head__{name}": values}, cv=GroupKFold(3)).fit(X, y, groups=images)
-    assert grid.best_params_[f"head__{name}"] in values
+    name = f"head__{name}"
+    grid = GridSearchCV(pipeline, {name: values}, cv=GroupKFold(4), scoring="neg_log_loss").fit(X, y, groups=images)
+    alone = [
+        cross_val_score(
+            clone(pipeline).set_params(**{name: value}), X, y, groups=images, cv=GroupKFold(4), scoring="neg_log_loss"
+        ).mean()
+        for value in values
+    ]
+    np.testing.assert_allclose(grid.cv_results_["mean_test_score"], alone)
+    assert abs(alone[0] - alone[1]) > 1e-3  # the value reaches the head
+    assert grid.best_params_ == {name: values[int(np.argmax(alone))]}
+    assert grid.best_estimator_.get_params()[name] == grid.best_params_[name]
 
 
 def test_groups_reach_folds_and_fit_by_metadata_routing() -> None:

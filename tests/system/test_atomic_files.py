@@ -34,12 +34,21 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing_aside(tmp_path):
 
 
 def test_data_are_synced_before_the_rename(tmp_path, monkeypatch):
+    """All of them: what still waits in Python's own buffer is not on the disk."""
     calls = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("fsync"), fsync(handle))[1])
-    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("rename"), replace(a, b))[1])
-    publish_bytes(tmp_path / "a.bin", b"x")
-    assert calls[:2] == ["fsync", "rename"]
+
+    def note(call, about):
+        calls.append((call, about.st_ino, about.st_size))
+
+    monkeypatch.setattr(os, "fsync", lambda handle: (note("fsync", os.fstat(handle)), fsync(handle))[1])
+    monkeypatch.setattr(os, "replace", lambda a, b: (note("rename", os.stat(a)), replace(a, b))[1])
+    for content in (b"x", b"y" * 100_000):
+        calls.clear()
+        publish_bytes(tmp_path / "a.bin", content)
+        inode = (tmp_path / "a.bin").stat().st_ino
+        assert calls[:2] == [("fsync", inode, len(content)), ("rename", inode, len(content))]
+        assert [call for call, node, _ in calls[2:] if node == tmp_path.stat().st_ino] == ["fsync"]
 
 
 def test_a_reader_never_sees_a_half_written_file(tmp_path):

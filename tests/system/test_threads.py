@@ -52,7 +52,7 @@ def test_answers_come_in_the_order_of_the_items_from_so_many_threads(
     monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", str(count))
-    meeting, seen = threading.Barrier(count, timeout=10), set()
+    meeting, seen = threading.Barrier(count, timeout=60), set()
 
     def work(item: int) -> int:
         seen.add(threading.get_ident())

@@ -54,6 +54,21 @@ def test_two_files_become_the_file_of_all_images(files):
     assert "20 images" in render_merge(report)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_test_time_view_that_one_file_lacks_is_dropped_and_no_image(make_features, order):
+    both = make_features(name="both.h5", test=0)
+    one = make_features(name="one.h5", test=0, test_views=("clean",), seed=1)
+    hashes = tuple(f"{1000 + number:064x}" for number in range(24))
+    train = replace(one.train, ids=tuple(f"other {number}.jpg" for number in range(24)), hashes=hashes)
+    one = rewrite(one, "renamed.h5", train=train)
+    report = merge_features([both.path, one.path][::order], out=both.path.with_name("all.h5"))
+    assert (report.images, report.left_out, report.dropped_views) == (48, 0, ("hflip",))
+    merged = open_features(report.path)
+    assert (merged.test_views, len(merged.augmented_views)) == (("clean",), 3)
+    rows = rows_of(both) | rows_of(one)
+    assert all(np.array_equal(row, rows[key]) for key, row in rows_of(merged).items())
+
+
 def test_out_leaves_every_input_as_it_is(files, tmp_path):
     before = [path.read_bytes() for path in files]
     merge_features(list(files), out=tmp_path / "new" / "all.h5")

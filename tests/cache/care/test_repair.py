@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from frozenprobe.cache.care.info import file_facts
 from frozenprobe.cache.care.repair import render_repair, repair_features
 from frozenprobe.cache.care.verify import verify_features
-from frozenprobe.cache.container.read import SealedFile
+from frozenprobe.cache.container.read import BLOCK_ROWS, SealedFile
 from frozenprobe.cache.container.seal import SEAL_BYTES
 from frozenprobe.cache.growing.finish import finish
 from frozenprobe.cache.growing.lock import writer_lock
@@ -43,6 +45,31 @@ def test_repair_keeps_the_damaged_file_beside_and_never_replaces_an_earlier_one(
         assert f"{ROWS - 7} rows are kept, 7 dropped" in render_repair(report)
         assert extract(path, A) == 7
         assert holds(path, A)
+
+
+@pytest.mark.usefixtures("no_fsync")
+def test_every_whole_row_of_a_file_larger_than_a_piece_is_kept(tmp_path):
+    """Rows go into pieces of 512 a view: not one at a border may be lost, and what is told is what is there."""
+    path, wanted = tmp_path / "f.h5", world(2 * 8 * BLOCK_ROWS + 70, views=0)
+    extract(path, wanted, batch=10_000)
+    flip(path, place(path, "train", 1))
+    report = repair_features(path)
+    rows = RowStore(path, wanted.contents())
+    assert (rows.there, rows.total) == (report.kept, report.kept + BLOCK_ROWS)
+    assert report.kept == len(wanted.rows()) - BLOCK_ROWS
+    assert extract(path, wanted, batch=10_000) == BLOCK_ROWS
+    assert holds(path, wanted)
+
+
+def test_the_names_of_a_repaired_file_survive_a_power_cut(path, monkeypatch):
+    """The folder is synced after the last rename, that of the damaged file."""
+    flip(path, place(path, "train", 1))
+    calls, replace, fsync = [], os.replace, os.fsync
+    monkeypatch.setattr(os, "replace", lambda a, b: calls.append(Path(b).name) or replace(a, b))
+    monkeypatch.setattr(os, "fsync", lambda handle: calls.append(os.fstat(handle).st_ino) or fsync(handle))
+    repair_features(path)
+    after = calls[calls.index("f.h5.damaged") + 1 :]
+    assert after == [path.parent.stat().st_ino]
 
 
 def test_repair_does_not_touch_a_file_that_is_being_written(path):

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from frozenprobe.cache.container.seal import MAGIC, SEAL_BYTES, Seal
+from frozenprobe.cache.container.seal import MAGIC, SEAL_BYTES, Damage, Seal
 from frozenprobe.cache.store import open_features
 from frozenprobe.errors import FeatureFileError
 from tests.faults.synthetic import extract, world
@@ -48,3 +48,14 @@ def test_a_seal_of_other_contents_is_damage(tmp_path, json):
     (tmp_path / "f.h5").write_bytes(block * 3)
     with pytest.raises(FeatureFileError):
         open_features(tmp_path / "f.h5")
+
+
+def test_any_changed_bit_of_a_seal_is_damage():
+    """Also one that leaves valid JSON with other numbers in it."""
+    block = Seal(5000, ((2000, 300),), None, "0" * 64).encode()
+    assert Seal.decode(block).size == 5000
+    for place in range(len(block)):
+        changed = bytearray(block)
+        changed[place] ^= 1
+        with pytest.raises(Damage):
+            Seal.decode(bytes(changed))

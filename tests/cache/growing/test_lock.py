@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import multiprocessing
 import os
@@ -9,6 +11,8 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,7 +21,7 @@ import pytest
 from frozenprobe.cache.growing import lock as holders
 from frozenprobe.cache.growing import lock as locks
 from frozenprobe.cache.growing.lock import rank_lock, rank_turn, read_holder, start_of, this_process, writer_lock
-from frozenprobe.errors import FileInUse
+from frozenprobe.errors import DiskFull, FileInUse
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="whether a process lives is asked the POSIX way")
 
@@ -94,15 +98,19 @@ def test_a_killed_process_that_nobody_has_asked_about_yet_is_dead(file):
 def test_a_pid_that_has_been_given_to_another_process_is_no_holder(file):
     leave(file, started="1")
     with writer_lock(file):
-        pass
+        assert read_holder(file.with_name("f.h5.lock")).started == this_process().started
 
 
-@pytest.mark.skipif(not Path("/proc/sys/kernel/random/boot_id").exists(), reason="Linux tells its boots apart")
-def test_a_lock_from_before_the_machine_was_restarted_is_no_holder(file):
-    leave(file, boot="another start")
-    if not this_process().machine:
-        pytest.skip("this machine has no id")
+def test_a_lock_from_before_the_machine_was_restarted_is_no_holder(file, monkeypatch):
+    """Where the machine has an id: without one it may be another machine of the same name."""
+    now = replace(this_process(), machine="m1", boot="b2")
+    monkeypatch.setattr(locks, "this_process", lambda **rank: replace(now, **rank))
+    leave(file, machine="m1", boot="b1")
     with writer_lock(file):
+        assert read_holder(file.with_name("f.h5.lock")).boot == "b2"
+    now = replace(now, machine="")
+    leave(file, machine="", boot="b1")
+    with pytest.raises(FileInUse), writer_lock(file):
         pass
 
 
@@ -254,6 +262,71 @@ def take_over(file: Path, held: multiprocessing.Value, most: multiprocessing.Val
     hold_if_possible(file, held, most, times=1)
 
 
+def test_who_takes_a_lock_away_keeps_others_from_doing_so_meanwhile(file, monkeypatch):
+    """The kernel's lock is held from before the last look until the file is gone."""
+    import fcntl
+
+    lock, looks = leave(file, pid=ended_process()), []
+    holder = read_holder(lock)
+
+    def look(path: Path) -> holders.Holder | None:
+        with open(path, "rb") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        looks.append(path)
+        return read_holder(path)
+
+    monkeypatch.setattr(locks, "read_holder", look)
+    locks.take_away(lock, holder)
+    assert looks == [lock]
+    assert not lock.exists()
+
+
+@pytest.mark.parametrize("content", ["", "another's"])
+def test_a_lock_that_has_become_somebody_elses_is_not_taken_away(file, content, monkeypatch):
+    """Between the look at it and the kernel's lock: written anew in place, or another file under the name."""
+    lock = leave(file, pid=ended_process())
+    if not content:
+        lock.write_text("")  # one that says nothing, as the next one does for a moment where there are no links
+    holder = read_holder(lock)
+    locks_file = locks.lock_exclusively
+
+    def late(handle: object) -> None:
+        if content:
+            leave(file, token=content)
+        else:
+            replacement = lock.with_name("new")
+            replacement.write_text("")
+            replacement.replace(lock)
+        locks_file(handle)
+
+    monkeypatch.setattr(locks, "lock_exclusively", late)
+    locks.take_away(lock, holder)
+    assert lock.exists()
+    locks.take_away(lock.with_name("gone.lock"), holder)  # nor is it an error that another was faster
+
+
+@pytest.mark.parametrize("linked", [True, False])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_lock_that_could_not_be_written_is_no_lock(file, linked, number, monkeypatch):
+    """Whoever went on would write without one, and what was written of it would stop everybody else."""
+
+    def refuse(*args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    class Full(io.FileIO):
+        write = refuse
+
+    if linked:
+        monkeypatch.setattr(Path, "write_text", refuse)
+    else:
+        monkeypatch.setattr(locks.os, "link", refuse)
+        monkeypatch.setattr(locks, "open", Full, raising=False)
+    expected = DiskFull if number == errno.ENOSPC else OSError
+    with pytest.raises(expected), writer_lock(file):
+        pytest.fail("went on without a lock")
+    assert list(file.parent.iterdir()) == []
+
+
 def test_a_lock_with_strange_letters_in_the_command_is_given_back(file, monkeypatch):
     """A no-break space, as in the names of macOS's screenshots."""
     monkeypatch.setattr(sys, "argv", ["frozenprobe", "Screenshot 3.04\u202fPM.h5", "tab\there"])
@@ -293,6 +366,16 @@ def leave_rank(file: Path, number: int, world: int, **changes: object) -> Path:
     return lock
 
 
+@contextmanager
+def given_back_later(lock: Path) -> Iterator[list[bool]]:
+    """A holder that removes its lock after a while; the list tells whether it has begun to."""
+    given: list[bool] = []
+    thread = threading.Timer(0.3, lambda: given.append(True) or lock.unlink())
+    thread.start()
+    yield given
+    thread.join()
+
+
 def test_ranks_write_side_by_side_and_leave_nothing_behind(file):
     with rank_lock(file, 0, 2), rank_lock(file, 1, 2):
         assert sorted(each.name for each in file.parent.iterdir()) == ["f.h5.rank-0.lock", "f.h5.rank-1.lock"]
@@ -328,12 +411,8 @@ def test_a_rank_does_not_enter_beside_a_lone_writer(file, monkeypatch):
 
 def test_a_rank_waits_for_a_lone_writer_that_gives_the_lock_back_at_once(file):
     """As one does that finds ranks at work: the ranks must not fail by it."""
-    with writer_lock(file):
-        thread = threading.Timer(0.3, file.with_name("f.h5.lock").unlink)
-        thread.start()
-        with rank_lock(file, 0, 2):
-            pass
-        thread.join()
+    with writer_lock(file), given_back_later(file.with_name("f.h5.lock")) as given, rank_lock(file, 0, 2):
+        assert given == [True]
 
 
 def test_a_rank_waits_as_long_as_another_one_finishes_the_file(file, monkeypatch, caplog):
@@ -341,10 +420,8 @@ def test_a_rank_waits_as_long_as_another_one_finishes_the_file(file, monkeypatch
     monkeypatch.setattr(locks, "TELLING", 0.0)
     lock = file.with_name("f.h5.lock")
     lock.write_text(json.dumps(asdict(replace(this_process(rank="1 of 2"), host="node7"))))
-    thread = threading.Timer(0.5, lock.unlink)
-    thread.start()
-    with rank_lock(file, 0, 2):
-        assert not thread.is_alive()
+    with given_back_later(lock) as given, rank_lock(file, 0, 2):
+        assert given == [True]
     (told,) = [record.getMessage() for record in caplog.records]
     assert "rank 1 of 2" in told
     assert "--break-lock" in told
@@ -387,10 +464,8 @@ def test_break_lock_spares_the_turn_of_a_rank_that_was_started_with_this_one(fil
     lock = file.with_name("f.h5.lock")
     turn = replace(this_process(rank="1 of 2"), host="node7", since="2999-01-01T00:00:00+00:00")
     lock.write_text(json.dumps(asdict(turn)))
-    thread = threading.Timer(0.5, lock.unlink)
-    thread.start()
-    with rank_lock(file, 0, 2, break_lock=True):
-        assert not thread.is_alive()
+    with given_back_later(lock) as given, rank_lock(file, 0, 2, break_lock=True):
+        assert given == [True]
     lock.write_text(json.dumps(asdict(replace(turn, since="2001-01-01T00:00:00+00:00"))))
     with rank_lock(file, 0, 2, break_lock=True):
         assert not lock.exists()

@@ -1,6 +1,7 @@
 """Rows on their way: closed pieces that outlive their writer and are looked up by content and view."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,11 +88,49 @@ def test_a_damaged_block_counts_as_missing_rows(tmp_path):
     content = bytearray(piece.read_bytes())
     content[offset] ^= 1
     piece.write_bytes(content)
-    assert store_of(tmp_path).there == 12
+    later = store_of(tmp_path)
+    assert later.there == 12
+    for view in ("clean", "hflip"):  # from the other block
+        assert np.array_equal(block(later, "abcdef", [view])[:, 0], [row(code, view) for code in "abcdef"])
     content[with_array.features["features"].offset] ^= 1
     piece.write_bytes(content)
     assert store_of(tmp_path).there == 0
     assert store_of(tmp_path, check=False).there == 12
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_one_number_that_is_none_is_an_error_that_names_the_image(tmp_path, value):
+    """Whoever stored it: it must not reach a finished file."""
+    store = store_of(tmp_path, "ab", 0)
+    rows = np.ones((2, 3), dtype=np.float32)
+    rows[1, 2] = value
+    store.add(["a", "b"], ["clean", "clean"], rows)
+    with pytest.raises(FeatureFileError, match="those of b") as caught:
+        block(store, "ab", ["clean"])
+    assert "frozenprobe repair" in caught.value.remedy
+    assert block(store, "a", ["clean"]).all()
+
+
+def test_rows_that_only_a_damaged_block_has_are_missing(tmp_path):
+    store = store_of(tmp_path)
+    add(store, *[("a", "clean")] * 64, ("b", "clean"), ("c", "hflip"))
+    (piece,) = store.folder.iterdir()
+    content = bytearray(piece.read_bytes())
+    content[SealedFile(piece).features["features"].span(0, 1)[0]] ^= 1
+    piece.write_bytes(content)
+    later = store_of(tmp_path)
+    assert later.there == 1
+    assert later.missing()["b"] == ("clean", "hflip", "aug1", "aug2")
+    assert later.missing()["a"] == ("hflip", "aug1", "aug2")
+
+
+def test_a_few_of_the_stored_rows_are_spread_over_images_and_views(tmp_path):
+    """Those that are compared before rows of another machine are added: the first image alone would say little."""
+    store = store_of(tmp_path)
+    every = [(code, view) for code in "abcdef" for view in ("clean", "hflip", "aug1", "aug2")]
+    add(store, *every)
+    assert store.stored() == every
+    assert store.stored(5) == [every[index] for index in (0, 5, 11, 17, 23)]
 
 
 def test_discarding_removes_the_folder(tmp_path):
@@ -182,6 +221,30 @@ def test_a_damaged_block_of_a_small_piece_does_not_stop_the_joining(tmp_path, mo
     for reader in (later, store_of(tmp_path)):
         assert reader.there == 6 + 4
         assert np.array_equal(reader.row("f", "clean"), row("f", "clean"))
+
+
+@pytest.mark.parametrize("instant", ["write_piece", "unlink"])
+def test_a_kill_while_small_pieces_are_joined_loses_no_row(tmp_path, monkeypatch, no_fsync, instant):
+    """When the joined one is about to be written, and when it has just got its name."""
+    monkeypatch.setattr(row_store, "SMALL_PIECES", 3)
+    store, owner, calls = store_of(tmp_path), row_store if instant == "write_piece" else Path, []
+    call = getattr(owner, instant)
+
+    def stop(*args, **kwargs):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return call(*args, **kwargs)
+
+    for code in "ab":
+        add(store, (code, "clean"))
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, instant, stop)
+        with pytest.raises(KeyboardInterrupt):
+            add(store, ("c", "clean"))
+    later = store_of(tmp_path)
+    assert later.there == 3
+    assert np.array_equal(block(later, "abc", ["clean"])[:, 0], [row(code, "clean") for code in "abc"])
 
 
 def test_where_rows_come_from_stays_with_them(tmp_path, monkeypatch, no_fsync):

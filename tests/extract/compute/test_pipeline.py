@@ -14,12 +14,20 @@ import torch
 from frozenprobe.errors import ImageError
 from frozenprobe.extract.backbones.catalogue import ANY_VIT
 from frozenprobe.extract.backbones.load import load_backbone
+from frozenprobe.extract.compute import loader
 from frozenprobe.extract.compute.embedder import Embedder
 from frozenprobe.extract.compute.loader import Seconds
-from frozenprobe.extract.compute.pipeline import Embedded, embed_jobs, embed_on_cores, embed_on_device, torch_threads
+from frozenprobe.extract.compute.pipeline import (
+    AHEAD,
+    Embedded,
+    embed_jobs,
+    embed_on_cores,
+    embed_on_device,
+    torch_threads,
+)
 from frozenprobe.extract.options import WeightsOptions
 from frozenprobe.extract.views.cut import Job, ViewSettings, cut_all
-from tests.conftest import write_image
+from tests.conftest import VIEWS_OF_JOBS, write_image
 
 OPTIONS = WeightsOptions(3, 36, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 Rows = dict[tuple[str, str], np.ndarray]
@@ -52,9 +60,12 @@ def naive(jobs: list[Job], settings: ViewSettings, embedder: Embedder) -> Rows:
     return found
 
 
-@pytest.mark.parametrize("way", [embed_on_cores, embed_on_device])
-@pytest.mark.parametrize("workers", [1, 2, 3])
-@pytest.mark.parametrize("batch_size", [1, 3, 64])
+WAYS = [
+    (way, workers, size) for way in (embed_on_cores, embed_on_device) for workers in (1, 2, 3) for size in (1, 3, 64)
+]
+
+
+@pytest.mark.parametrize(("way", "workers", "batch_size"), WAYS[:-1])  # processes are slow to start
 def test_rows_are_those_of_one_view_at_a_time(
     way,
     workers: int,
@@ -63,8 +74,6 @@ def test_rows_are_those_of_one_view_at_a_time(
     settings: ViewSettings,
     embedder: Embedder,
 ) -> None:
-    if way is embed_on_device and (workers, batch_size) == (3, 64):
-        pytest.skip("processes are slow to start")
     embedder.batch_size = batch_size
     number = {"threads": workers} if way is embed_on_cores else {"workers": workers - 1}
     batches = list(way(jobs, settings, embedder, **number, seconds=Seconds()))
@@ -98,6 +107,37 @@ def handed_out(batches: Iterator[Embedded], handed: list[Embedded]) -> None:
 
 def replace_path(job: Job, path: Path) -> Job:
     return job._replace(path=path)
+
+
+def most_ahead(batches: Iterator[Embedded], begun: list[Job]) -> int:
+    """The most views that were begun and not handed out yet."""
+    ahead, handed = [], 0
+    for batch in batches:
+        ahead.append(len(begun) * len(VIEWS_OF_JOBS) - handed)
+        handed += len(batch.rows)
+    return max(ahead)
+
+
+def test_threads_hand_rows_out_while_the_next_ones_are_computed(
+    jobs: list[Job], settings: ViewSettings, embedder: Embedder
+) -> None:
+    """They have to reach the disk now: what waits for the end is lost by a kill, and fills the memory."""
+    begun: list[Job] = []
+    asked = (begun.append(job) or job for job in jobs * 10)
+    batches = embed_on_cores(asked, settings, embedder, threads=1, seconds=Seconds())
+    assert most_ahead(batches, begun) <= (AHEAD + 1) * len(VIEWS_OF_JOBS)
+    assert len(begun) == 40
+
+
+def test_a_device_hands_rows_out_while_it_computes_the_next_ones(
+    jobs: list[Job], settings: ViewSettings, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Job] = []
+    cut_here = loader.cut_here
+    monkeypatch.setattr(loader, "cut_here", lambda job, *args: begun.append(job) or cut_here(job, *args))
+    batches = embed_on_device(jobs * 10, settings, embedder, workers=0, seconds=Seconds())
+    assert most_ahead(batches, begun) < (AHEAD + 1) * embedder.batch_size + len(VIEWS_OF_JOBS)
+    assert len(begun) == 40
 
 
 def test_whoever_stops_asking_stops_the_threads(

@@ -103,7 +103,7 @@ def torchrun(folder: Path, ranks: int, *command: str) -> subprocess.CompletedPro
     here = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     return subprocess.run(
-        [*start, *command], cwd=folder, env=os.environ | here, capture_output=True, text=True, timeout=90, check=False
+        [*start, *command], cwd=folder, env=os.environ | here, capture_output=True, text=True, timeout=600, check=False
     )
 
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.stats import binom
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.checks.tripwire import Tripwire, judge_shuffled, shuffle_labels
@@ -139,3 +140,14 @@ def test_one_class_cannot_be_shuffled() -> None:
         shuffled_accuracy(
             lambda *_: np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64), *[np.arange(3)] * 2, seed=0
         )
+
+
+def test_images_that_are_right_and_wrong_together_count_as_one() -> None:
+    """Ten clusters of ten: five of them right is no more than a coin shows, fifty of a hundred single images is."""
+    shuffled = np.repeat(np.arange(5), 20)
+    predicted = np.where(np.arange(100) // 10 % 2 == 0, shuffled, (shuffled + 1) % 5)
+    found = judge_shuffled(predicted, shuffled, np.arange(100) // 10)
+    assert (found.accuracy, found.chance) == (0.5, pytest.approx(0.2))
+    assert found.p_value == pytest.approx(float(binom.sf(4, 10, 0.2)))
+    assert not found.leaks
+    assert judge_shuffled(predicted, shuffled, np.arange(100)).leaks

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from fractions import Fraction
 from random import Random
 
 import numpy as np
@@ -12,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.folds.deal import assign_folds, cluster_images, folds_from_column, unite_images, unscored_classes
+from frozenprobe.probe.folds.deal import (
+    assign_folds,
+    cluster_images,
+    cluster_key,
+    folds_from_column,
+    unite_images,
+    unscored_classes,
+)
 
 Ints = npt.NDArray[np.int64]
 Images = tuple[list[int], list[str], list[str]]  # labels, hashes, groups
@@ -155,6 +164,52 @@ def test_the_same_images_get_the_same_folds_on_every_machine_and_in_every_versio
     # Golden: scores of runs made months apart are compared, so a change of these folds is a change of the protocol.
     labels = np.repeat(np.arange(3), 4).astype(np.int64)
     assert deal(labels, [f"image {index}" for index in range(12)]).tolist() == [2, 0, 1, 4, 4, 3, 1, 0, 1, 3, 2, 0]
+
+
+def dealt_naively(labels: list[int], clusters: list[int], hashes: list[str], *, folds: int, seed: int) -> list[int]:
+    """The rule as it is told, in whole fractions: larger clusters first, then class by class, each to the fold with the
+    smallest share of its classes so far, then with the fewest images."""
+    sets = [[image for image, own in enumerate(clusters) if own == cluster] for cluster in range(max(clusters) + 1)]
+    keys = [min(cluster_key(hashes[image], seed) for image in images) for images in sets]
+    first = {
+        label: min(key for key, images in zip(keys, sets, strict=True) if label in [labels[image] for image in images])
+        for label in set(labels)
+    }
+    order = sorted(
+        range(len(sets)), key=lambda one: (-len(sets[one]), min(first[labels[image]] for image in sets[one]), keys[one])
+    )
+    held: list[list[int]] = [[] for _ in range(folds)]
+    for cluster in order:
+
+        def burden(fold: int, images: list[int] = sets[cluster]) -> tuple[Fraction, int, int]:
+            there = Counter(labels[image] for image in held[fold])
+            shares = [Fraction(there[labels[image]], labels.count(labels[image]) ** 2) for image in images]
+            return sum(shares, Fraction(0)), len(held[fold]), fold
+
+        held[min(range(folds), key=burden)] += sets[cluster]
+    return [next(fold for fold in range(folds) if image in held[fold]) for image in range(len(labels))]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_groups_that_span_classes_go_where_their_classes_have_the_smallest_share(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = rng.integers(5 + 2 * seed, size=60)
+    labels = rng.choice(4, p=[0.5, 0.3, 0.15, 0.05], size=60)
+    hashes = [f"image {seed} {number}" for number in range(60)]
+    clusters = cluster_images(hashes, groups.astype(str).tolist())
+    found = assign_folds(labels, clusters, hashes, folds=2 + seed % 4, seed=seed)
+    assert found.tolist() == dealt_naively(labels.tolist(), clusters.tolist(), hashes, folds=2 + seed % 4, seed=seed)
+
+
+def test_every_fold_gets_its_share_of_every_class_from_groups_that_span_them() -> None:
+    """Forty sites with photos of a frequent, a less frequent and a rare class each, in numbers of their own."""
+    for seed in range(5):
+        counts = np.random.default_rng(seed).integers(0, (6, 4, 2), size=(40, 3), endpoint=True)
+        labels = np.concatenate([np.repeat(np.arange(3), own) for own in counts])
+        groups = np.repeat(np.arange(40), counts.sum(axis=1)).astype(str).tolist()
+        folds = deal(labels, [f"image {index}" for index in range(len(labels))], groups, seed=seed)
+        for label, most in enumerate((6, 4, 2)):
+            assert np.ptp(np.bincount(folds[labels == label], minlength=5)) <= most  # of the photos of one site
 
 
 @pytest.mark.parametrize("folds", [-1, 0, 1, 7])

@@ -68,9 +68,9 @@ def test_a_run_has_its_five_files_under_a_name_of_time_and_head(
 ) -> None:
     path = save(result, features, tmp_path / "deep" / "runs")
     assert path.parent == tmp_path / "deep" / "runs"
-    stamp, head = path.name.rsplit("-", 1)
-    assert abs((datetime.now() - datetime.strptime(stamp, "%Y%m%d-%H%M%S")).total_seconds()) < 60
-    assert head == "lda"
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    created = datetime.fromisoformat(config["created"]).astimezone()  # the name says the time on the wall
+    assert path.name == f"{created:%Y%m%d-%H%M%S}-lda"
     files = {"config.json", "metrics.json", "oof.csv", "predictions.npz", "head.npz"}
     assert {file.name for file in path.iterdir()} == files
     assert [item.name for item in path.parent.iterdir()] == [path.name]  # nothing is left aside

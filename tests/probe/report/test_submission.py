@@ -202,7 +202,12 @@ def test_a_sample_without_rows_is_an_error(out: Path) -> None:
 
 @pytest.mark.parametrize(
     ("test_ids", "ids"),
-    [(("1.jpg", "1.png"), ("1", "2")), (("x/1.jpg", "y/1.jpg"), ("1.jpg", "2.jpg")), (("1.jpg",), ("1", "1.png"))],
+    [
+        (("1.jpg", "1.png"), ("1", "2")),
+        (("x/1.jpg", "y/1.jpg"), ("1.jpg", "2.jpg")),
+        (("1.jpg",), ("1", "1.png")),
+        (("x/1.jpg", "y/1.jpg"), ("1.jpg",)),
+    ],
 )
 def test_names_that_are_not_unique_are_never_guessed(
     test_ids: tuple[str, ...], ids: tuple[str, ...], out: Path

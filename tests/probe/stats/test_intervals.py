@@ -13,6 +13,7 @@ from frozenprobe.probe.stats.intervals import (
     difference_interval,
     effective_images,
     mean_interval,
+    public_images,
     public_score_interval,
     render_public,
     repeat_summary,
@@ -184,6 +185,16 @@ def test_images_of_a_cluster_that_agree_count_as_one_and_independent_ones_fully(
     assert effective_images(rng.random(300) < 0.7, np.arange(300)) == pytest.approx(300, rel=0.01)
     assert effective_images(np.arange(300) % 2 > 0, np.arange(300) // 6) == 300
     assert effective_images(np.arange(8) > 3, np.zeros(8, dtype=np.int64)) == 1
+
+
+def test_the_effective_number_is_that_of_the_formula() -> None:
+    """Pairs with 2, 0, 1 and 2 right: a = 5/8, sum (hits - 2 a)^2 = 2.75, var a = 4/3 * 2.75 / 64."""
+    right = np.array([1, 1, 0, 0, 1, 0, 1, 1], dtype=bool)
+    assert effective_images(right, np.arange(8) // 2) == pytest.approx(45 / 11)
+
+
+def test_images_of_the_public_part_are_counted_to_the_nearest() -> None:
+    assert [public_images(10, share) for share in (0.29, 0.31, 0.06, 1.0)] == [3, 3, 1, 10]
 
 
 @pytest.mark.parametrize(("test_images", "share"), [(1000, 0.0), (1000, 1.5), (1000, float("nan")), (1, 0.3), (0, 1)])

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from frozenprobe.probe.arrays import softmax
-from frozenprobe.probe.heads.parts.temperature import apply_temperature, expected_calibration_error, fit_temperature
+from frozenprobe.probe.heads.parts.temperature import (
+    apply_temperature,
+    choose_by_loss,
+    expected_calibration_error,
+    fit_temperature,
+)
 
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -99,8 +104,10 @@ def test_a_temperature_changes_no_answer() -> None:
 
 def test_the_calibration_error_is_its_definition() -> None:
     rng = np.random.default_rng(0)
-    probabilities, labels = softmax(2 * rng.normal(size=(300, 3))), rng.integers(3, size=300)
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    probabilities = softmax(3 * rng.normal(size=(300, 3)))
+    confidence, predicted = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    right = (confidence * 15).astype(int) % 2 == 1  # too sure in one bin and not sure enough in the next
+    labels = np.where(right, predicted, (predicted + 1) % 3)
     expected = 0.0
     for lower in np.arange(15) / 15:
         inside = (confidence >= lower) & (confidence < lower + 1 / 15)
@@ -113,3 +120,31 @@ def test_certain_answers_have_the_error_of_their_mistakes() -> None:
     assert expected_calibration_error(np.eye(4), np.arange(4)) == 0
     assert expected_calibration_error(np.eye(4), np.array([0, 1, 2, 0])) == pytest.approx(0.25)
     assert expected_calibration_error(np.full((4, 4), 0.25), np.array([0, 1, 2, 3])) == pytest.approx(0)
+
+
+def test_the_candidate_with_the_lowest_loss_at_its_own_temperature_is_chosen() -> None:
+    """However large its scores are; with one image of unknown class, and by the weights of the rows."""
+    scores, labels = make_scores(0, size=1)
+    noise = np.random.default_rng(1).normal(size=(3, *scores.shape))
+    candidates = [scores + 3 * noise[0], 50 * (scores + 0.2 * noise[1]), scores + noise[2]]
+    weight = np.random.default_rng(2).exponential(size=len(labels))
+    temperatures = [fit_temperature(each, labels, weight, unknown=1.0) for each in candidates]
+    losses = [loss(each, labels, own, weight) for each, own in zip(candidates, temperatures, strict=True)]
+    assert int(np.argmin(losses)) == 1
+    choice = choose_by_loss(candidates, labels, weight)
+    assert (choice.index, choice.temperature) == (1, temperatures[1])
+    assert choice.loss == pytest.approx(losses[1])
+
+
+def test_rows_without_weight_decide_nothing() -> None:
+    scores, labels = make_scores(0, size=1)
+    worse = np.random.default_rng(1).normal(size=scores.shape)
+    weight = (np.arange(60) < 40).astype(float)
+    lying = np.where(weight[:, None] > 0, worse, 20 * np.eye(5)[labels])  # best where nothing counts
+    choice = choose_by_loss([lying, scores], labels, weight)
+    alone = choose_by_loss([worse[:40], scores[:40]], labels[:40], weight[:40])
+    assert choice == alone
+    assert choice.index == 1
+    nothing = choose_by_loss([scores, worse, lying], labels, np.zeros(60))
+    assert nothing.index == 1  # the middle
+    assert np.isnan(nothing.loss)
