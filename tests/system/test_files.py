@@ -40,7 +40,6 @@ def test_what_the_system_does_not_say_is_empty(tmp_path: Path) -> None:
 
 ELSEWHERE = {  # modules that open files otherwise, and why none of them waits
     "system/files.py": "the guard itself",
-    "system/csv_tables.py": "asks require_regular",
     "system/atomic_files.py": "opens a folder, to sync it",
     "cache/growing/lock.py": "asks is_file",
     "images/tar_headers.py": "asks is_file",
