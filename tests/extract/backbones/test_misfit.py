@@ -52,6 +52,7 @@ LEFT_OVER = {
         "a classification layer of another make",
     ),
     "averaged": (lambda state: {"n_averaged": torch.ones(()), **under("module.", state)}, "n_averaged: a counter"),
+    "amid": (lambda state: {**state, "blocks.1.n_averaged": torch.ones(())}, "blocks.1.n_averaged: a counter"),
     "inside": (
         lambda state: {
             **{name.replace("blocks.1.", "blocks.1._orig_mod."): each for name, each in state.items()},

@@ -295,3 +295,9 @@ def test_attention_heads_are_refused_where_there_are_none_to_choose(name: str) -
         load_backbone(name, options=WeightsOptions(heads=8))
     assert "leave it out" in caught.value.remedy
     assert ("which has 12" if name.startswith("vit") else "does not apply") in caught.value.found
+
+
+def test_with_a_file_of_weights_nobody_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seeded("test_vit", tmp_path / "w.pth")
+    monkeypatch.setattr(hub, "reachable", lambda address: pytest.fail("asked"))
+    load_backbone("timm:test_vit", tmp_path / "w.pth")
