@@ -212,6 +212,42 @@ def test_memory_that_runs_out_costs_no_row(error: type[RuntimeError], message: s
     assert cramped.batches[7:] == [4, 4]
 
 
+def test_a_batch_size_that_another_thread_halves_meanwhile_costs_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads share an embedder: one of them may run out of memory while another one's batch is computed."""
+    shared, batch = embedder(nn.Flatten()), pixels(7)
+    expected = shared.embed(batch, [None] * 7)
+    shared.batch_size, forward = 4, shared.forward
+
+    def halving(images: torch.Tensor) -> torch.Tensor:
+        shared.batch_size = 2
+        return forward(images)
+
+    monkeypatch.setattr(shared, "forward", halving)
+    assert np.array_equal(shared.embed(batch, [None] * 7), expected)
+
+
+def test_fidelity_is_the_worst_row_and_the_difference_a_part_of_the_largest_feature() -> None:
+    """Against an engine that doubles one feature of one row: the others stay."""
+    exact, batch = embedder(nn.Flatten()), torch.from_numpy(pixels(3))
+    right = exact.embed(batch.numpy(), [None] * 3)
+    worst = np.unravel_index(np.abs(right).argmax(), right.shape)
+    forward = exact.forward
+
+    def doubling(images: torch.Tensor) -> torch.Tensor:
+        features = forward(images).clone()
+        features[worst[0], worst[1]] *= 2
+        return features
+
+    exact.forward = doubling
+    found = exact.fidelity(batch, [None] * 3)
+    changed = right[worst[0]].astype(np.float64)
+    changed[worst[1]] *= 2
+    cosine = changed @ right[worst[0]] / np.linalg.norm(changed) / np.linalg.norm(right[worst[0]].astype(np.float64))
+    assert (found.rows, found.difference) == (3, pytest.approx(1))
+    assert found.cosine == pytest.approx(cosine)
+    assert found.cosine < 1
+
+
 def test_no_memory_for_one_view_is_an_error_and_other_errors_are_not_taken_for_it() -> None:
     with pytest.raises(FrozenprobeError, match="Memory for one view"):
         embedder(Cramped(0, torch.OutOfMemoryError, "out of memory")).embed(pixels(3), [None] * 3)

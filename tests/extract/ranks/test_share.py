@@ -150,6 +150,19 @@ def test_ranks_can_run_one_after_another_by_hand(tmp_path):
     assert left_in(tmp_path) == ["f.h5"]
 
 
+@pytest.mark.parametrize("missing", [1, 3])
+def test_a_file_of_which_a_row_is_missing_is_not_finished_but_counted(tmp_path, missing):
+    path, contents = tmp_path / "f.h5", SMALL.contents()
+    store = RowStore(path, contents)
+    done = list(SMALL.rows())[missing:]
+    store.add([code for code, _ in done], [view for _, view in done], np.stack([vector(*key) for key in done]))
+    target = target_of(path, SMALL)
+    for rank in (Rank(0, 2), Rank(1, 2)):
+        told = finish_share(target, store, contents, rank, computed=True, with_facts=lambda bare, now: bare)
+        assert told == (False, missing)
+    assert not path.exists()
+
+
 def test_a_rank_that_looked_before_the_file_was_finished_computes_nothing_again(tmp_path):
     """It has read file and plan; then another rank of the same run finishes the file and deletes the pieces."""
     path = tmp_path / "f.h5"
