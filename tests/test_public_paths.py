@@ -50,7 +50,8 @@ def calls(make_features, tmp_path, photo_folder):
     features = make_features(classes=2, views=2)
     options = fp.ProbeOptions("lda", {"shrinkage": 0.3}, folds=2)
     result = fp.cross_validate(features, options)
-    saved = fp.save_run(result, fp.summarise(result), features, tmp_path / "runs")
+    summary = fp.summarise(result)
+    saved = fp.save_run(result, summary, features, tmp_path / "runs")
     run, curve = fp.load_run(saved), fp.view_curve(features, options)
     (tmp_path / "map.csv").write_text("class,label\nclass 0,a\nclass 1,b\n")
     (tmp_path / "sample.csv").write_text("Id,Kind\n" + "".join(f"{name},\n" for name in run.test_ids))
@@ -63,10 +64,17 @@ def calls(make_features, tmp_path, photo_folder):
         ("repair_features", "path"): lambda name: fp.repair_features(name(features.path)),
         ("merge_features", "inputs"): lambda name: fp.merge_features([name(features.path), name(beside)]),
         ("merge_features", "out"): lambda name: fp.merge_features([features.path], out=name(tmp_path / "new.h5")),
+        ("cross_validate", "files"): lambda name: fp.cross_validate([name(features.path)], options),
+        ("view_curve", "features"): lambda name: fp.view_curve(name(features.path), options),
+        ("label_curve", "features"): lambda name: fp.label_curve(name(features.path), options),
+        ("save_plot", "features"): lambda name: fp.save_plot(curve, name(features.path), tmp_path / "p.png"),
+        ("save_run", "files"): lambda name: fp.save_run(result, summary, name(features.path), tmp_path / "q"),
+        ("compare_runs", "runs"): lambda name: fp.compare_runs([name(saved), fp.load_predictions(saved)]),
+        ("write_submission", "run"): lambda name: fp.write_submission(name(saved), tmp_path / "w.csv"),
         ("load_run", "path"): lambda name: fp.load_run(name(saved)),
         ("load_predictions", "path"): lambda name: fp.load_predictions(name(saved)),
         ("newest_run", "folder"): lambda name: fp.newest_run(name(saved.parent)),
-        ("save_run", "folder"): lambda name: fp.save_run(result, fp.summarise(result), features, name(tmp_path / "r")),
+        ("save_run", "folder"): lambda name: fp.save_run(result, summary, features, name(tmp_path / "r")),
         ("save_plot", "path"): lambda name: fp.save_plot(curve, features, name(tmp_path / "c.png")),
         ("write_submission", "out"): lambda name: fp.write_submission(run, name(tmp_path / "s.csv")),
         ("write_submission", "sample"): lambda name: fp.write_submission(

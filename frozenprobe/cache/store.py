@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -202,6 +203,23 @@ def open_features(path: StrPath) -> Features:
     except BaseException:
         sealed.close()
         raise
+
+
+def opened(files: Features | StrPath | Sequence[Features | StrPath]) -> list[Features]:
+    """One or several feature files, opened ones or their names, as a list of opened ones.
+
+    Raises:
+        FeatureFileError: an empty list, or as `open_features`.
+    """
+    several = [files] if isinstance(files, Features | str | os.PathLike) else files
+    if not several:
+        raise FeatureFileError(
+            "At least one feature file",
+            found="an empty list",
+            where="the feature files",
+            remedy="frozenprobe extract makes one",
+        )
+    return [each if isinstance(each, Features) else open_features(each) for each in several]
 
 
 def require_file(path: Path) -> None:

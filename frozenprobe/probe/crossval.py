@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.cache.store import Features
+from frozenprobe.cache.store import Features, opened
 from frozenprobe.errors import FrozenprobeError, some, unknown_name
 from frozenprobe.probe.arrays import Ints
 from frozenprobe.probe.checks.notes import make_notes, note_duplicates
@@ -21,26 +21,28 @@ from frozenprobe.probe.predict import predict
 from frozenprobe.probe.result import Outcome, ProbeResult
 from frozenprobe.probe.stream.outsized import find_outsized
 from frozenprobe.probe.task import Task
+from frozenprobe.system.files import StrPath
 from frozenprobe.system.progress import Progress
 
 
 def cross_validate(
-    files: Features | Sequence[Features], options: ProbeOptions = ProbeOptions(), progress: Progress | None = None
+    files: Features | StrPath | Sequence[Features | StrPath],
+    options: ProbeOptions = ProbeOptions(),
+    progress: Progress | None = None,
 ) -> ProbeResult:
     """Train on all folds but one, predict that one, K times; then refit on everything and predict the test images.
 
     Args:
-        files: an opened feature file, or several of the same images.
+        files: a feature file, opened or by its name, or several of the same images.
         options: see there.
         progress: called with (stage, done, total) after every fit.
 
     Raises:
         FrozenprobeError: an option out of range, or features that are not finite.
     """
-    opened = [files] if isinstance(files, Features) else list(files)
-    files = [features.select_tap(options.tap) for features in opened]
-    features = files[0]
-    if all(each.tap == features.tap for each in files):
+    sources = [features.select_tap(options.tap) for features in opened(files)]
+    features = sources[0]
+    if all(each.tap == features.tap for each in sources):
         options = replace(options, tap=features.tap)
     options = settle_options(options)
     split = features.train
@@ -49,15 +51,15 @@ def cross_validate(
             "Labels of the training images", found="none", where=features.path, remedy="extract the features again"
         )
     only = options.head in HEADS and HEADS[options.head].augmented_only
-    views = [choose_views(each, options, augmented_only=only) for each in files]
-    outsized = find_outsized(files, views, options)
+    views = [choose_views(each, options, augmented_only=only) for each in sources]
+    outsized = find_outsized(sources, views, options)
     searched = options if outsized is None or outsized.searchable() else replace(options, near_duplicates=0.0)
     found = find_clusters(features, searched)
     clusters = found.clusters
     folds, unscored = deal_folds(features, split.labels, clusters, options)
     task = Task(
         options=options,
-        sources=[] if outsized else read_inputs(files, views),
+        sources=[] if outsized else read_inputs(sources, views),
         labels=split.labels,
         folds=folds,
         scored=(folds != NEVER) & ~np.isin(split.labels, unscored),

@@ -14,9 +14,10 @@ import numpy as np
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.compare.shared_images import SharedImages, describe_runs, make_notes, share_images
-from frozenprobe.probe.report.runs import OutOfFold
+from frozenprobe.probe.report.runs import OutOfFold, load_predictions
 from frozenprobe.probe.stats.intervals import accuracy_interval, cluster_sums, difference_interval, mean_interval
 from frozenprobe.probe.stats.significance import CorrectedT, corrected_t, holm, sign_flip_p
+from frozenprobe.system.files import StrPath
 
 LEVEL = 0.05  # of false alarms, over all pairs together
 POWER = 0.8  # how often the smallest difference would have been shown
@@ -104,23 +105,24 @@ class Comparison:
     notes: tuple[str, ...]
 
 
-def compare_runs(runs: Sequence[OutOfFold]) -> Comparison:
-    """Compare every pair of runs on the images that all of them scored.
+def compare_runs(runs: Sequence[OutOfFold | StrPath]) -> Comparison:
+    """Compare every pair of runs, loaded or by their folders' names, on the images that all of them scored.
 
     Raises:
         FrozenprobeError: fewer than two runs, no shared image, or labels that contradict each other.
     """
-    if len(runs) < 2:
+    loaded = [run if isinstance(run, OutOfFold) else load_predictions(run) for run in runs]
+    if len(loaded) < 2:
         raise FrozenprobeError(
             "Two or more runs to compare",
-            found=str(len(runs)),
-            where=runs[0].path if runs else "RUN RUN...",
+            found=str(len(loaded)),
+            where=loaded[0].path if loaded else "RUN RUN...",
             remedy="name the folders of two runs, or none for the two newest",
         )
-    shared = share_images(runs)
-    names = [run_name(index) for index in range(len(runs))]
-    every = list(combinations(range(len(runs)), 2))
-    repeats = [compare_repeats(runs[a], runs[b], shared.rows[a], shared.rows[b]) for a, b in every]
+    shared = share_images(loaded)
+    names = [run_name(index) for index in range(len(loaded))]
+    every = list(combinations(range(len(loaded)), 2))
+    repeats = [compare_repeats(loaded[a], loaded[b], shared.rows[a], shared.rows[b]) for a, b in every]
     differences = [shared.right[a].astype(np.float64) - shared.right[b] for a, b in every]
     # of the exact test over clusters of images; without clusters, McNemar's
     p_images = [sign_flip_p(np.rint(cluster_sums(each, shared.clusters)[0]).astype(np.int64)) for each in differences]
@@ -135,9 +137,9 @@ def compare_runs(runs: Sequence[OutOfFold]) -> Comparison:
     return Comparison(
         images=shared.right.shape[1],
         clusters=len(np.unique(shared.clusters)),
-        runs=tuple(score_runs(runs, shared, names)),
+        runs=tuple(score_runs(loaded, shared, names)),
         pairs=tuple(pairs),
-        notes=tuple(make_notes(runs, shared, names)),
+        notes=tuple(make_notes(loaded, shared, names)),
     )
 
 

@@ -8,7 +8,7 @@ from itertools import count
 
 import numpy as np
 
-from frozenprobe.cache.store import Features
+from frozenprobe.cache.store import Features, opened
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.crossval import cross_validate
@@ -27,6 +27,7 @@ from frozenprobe.probe.heads.registry import HEADS
 from frozenprobe.probe.inputs import choose_views, read_inputs
 from frozenprobe.probe.options import AUTO, CURVE_HEAD, CURVE_SHRINKAGE, ProbeOptions
 from frozenprobe.probe.result import ProbeResult
+from frozenprobe.system.files import StrPath
 from frozenprobe.system.progress import Progress
 
 CURVE_OPTIONS = ProbeOptions(head=CURVE_HEAD, settings={"shrinkage": CURVE_SHRINKAGE})
@@ -54,7 +55,7 @@ class Curve:
 
 
 def view_curve(
-    features: Features,
+    features: Features | StrPath,
     options: ProbeOptions = CURVE_OPTIONS,
     *,
     repeats: int = 1,
@@ -63,7 +64,7 @@ def view_curve(
     """Out-of-fold accuracy with the first 0, 1, 2, 4, 8 ... augmented views up to all stored ones, on the same folds.
 
     Args:
-        features: an opened feature file.
+        features: a feature file, opened or by its name.
         options: of the probe; its `views` is the largest number.
         repeats: cross-validations a point, each with folds dealt anew.
         progress: called with (stage, done, total) after every cross-validation.
@@ -72,20 +73,21 @@ def view_curve(
         FrozenprobeError: no augmented views, or what `cross_validate` refuses.
     """
     check_repeats(repeats)
-    most = len(features.augmented_views) if options.views is None else options.views
+    (source,) = opened(features)
+    most = len(source.augmented_views) if options.views is None else options.views
     counts = view_counts(most, first=1 if options.head in HEADS and HEADS[options.head].augmented_only else 0)
     if len(counts) < 2:
         raise FrozenprobeError(
             "At least two numbers of augmented views to compare",
             found=f"{most} augmented views",
-            where=features.path,
+            where=source.path,
             remedy="the same extract command with --views 8 computes more",
         )
     step = steps(progress, repeats * len(counts))
     trials: list[list[Trial]] = [[] for _ in counts]
     for repeat in range(repeats):
         for row, views in zip(trials, counts, strict=True):
-            result = cross_validate(features, replace(options, views=views, seed=options.seed + repeat))
+            result = cross_validate(source, replace(options, views=views, seed=options.seed + repeat))
             row.append(trial_of(result))
             step()
     points, resampled = measure(counts, trials, result.clusters)
@@ -94,7 +96,7 @@ def view_curve(
 
 
 def label_curve(
-    features: Features,
+    features: Features | StrPath,
     options: ProbeOptions = CURVE_OPTIONS,
     *,
     repeats: int = 1,
@@ -107,7 +109,7 @@ def label_curve(
     often as training with everything once pays for.
 
     Args:
-        features: an opened feature file.
+        features: a feature file, opened or by its name.
         options: of the probe.
         repeats: times that it is all done, each with folds dealt anew.
         progress: called with (stage, done, total) after every cross-validation.
@@ -116,6 +118,7 @@ def label_curve(
         FrozenprobeError: classes too small to leave anything out, or what `cross_validate` refuses.
     """
     check_repeats(repeats)
+    (source,) = opened(features)
     if options.head == AUTO:
         raise FrozenprobeError(
             "One head, whose curve is drawn",
@@ -123,15 +126,15 @@ def label_curve(
             where="--head",
             remedy=f"name one, such as --head {CURVE_HEAD}",
         )
-    features = features.select_tap(options.tap)
-    full = cross_validate(features, options)
+    source = source.select_tap(options.tap)
+    full = cross_validate(source, options)
     counts = training_counts(full.labels, full.clusters, full.folds)
     sizes = subset_sizes(counts)
     if not sizes:
         raise FrozenprobeError(
             "Classes of at least two different images (or groups of images) outside a fold",
             found=f"{typical(counts):.2g} to train on, typically",
-            where=features.path,
+            where=source.path,
             remedy="add images (equal files count once), or choose more --folds",
         )
     draws = [draws_of(size, counts) for size in sizes]
@@ -139,19 +142,19 @@ def label_curve(
     at = np.zeros(len(sizes) + 1)
     trials: list[list[Trial]] = [[] for _ in at]
     for repeat in range(repeats):
-        result = cross_validate(features, replace(options, seed=options.seed + repeat)) if repeat else full
+        result = cross_validate(source, replace(options, seed=options.seed + repeat)) if repeat else full
         trials[-1].append(trial_of(result))
         step()
         outside = training_counts(result.labels, result.clusters, result.folds)
         at += np.array([typical(outside, size) for size in (*sizes, None)]) / repeats
-        trainer, val = open_trainer(features, result.options)
+        trainer, val = open_trainer(source, result.options)
         for row, size, often in zip(trials, sizes, draws, strict=False):
             for draw in range(often):
-                order = draw_order(result.clusters, features.train.hashes, seed=options.seed + repeat, draw=draw)
+                order = draw_order(result.clusters, source.train.hashes, seed=options.seed + repeat, draw=draw)
                 row.append(train_on_some(trainer, val, result, order=order, size=size))
                 step()
     points, resampled = measure(at.tolist(), trials, full.clusters)
-    unit = "images a class" if features.train.groups is None else "groups a class"
+    unit = "images a class" if source.train.groups is None else "groups a class"
     notes, small = full.notes, float((counts < sizes[-1]).mean())
     if small:
         notes += (

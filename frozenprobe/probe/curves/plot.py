@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from frozenprobe.cache.store import Features
+from frozenprobe.cache.store import Features, opened
 from frozenprobe.probe.curves.curve import Curve, size_text
 from frozenprobe.probe.curves.points import Point
 from frozenprobe.probe.curves.verdict import Extrapolation, extrapolate
@@ -20,10 +20,11 @@ DPI = 150
 INK, FAINT = "#1b4f72", "#8a8a8a"
 
 
-def save_plot(curve: Curve, features: Features, path: StrPath) -> None:
-    """Draw a curve into a PNG of 1050 x 675 pixels."""
+def save_plot(curve: Curve, features: Features | StrPath, path: StrPath) -> None:
+    """Draw a curve into a PNG of 1050 x 675 pixels; its feature file is named in it."""
     from matplotlib.figure import Figure  # not pyplot, which keeps every figure and asks for a display
 
+    (source,) = opened(features)
     figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     found = extrapolate(curve) if curve.kind == "labels" else None
@@ -32,8 +33,8 @@ def save_plot(curve: Curve, features: Features, path: StrPath) -> None:
         draw_extrapolation(axes, curve.points[-1], found)
     set_axes(axes, curve, twice=isinstance(found, Extrapolation))
     axes.set_title("Out-of-fold accuracy by " + curve.unit, loc="left", fontsize=13, pad=24)
-    origin = f"{features.spec.backbone}, recipe {features.spec.recipe}, head {curve.options.head}"
-    counts = f"{curve.resampled.images} images, {len(features.class_names)} classes"
+    origin = f"{source.spec.backbone}, recipe {source.spec.recipe}, head {curve.options.head}"
+    counts = f"{curve.resampled.images} images, {len(source.class_names)} classes"
     above: dict[str, Any] = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, 8), "textcoords": "offset points"}
     axes.annotate(f"{origin}; {counts}; bars: 95 % intervals", **above, fontsize=9, color=FAINT)
     content = io.BytesIO()

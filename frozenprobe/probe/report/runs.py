@@ -27,7 +27,7 @@ from frozenprobe.system.files import StrPath, open_regular, read_regular
 from frozenprobe.system.json_text import to_json
 
 if TYPE_CHECKING:
-    from frozenprobe.cache.store import Features  # `compare` reads runs without h5py
+    from frozenprobe.cache.store import Features  # `compare` reads runs without h5py, opened
 
 FORMAT, VERSION = "frozenprobe.run", 1  # of a run folder; those of frozenprobe 0.4.0 and before, without them, are read
 
@@ -87,7 +87,10 @@ class OutOfFold:
 
 
 def save_run(
-    result: ProbeResult, summary: dict[str, Any], files: Features | Sequence[Features], folder: StrPath
+    result: ProbeResult,
+    summary: dict[str, Any],
+    files: Features | StrPath | Sequence[Features | StrPath],
+    folder: StrPath,
 ) -> Path:
     """Write a run into a new folder `folder/<timestamp>-<head>`, aside first, then renamed.
 
@@ -98,7 +101,9 @@ def save_run(
     Returns:
         the folder.
     """
-    files, folder = list(files) if isinstance(files, Sequence) else [files], Path(folder)
+    from frozenprobe.cache.store import opened
+
+    features, folder = opened(files), Path(folder)
     created = datetime.now(timezone.utc)
     folder.mkdir(parents=True, exist_ok=True)
     aside = folder / f".{secrets.token_hex(4)}.partial"
@@ -109,15 +114,15 @@ def save_run(
             "version": VERSION,
             "created": created.isoformat(timespec="microseconds"),
             "frozenprobe": __version__,
-            **origin_of(files[0]),
-            "more_features": [origin_of(each) for each in files[1:]],
+            **origin_of(features[0]),
+            "more_features": [origin_of(each) for each in features[1:]],
             "options": asdict(result.options),
         }
         (aside / "config.json").write_text(to_json(config), encoding="utf-8")
         (aside / "metrics.json").write_text(to_json(summary), encoding="utf-8")
         write_oof(aside / "oof.csv", result)
         head: dict[str, Any] = {**result.model, "class_names": np.array(result.class_names, dtype=str)}
-        np.savez(aside / "predictions.npz", **prediction_arrays(result, files[0].sample))
+        np.savez(aside / "predictions.npz", **prediction_arrays(result, features[0].sample))
         np.savez(aside / "head.npz", **head)
         for file in aside.iterdir():
             with open(file, "rb+") as handle:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from frozenprobe.errors import FrozenprobeError, SubmissionError, some
 from frozenprobe.probe.report.match_ids import find_id_column, match_ids
-from frozenprobe.probe.report.runs import Run
+from frozenprobe.probe.report.runs import Run, load_run
 from frozenprobe.probe.report.sample_columns import Wish, plan_columns
 from frozenprobe.system.csv_tables import Table, read_table, write_table
 from frozenprobe.system.files import StrPath
@@ -45,7 +45,7 @@ class SubmissionReport:
 
 
 def write_submission(
-    run: Run,
+    run: Run | StrPath,
     out: StrPath = Path("submission.csv"),
     *,
     sample: Table | StrPath | None = None,
@@ -56,7 +56,7 @@ def write_submission(
     """Check the run's predictions against the sample submission and write them.
 
     Args:
-        run: predictions for all test images.
+        run: predictions for all test images, loaded or by their folder's name.
         out: the CSV.
         sample: the sample submission; None: the one kept in the feature file, else all test images under `ID,Label`.
         label_map: a CSV of two columns, class name and the label to write for it.
@@ -66,7 +66,7 @@ def write_submission(
     Raises:
         SubmissionError: ids or labels that do not fit; the message shows examples, and nothing is written.
     """
-    out = Path(out)
+    run, out = run if isinstance(run, Run) else load_run(run), Path(out)
     if not run.test_ids:
         raise SubmissionError(
             "Answers to test images",
