@@ -150,8 +150,8 @@ def test_known_images_are_hashed_but_not_decoded_again(tmp_path: Path, monkeypat
 def test_images_are_counted_before_any_is_opened(
     request_: ExtractRequest, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caplog.set_level("INFO", "frozenprobe")
     train, test, _ = read_images(request_.sources)
+    caplog.set_level("INFO", "frozenprobe")
     announce_images(train, test)
     assert caplog.messages == ["images: 12 training in 3 classes, 4 each; 5 test"]
     monkeypatch.setattr(inspection, "inspect_images", None)
@@ -166,8 +166,8 @@ def test_images_are_counted_before_any_is_opened(
 def test_odd_counts_and_folders_named_like_classes_are_told(
     request_: ExtractRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "frozenprobe")
     train, test, _ = read_images(request_.sources)
+    caplog.set_level("INFO", "frozenprobe")
     announce_images(train.take([0, 1, 2, 3, 4]), None)
     announce_images(train, replace(test, ids=("10/a.jpg", "2/b.jpg", "x/c.jpg", "d.jpg", "e.jpg")))
     announce_images(train, replace(test, ids=("10/a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg")))

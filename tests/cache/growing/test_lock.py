@@ -310,7 +310,7 @@ def test_a_lock_that_has_become_somebody_elses_is_not_taken_away(file, content, 
 def test_a_lock_that_could_not_be_written_is_no_lock(file, linked, number, monkeypatch):
     """Whoever went on would write without one, and what was written of it would stop everybody else."""
 
-    def refuse(*args: object) -> None:
+    def refuse(*args: object, **more: object) -> None:
         raise OSError(number, os.strerror(number))
 
     class Full(io.FileIO):
