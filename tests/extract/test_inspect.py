@@ -152,6 +152,7 @@ def test_images_are_counted_before_any_is_opened(
 ) -> None:
     train, test, _ = read_images(request_.sources)
     caplog.set_level("INFO", "frozenprobe")
+    caplog.clear()
     announce_images(train, test)
     assert caplog.messages == ["images: 12 training in 3 classes, 4 each; 5 test"]
     monkeypatch.setattr(inspection, "inspect_images", None)
@@ -168,6 +169,7 @@ def test_odd_counts_and_folders_named_like_classes_are_told(
 ) -> None:
     train, test, _ = read_images(request_.sources)
     caplog.set_level("INFO", "frozenprobe")
+    caplog.clear()
     announce_images(train.take([0, 1, 2, 3, 4]), None)
     announce_images(train, replace(test, ids=("10/a.jpg", "2/b.jpg", "x/c.jpg", "d.jpg", "e.jpg")))
     announce_images(train, replace(test, ids=("10/a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg")))
