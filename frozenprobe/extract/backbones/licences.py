@@ -37,8 +37,8 @@ LICENCES = {
         "this licence",
     ),
     "sapiens2-license": Licence(CONDITIONS, "Meta's own for Sapiens 2"),
-    "nvidia-open-model-license": Licence(CONDITIONS, "NVIDIA's own, which allows commercial use"),
-    "gemma": Licence(CONDITIONS, "Google's Gemma terms: commercial use is allowed; prohibited uses are passed on"),
+    "nvidia-open-model-license": Licence(CONDITIONS, "NVIDIA's own"),
+    "gemma": Licence(CONDITIONS, "Google's Gemma terms, with prohibited uses"),
     "qwen-community-1.0": Licence(CONDITIONS, "Alibaba's own"),
     **dict.fromkeys(("openrail", "openrail++"), Licence(CONDITIONS, "prohibited uses are passed on")),
     "apple-ascl": Licence(
