@@ -1,6 +1,6 @@
 """A first look at a GPU in two commands of some minutes: are numbers right, where are the ceilings, what is near them.
 
-    python benchmarks/first_gpu.py core --minutes 6.3 --out numbers   # 5.5 minutes: correctness, ceilings, the network
+    python benchmarks/first_gpu.py core --minutes 6.3 --out numbers   # 5 minutes: correctness, ceilings, the network
     python benchmarks/first_gpu.py e2e --minutes 4.5 --out numbers    # 4.5 minutes: files to features, ranks, loops
     python benchmarks/first_gpu.py core --device cpu --tiny --out numbers    # whether it runs at all, without a GPU
 
@@ -42,7 +42,6 @@ from stages import (
     time_cutting,
     time_forward_on_device,
 )
-from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from frozenprobe.cache.store import open_features
@@ -225,66 +224,6 @@ def attention(name: str) -> Iterator[None]:
         yield
 
 
-class Lean(nn.Module):
-    """torchvision's VisionTransformer with one product for Q, K and V, views instead of copies, and what is added up
-    from block to block in a dtype of its own."""
-
-    def __init__(self, vit: Any, residual: torch.dtype) -> None:
-        super().__init__()
-        vit = copy.deepcopy(vit)
-        self.patch, self.residual = vit.patch_size, residual
-        weight, places = vit.conv_proj.weight, vit.encoder.pos_embedding
-        # (E, 3, p, p) -> (E, p p 3): pixels come channels last
-        self.register_buffer("patch_weight", weight.permute(0, 2, 3, 1).reshape(len(weight), -1).to(BF16))
-        self.register_buffer("patch_bias", vit.conv_proj.bias.to(BF16))
-        self.register_buffer("first", (vit.class_token + places[:, :1]).to(residual))
-        self.register_buffer("places", places[:, 1:].to(residual))
-        self.blocks = nn.ModuleList(LeanBlock(block, residual) for block in vit.encoder.layers)
-        self.norm = vit.encoder.ln
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        views, _, side, _ = images.shape
-        patch, grid = self.patch, side // self.patch
-        patches = images.permute(0, 2, 3, 1).reshape(views, grid, patch, grid, patch * 3).transpose(2, 3)
-        patches = patches.reshape(views, grid * grid, patch * patch * 3)
-        tokens = F.linear(patches.to(BF16), self.patch_weight, self.patch_bias)
-        tokens = torch.cat([self.first.expand(views, -1, -1), tokens.to(self.residual) + self.places], dim=1)
-        for block in self.blocks:
-            tokens = block(tokens)
-        return self.norm(tokens[:, 0].float())
-
-
-class LeanBlock(nn.Module):
-    """One block of it."""
-
-    def __init__(self, block: Any, residual: torch.dtype) -> None:
-        super().__init__()
-        attends = block.self_attention
-        self.heads, self.eps = attends.num_heads, block.ln_1.eps
-        cast = {
-            "qkv_weight": attends.in_proj_weight, "qkv_bias": attends.in_proj_bias,
-            "out_weight": attends.out_proj.weight, "out_bias": attends.out_proj.bias,
-            "in_weight": block.mlp[0].weight, "in_bias": block.mlp[0].bias,
-            "back_weight": block.mlp[3].weight, "back_bias": block.mlp[3].bias,
-        }  # fmt: skip
-        norms = {"scale_1": block.ln_1.weight, "shift_1": block.ln_1.bias}
-        norms |= {"scale_2": block.ln_2.weight, "shift_2": block.ln_2.bias}
-        for tensors, dtype in ((cast, BF16), (norms, residual)):
-            for name, tensor in tensors.items():
-                self.register_buffer(name, tensor.detach().to(dtype))
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        views, length, width = tokens.shape
-        normed = F.layer_norm(tokens, (width,), self.scale_1, self.shift_1, self.eps).to(BF16)
-        split = F.linear(normed, self.qkv_weight, self.qkv_bias).view(views, length, 3, self.heads, -1)
-        query, key, value = split.permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(views, length, width)
-        tokens = tokens + F.linear(seen, self.out_weight, self.out_bias)
-        normed = F.layer_norm(tokens, (width,), self.scale_2, self.shift_2, self.eps).to(BF16)
-        inner = F.gelu(F.linear(normed, self.in_weight, self.in_bias))
-        return tokens + F.linear(inner, self.back_weight, self.back_bias)
-
-
 # What the machine is, and the network on it.
 
 
@@ -389,37 +328,18 @@ def correct(look: Look) -> dict[str, Any]:
 
 def today(look: Look) -> dict[str, Any]:
     """The network as an extraction runs it."""
-    found = look.rates("eager", look.today, look.sizes) | {"cosine": look.cosine(look.today)}
-    if look.is_cuda:
-        with attention("cudnn"):
-            found |= look.rates("eager, cuDNN's attention", look.today, (look.usual,))
-    return found
+    return look.rates("eager", look.today, look.sizes) | {"cosine": look.cosine(look.today)}
 
 
 def variants(look: Look) -> dict[str, Any]:
-    """What other ways of writing the network bring."""
+    """What other ways of running the network bring: torchvision's own module under autocast, and all of it in bf16."""
     plain = copy.deepcopy(look.network).to(BF16)
-    networks: dict[str, Engine] = {"all in bf16": lambda images: plain(images.to(BF16))}
-    networks |= {f"lean, {str(each)[6:]} added up": Lean(look.network, each).eval() for each in (BF16, torch.float32)}
+    networks = {"module, autocast": torch_engine(look.network, look.device, BF16)}
+    networks["module, all in bf16"] = torch.inference_mode()(lambda images: plain(images.to(BF16)))
     found: dict[str, Any] = {}
-    for name, network in networks.items():
-        forward = torch.inference_mode()(network.__call__)
-        kinds = ["cudnn", "flash"][: 2 if "float32" in name else 1] if look.is_cuda else ["flash"]
-        for kind in kinds:
-            with attention(kind):
-                found |= look.rates(f"{name}, {kind}", forward, look.sizes[1:4:2])
-        with attention("flash"):
-            found[f"{name}, cosine"] = look.cosine(forward)
+    for name, forward in networks.items():
+        found |= look.rates(name, forward, look.sizes[1:4:2]) | {f"{name}, cosine": look.cosine(forward)}
     return found
-
-
-def flattened(look: Look) -> dict[str, Any]:
-    """Today's network with one product over all tokens, which torch is told of by the environment, once a process."""
-    words = [sys.executable, __file__, "flattened", "--out", str(look.out), "--device", str(look.device)]
-    told = os.environ | {"TORCH_LINEAR_FLATTEN_3D": "1"}
-    subprocess.run([*words, *["--tiny"] * look.tiny], env=told, check=True, timeout=90, capture_output=True)
-    there = json.loads((look.out / "first-flattened.json").read_text())
-    return there["today"] if "today" in there else there["errors"]
 
 
 def memory_runs_out(look: Look) -> dict[str, Any]:
@@ -440,25 +360,11 @@ def memory_runs_out(look: Look) -> dict[str, Any]:
     return {"batch in the end": embedder.batch_size, "rows": len(rows), "cosine": least_cosine(rows[: len(want)], want)}
 
 
-def compiled_blocks(look: Look) -> dict[str, Any]:
-    """One block compiled and called for every layer: seconds to compile, not minutes."""
-    found: dict[str, Any] = {}
-    for residual in (torch.float32, BF16):
-        name, network = f"lean, {str(residual)[6:]} added up", Lean(look.network, residual).eval()
-        for block in network.blocks:
-            block.compile(dynamic=False, backend="eager" if look.tiny else "inductor")
-        forward = torch.no_grad()(network.__call__)
-        with attention("cudnn" if look.is_cuda else "flash"):
-            found[f"{name}, seconds to compile"] = first_call(look, forward)
-            found |= look.rates(name, forward, (look.usual,))
-        torch.compiler.reset()
-    return found
-
-
-def compiled_today(look: Look) -> dict[str, Any]:
-    """The whole network compiled, as `--engine compile` does."""
+def compiled(look: Look) -> dict[str, Any]:
+    """The network compiled, as `--engine compile` does."""
     forward = compiled_engine(with_cast_weights(look.network, BF16), look.device, BF16)
-    return {"seconds to compile": first_call(look, forward)} | look.rates("compiled", forward, (look.usual,))
+    found = {"seconds to compile": first_call(look, forward)}
+    return found | look.rates("compiled", forward, look.sizes) | {"cosine": look.cosine(forward)}
 
 
 def first_call(look: Look, forward: Engine) -> float:
@@ -659,14 +565,12 @@ STEPS: dict[str, Steps] = {
         ("correct", 20, correct),
         ("today", 15, today),
         ("variants", 15, variants),
-        ("flattened", 20, flattened),
         ("memory runs out", 12, memory_runs_out),
-        ("compiled blocks", 45, compiled_blocks),
+        ("compiled", 45, compiled),
         ("augmenting on the device", 5, augmenting),
         ("profile", 6, profile),
         ("probing", 20, probing),
         ("tests", 40, tests),
-        ("compiled today", 110, compiled_today),
     ),
     "e2e": (
         ("machine", 0, machine),
@@ -682,7 +586,6 @@ STEPS: dict[str, Steps] = {
         ("extract mild cpu, batch 128", 25, lambda look: extracting(look, "mild", "cpu", "--batch-size", 128)),
         ("loop fp32 mild", 20, partial(looping, recipe="mild", dtype=None)),
     ),
-    "flattened": (("today", 0, lambda look: look.rates("flattened", look.today, look.sizes[2:4] or look.sizes)),),
 }
 
 
@@ -695,7 +598,7 @@ STEPS: dict[str, Steps] = {
 @click.option("--tiny", is_flag=True, help="only find out whether it runs")
 @click.option("--only", default="", help="steps with commas between them; all others are left out")
 def main(what: str, out: Path, device: str, minutes: float, photos: int, tiny: bool, only: str) -> None:
-    """Look at CORE (the network), at E2E (files to features), or at FLATTENED (as a step of core)."""
+    """Look at CORE (the network) or at E2E (files to features)."""
     deadline = time.monotonic() + 60 * minutes
     out = out.absolute()
     out.mkdir(parents=True, exist_ok=True)
