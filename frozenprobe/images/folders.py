@@ -11,9 +11,9 @@ from pathlib import Path
 
 from frozenprobe.errors import ImageError, some
 from frozenprobe.images.kinds import HEAD, IMAGE_FORMATS, Kind, LeftOut, kind_of, named_kind
-from frozenprobe.images.layout import check_classes, require_several
+from frozenprobe.images.layout import check_classes, labels_in_names, require_several
 from frozenprobe.images.table import ImageTable, check_ids, labelled_table
-from frozenprobe.system.files import NoRegularFile, first_bytes, why_unreadable
+from frozenprobe.system.files import NoRegularFile, did_you_mean, first_bytes, why_unreadable
 from frozenprobe.system.unicode_text import composed
 
 log = logging.getLogger("frozenprobe")
@@ -50,7 +50,8 @@ def read_class_folders(root: Path) -> ImageTable:
             "One folder a class with images in it (train/<class>/*.jpg)",
             found=f"{len(loose)} images and no class folders",
             where=root,
-            remedy="sort them into class folders, or give the labels as a CSV with --train-csv FILE",
+            remedy="sort them into class folders, or give the labels as a CSV with --train-csv FILE"
+            + labels_in_names(root, names),
         )
     classes = [name.partition("/")[0] for name in names]
     require_own_folders(root, below, set(classes))
@@ -99,6 +100,7 @@ def require_folder(root: Path) -> None:
     Raises:
         ImageError: no such folder, a link to nothing, or a file.
     """
+    near = ""
     try:
         if stat.S_ISDIR(os.stat(root).st_mode):
             return
@@ -106,12 +108,12 @@ def require_folder(root: Path) -> None:
     except OSError as error:
         found = why_unreadable(error, root)
         if isinstance(error, FileNotFoundError) and not os.path.islink(root):
-            found = "no such folder"
+            found, near = "no such folder", did_you_mean(root)
     raise ImageError(
         "A folder of images",
         found=found,
         where=root.absolute(),
-        remedy="check the path, or name the folder with --train DIR / --test DIR",
+        remedy=f"{near}check the path, or name the folder with --train DIR / --test DIR",
     )
 
 

@@ -14,6 +14,7 @@ log = logging.getLogger("frozenprobe")
 TRAINING = r"train|training|trn"
 PARTS = rf"{TRAINING}|test|testing|tst|val|valid|validation|dev|devel|eval|evaluation|holdout|hold[-_ ]?out|pred"
 AROUND = r"([a-z0-9]+[-_])?({})([-_ ]?(set|data|images?|imgs?|photos|split|\d+))*"  # seg_train, test_images, val2017
+NUMBERED = "[ ._(-]*[0-9]"  # what follows a label in the name of an image
 SUSPICIOUS = re.compile(
     rf"{PARTS}|images?|imgs?|data|dataset|labels?|masks?|annotations?|thumbnails?|thumbs?|(fold|split|part)[-_ ]?\d+"
 )
@@ -80,6 +81,24 @@ def require_several(where: Path, names: Sequence[str]) -> None:
             where=where,
             remedy=meant(where, names),
         )
+
+
+def labels_in_names(root: Path, names: Sequence[str]) -> str:
+    """What to add to a remedy where images are named after their labels (`cat.0.jpg`): how to make a CSV of them."""
+    parted = [re.split(NUMBERED, name, maxsplit=1) for name in names]
+    labels = sorted({label for label, *_ in parted})
+    if any(len(each) < 2 for each in parted) or labels[0] == "" or not 2 <= len(labels) <= len(names) / 2:
+        return ""
+    code = (  # as it is typed in any shell: no double quotes, no $, no %
+        f"import csv, os, re; names = sorted(os.listdir(r'{root}')); "
+        f"parted = [[name, *re.split('{NUMBERED}', name)] for name in names]; "
+        "out = csv.writer(open('labels.csv', 'w', newline='', encoding='utf-8')); out.writerow(['image', 'label']); "
+        "out.writerows(each[:2] for each in parted if len(each) > 2)"
+    )
+    return (
+        f". Where names begin with labels ({some(labels, most=3)}), this makes one, for --train-csv labels.csv:\n"
+        f'    python -c "{code}"'
+    )
 
 
 def meant(where: Path, names: Sequence[str]) -> str:

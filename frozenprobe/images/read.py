@@ -82,10 +82,13 @@ def require_known(source: Path) -> None:
         ImageError: says what can be named.
     """
     if os.path.isfile(source):
-        csv = "; a CSV of labels goes to --train-csv FILE" if source.suffix.lower() == ".csv" else ""
+        more = {
+            ".csv": "; a CSV of labels goes to --train-csv FILE",
+            ".zip": f'; unpack this one first: python -m zipfile -e "{source}" "{source.with_suffix("")}"',
+        }.get(source.suffix.lower(), "")
         raise ImageError(
             f"A folder of images, tar shards (.tar), or a list of images ({', '.join(LIST_ENDINGS)})",
             found=f"a file that ends in {source.suffix or 'nothing'}",
             where=source.absolute(),
-            remedy=f"name one of these with --train / --test{csv}",
+            remedy=f"name one of these with --train / --test{more}",
         )

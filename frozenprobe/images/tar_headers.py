@@ -88,7 +88,7 @@ def compressed(path: Path) -> ImageError:
         "Uncompressed tar shards: images are compressed already, and each one has to be read by itself",
         found="a compressed one",
         where=path,
-        remedy="decompress it (gunzip shard.tar.gz) and name the .tar",
+        remedy=f'unpack it (python -m tarfile -e "{path}" FOLDER) and name the folder, or gunzip it and name the .tar',
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from frozenprobe.errors import FrozenprobeError, some, unknown_name
 from frozenprobe.system.atomic_files import publish_text
-from frozenprobe.system.files import NoRegularFile, read_regular
+from frozenprobe.system.files import NoRegularFile, did_you_mean, read_regular
 
 log = logging.getLogger("frozenprobe")
 
@@ -79,7 +79,7 @@ def read_text(path: Path, broken: Broken) -> str:
     except NoRegularFile as error:
         raise broken(str(error), "name a file") from None
     except FileNotFoundError:
-        raise broken("no such file", "check the path") from None
+        raise broken("no such file", f"{did_you_mean(path)}check the path") from None
     except OSError as error:
         raise broken(str(error)) from None
     if content.startswith(SPREADSHEETS):

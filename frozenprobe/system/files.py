@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +33,16 @@ def named_path(named: StrPath, option: str) -> Path:
         )
     path = Path(text if os.path.lexists(text) else os.path.expanduser(text))
     return path if path.name not in ("", "..") else Path(os.path.abspath(path))
+
+
+def did_you_mean(path: Path) -> str:
+    """A question to put before a remedy: is it what lies there under the nearest name? Empty if nothing is near."""
+    try:
+        beside = [name for name in os.listdir(path.parent) if not name.startswith(".")]
+    except OSError:
+        return ""
+    near = get_close_matches(path.name, beside, n=1)
+    return f"did you mean {path.parent / near[0]}? " if near else ""
 
 
 def require_regular(path: Path) -> None:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from frozenprobe.errors import ImageError
-from frozenprobe.images.layout import check_classes, inner_folder, part_of, require_several, shared_folders
+from frozenprobe.images.folders import read_class_folders
+from frozenprobe.images.layout import (
+    check_classes,
+    inner_folder,
+    labels_in_names,
+    part_of,
+    require_several,
+    shared_folders,
+)
+from frozenprobe.images.listed.label_csv import read_labelled_csv
+from frozenprobe.images.sources import CsvColumns
+from tests.images.test_folders import touch
 
 ROOT = Path("data")
 
@@ -100,3 +113,28 @@ def test_words_in_front_and_behind_leave_the_part() -> None:
     assert [part_of(name) for name in ("TRAIN", "my-test_set", "val2017", "hold-out", "contest", "trains", "")] == [
         *("train", "test", "val", "hold-out", "", "", ""),
     ]
+
+
+def test_labels_in_names_become_a_csv_by_the_line_that_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way Dogs vs. Cats, Oxford's pets and many a camera's folder come."""
+    monkeypatch.chdir(tmp_path)
+    names = ["cat.0.jpg", "cat.1.jpg", "sea lion (1).png", "sea lion (2).png"]
+    touch(Path("flat"), *names, ".DS_Store", "Thumbs.db")
+    with pytest.raises(ImageError) as caught:
+        read_class_folders(Path("flat"))
+    line = caught.value.remedy.partition("\n")[2].strip()
+    assert line.startswith('python -c "')
+    assert not set('"$%`') & set(line.removeprefix('python -c "').removesuffix('"'))
+    subprocess.run([sys.executable, "-c", line.removeprefix('python -c "').removesuffix('"')], check=True)
+    table = read_labelled_csv(Path("labels.csv"), Path("flat"), CsvColumns())
+    assert table.class_names == ("cat", "sea lion")
+    assert table.ids == tuple(names)
+
+
+@pytest.mark.parametrize(
+    "names", [["1.jpg", "2.jpg", "3.jpg", "4.jpg"], ["a.jpg", "b.jpg"], ["a1.jpg", "b1.jpg", "c1.jpg"]]
+)
+def test_names_without_labels_are_no_labels(names: list[str]) -> None:
+    assert labels_in_names(Path("x"), names) == ""

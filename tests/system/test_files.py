@@ -12,6 +12,7 @@ import pytest
 import frozenprobe
 from frozenprobe.system.files import (
     NoRegularFile,
+    did_you_mean,
     first_bytes,
     named_path,
     open_regular,
@@ -107,6 +108,13 @@ def test_a_file_that_is_called_like_a_home_folder_is_meant_itself(
     assert named_path("~", "--x") == Path.home()
     (tmp_path / "~").touch()
     assert named_path("~", "--x") == Path("~")
+
+
+def test_a_mistyped_name_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    (tmp_path / ".tset.swp").touch()
+    assert did_you_mean(tmp_path / "tset") == f"did you mean {tmp_path / 'test'}? "
+    assert did_you_mean(tmp_path / "photos") == did_you_mean(tmp_path / "nothing" / "test") == ""
 
 
 def test_a_link_to_nothing_is_told_from_a_file_that_is_not_there(tmp_path: Path) -> None:
