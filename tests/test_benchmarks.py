@@ -87,7 +87,8 @@ def test_every_step_of_a_first_look_at_a_gpu_runs(
     assert all(found[name] for name in found["steps"])
     if what == "core":
         assert found["correct"]["float32"]["cosine to the CPU"] == pytest.approx(1)
-        assert found["variants"]["lean, float32 added up, cosine"] > 0.999
+        assert found["variants"]["module, autocast, cosine"] > 0.999
+        assert found["compiled"]["cosine"] > 0.999
         assert found["today"]["cosine"] > 0.999
         assert found["memory runs out"]["rows"] == 8
 
