@@ -115,6 +115,7 @@ def same(one: Features, other: Features, *, atol: float = 0.0) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_a_rank_is_killed_under_torchrun_and_another_number_of_ranks_goes_on(
     request_: ExtractRequest, tmp_path: Path
 ) -> None:
