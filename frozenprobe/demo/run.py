@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from frozenprobe.cache.store import Features, open_features, open_plan
+from frozenprobe.cache.store import open_features, open_plan
 from frozenprobe.demo.pictograms import PhotoSet, write_photos
 from frozenprobe.extract.forecast import forecast
 from frozenprobe.extract.options import Choices, ExtractRequest
 from frozenprobe.extract.report import render_report
 from frozenprobe.extract.run import extract_features
 from frozenprobe.images.places import Place, read_image
-from frozenprobe.images.read import read_images
+from frozenprobe.images.read import read_test, read_training
 from frozenprobe.images.sources import ImageSources
 from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.crossval import cross_validate
@@ -112,7 +112,7 @@ def run_demo(folder: Path, *, say: Say, progress: Progress) -> DemoReport:
     solution = read_table(data / "answers" / "solution.csv")
     truth = dict(zip(solution.column("ID"), solution.column("Label"), strict=True))
     labels = np.array([features.class_names.index(truth[name]) for name in result.test_ids], dtype=np.int64)
-    pixel_accuracy, pixel_test_accuracy = measure_pixels(sources, features, result, labels)
+    pixel_accuracy, pixel_test_accuracy = measure_pixels(data, result, labels)
     report = DemoReport(
         views=views,
         accuracy=summary["accuracy"],
@@ -142,12 +142,9 @@ def affordable_views(request: ExtractRequest, progress: Progress) -> int:
     return int(np.clip(spare // train, 1, MOST_VIEWS))
 
 
-def measure_pixels(
-    sources: ImageSources, features: Features, result: ProbeResult, test_labels: Ints
-) -> tuple[float, float]:
+def measure_pixels(data: Path, result: ProbeResult, test_labels: Ints) -> tuple[float, float]:
     """Out-of-fold and test accuracy of logistic regression on raw pixels: same folds, same head, same C."""
-    train, test, _ = read_images(sources)
-    pixels = read_pixels(train.places)
+    pixels = read_pixels(read_training(data / "train").places)
     trainer = Trainer(make_head("logreg", {"c": 1.0}), pixels, result.labels, scale="standard")
     right = 0
     for fold in range(int(result.folds.max()) + 1):
@@ -155,7 +152,7 @@ def measure_pixels(
         fitted = trainer.fit(np.flatnonzero(~held))
         right += int((fitted.predict(pixels[held]).argmax(axis=1) == result.labels[held]).sum())
     final = trainer.fit(np.arange(len(pixels)))
-    predicted = final.predict(read_pixels(test.places if test else ())).argmax(axis=1)
+    predicted = final.predict(read_pixels(read_test(data / "test").places)).argmax(axis=1)
     return right / len(pixels), float((predicted == test_labels).mean())
 
 
