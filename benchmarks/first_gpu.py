@@ -48,6 +48,7 @@ from frozenprobe.cache.store import open_features
 from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.backbones.catalogue import ANY_VIT
 from frozenprobe.extract.backbones.load import load_backbone
+from frozenprobe.extract.compute import engines
 from frozenprobe.extract.compute.embedder import Embedder
 from frozenprobe.extract.compute.engines import Engine, compiled_engine, torch_engine, with_cast_weights
 from frozenprobe.extract.options import MAX_PIXELS, WeightsOptions
@@ -64,13 +65,8 @@ VIEWS = 8  # augmented ones of every photo, beside the clean view
 PACKAGES = "torch torchvision numpy pillow h5py scipy scikit-learn safetensors timm triton onnxruntime"
 TESTS = ("tests/system/test_devices.py", "tests/extract/compute", "tests/probe/heads/logreg/test_torch_products.py")
 ATTENTION = {
-    "flash": [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH],  # torch's own order
-    "cudnn": [
-        SDPBackend.CUDNN_ATTENTION,
-        SDPBackend.FLASH_ATTENTION,
-        SDPBackend.EFFICIENT_ATTENTION,
-        SDPBackend.MATH,
-    ],
+    "flash": [each for each in engines.ATTENTION if each is not SDPBackend.CUDNN_ATTENTION],  # torch's own order
+    "cudnn": engines.ATTENTION,
 }
 
 
