@@ -35,12 +35,17 @@ def named_path(named: StrPath, option: str) -> Path:
     return path if path.name not in ("", "..") else Path(os.path.abspath(path))
 
 
+def names_in(folder: Path) -> list[str]:
+    """What is directly in a folder; nothing if it may not be listed."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
 def did_you_mean(path: Path) -> str:
     """A question to put before a remedy: is it what lies there under the nearest name? Empty if nothing is near."""
-    try:
-        beside = [name for name in os.listdir(path.parent) if not name.startswith(".")]
-    except OSError:
-        return ""
+    beside = [name for name in names_in(path.parent) if not name.startswith(".")]
     near = get_close_matches(path.name, beside, n=1)
     return f"did you mean {path.parent / near[0]}? " if near else ""
 

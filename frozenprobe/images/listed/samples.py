@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from frozenprobe.errors import ImageError, some
 from frozenprobe.system.csv_tables import Table, read_table
-from frozenprobe.system.files import read_regular
+from frozenprobe.system.files import names_in, read_regular
 
 log = logging.getLogger("frozenprobe")
 
@@ -80,14 +79,6 @@ def tables_in(folders: Iterable[Path]) -> list[Path]:
             if not name.startswith((".", "~$")) and (folder / name).is_file():
                 found.setdefault((folder / name).resolve(), folder / name)
     return list(found.values())
-
-
-def names_in(folder: Path) -> list[str]:
-    """What is directly in a folder; nothing if it may not be listed: its own images may still be reached."""
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
 
 
 def is_sample_name(stem: str) -> bool:
