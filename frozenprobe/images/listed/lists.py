@@ -43,7 +43,9 @@ def read_labelled_list(path: Path, *, allow_outside: bool = False, skip_missing:
             where=path,
             remedy="complete the list",
         )
-    missing = [image for image, _ in lines if existing(path.parent, image.replace("\\", "/")) is None]
+    missing: list[str] = []
+    if skip_missing:  # else `locate` names them
+        missing = [image for image, _ in lines if existing(path.parent, image.replace("\\", "/")) is None]
     if missing and leave_out(missing, len(lines), where=path.parent, skip=skip_missing):
         lines = [line for line in lines if line[0] not in set(missing)]
     table = labelled_table(locate(lines, path, allow_outside), [label for _, label in lines], where=path)
