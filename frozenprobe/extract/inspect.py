@@ -76,6 +76,36 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: R
     train, test = limited(train, test, request.limit, target.existing)
     if request.limit is not None:
         log.info("of these for the smoke run: %s", describe_images(train, test))
+    places = train.places + (test.places if test is not None else ())
+    hashes, bad = check_images(places, request, target, progress, rank)
+    for table, what in ((train, "training"), (test, "test")):
+        if table is not None:
+            stop_at_bad(table, bad, known_ids(target.existing, what), what=what, skip=request.skip_bad)
+    hash_of = dict(zip(places, hashes, strict=True))
+    kept = train.take([row for row, place in enumerate(train.places) if place not in bad])
+    gone = sorted(set(train.class_names) - set(kept.class_names))
+    if gone:
+        log.warning("no usable image is left of %d classes, which are left out: %s", len(gone), some(gone))
+    if len(kept.class_names) < 2:
+        raise all_bad(list(bad.values()), "training")
+    old = target.before
+    if old is not None:
+        kept = keep_columns(kept, old, request, target.out)
+    return Inspected(
+        train=make_split(kept, hash_of, bad),
+        test=make_split(test, hash_of, bad) if test is not None else (old.test if old else None),
+        class_names=kept.class_names,
+        sample=sample or (old.sample if old else None),
+        places={hash_of[place]: place for place in places if place not in bad},
+        skipped=[f"{place}: {error.found}" for place, error in bad.items()],
+        missing=train.missing,
+    )
+
+
+def check_images(
+    places: tuple[Place, ...], request: ExtractRequest, target: Target, progress: Progress, rank: Rank
+) -> tuple[list[str], dict[Place, ImageError]]:
+    """Content hash of every image, and what is wrong with bad ones; where nothing is to be seen, it is said."""
     known = {
         name
         for before in (target.existing, target.begun)
@@ -83,7 +113,6 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: R
         for name, good in zip(split.hashes, split.usable, strict=True)
         if good
     }
-    places = train.places + (test.places if test is not None else ())
     side, threads = target.info.size or 512, own_cores()
     remarks: dict[str, list[Place]] = {}
 
@@ -107,28 +136,7 @@ def inspect(request: ExtractRequest, target: Target, progress: Progress, rank: R
     for remark, those in remarks.items():
         counted = f"{len(those):,} image{'s' * (len(those) != 1)}"
         log.warning("next to nothing is to be seen in %s (%s): %s", counted, remark, some(those))
-    for table, what in ((train, "training"), (test, "test")):
-        if table is not None:
-            stop_at_bad(table, bad, known_ids(target.existing, what), what=what, skip=request.skip_bad)
-    hash_of = dict(zip(places, hashes, strict=True))
-    kept = train.take([row for row, place in enumerate(train.places) if place not in bad])
-    gone = sorted(set(train.class_names) - set(kept.class_names))
-    if gone:
-        log.warning("no usable image is left of %d classes, which are left out: %s", len(gone), some(gone))
-    if len(kept.class_names) < 2:
-        raise all_bad(list(bad.values()), "training")
-    old = target.before
-    if old is not None:
-        kept = keep_columns(kept, old, request, target.out)
-    return Inspected(
-        train=make_split(kept, hash_of, bad),
-        test=make_split(test, hash_of, bad) if test is not None else (old.test if old else None),
-        class_names=kept.class_names,
-        sample=sample or (old.sample if old else None),
-        places={hash_of[place]: place for place in places if place not in bad},
-        skipped=[f"{place}: {error.found}" for place, error in bad.items()],
-        missing=train.missing,
-    )
+    return hashes, bad
 
 
 def announce_images(train: ImageTable, test: ImageTable | None) -> None:
