@@ -10,7 +10,7 @@ import numpy as np
 from frozenprobe.errors import unknown_name
 from frozenprobe.probe.arrays import Doubles, softmax
 from frozenprobe.probe.heads.head import Convergence, LinearModel, TrainingRows, require_positive
-from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts
+from frozenprobe.probe.heads.logreg.problems import LogisticProblems
 from frozenprobe.probe.heads.logreg.solver import Solution, solve_logistic
 
 SOLVERS = ("own", "sklearn")
@@ -75,12 +75,12 @@ class LogisticRegressionHead:
         Returns:
             for each vector of weights and each c the model of `factor * features`, a row a class that has weight.
         """
-        products = LogisticProducts.of(rows, weights)
+        problems = LogisticProblems.of(rows, weights)
         # |W|^2 / 2 + c loss(W f x) = (|V|^2 / 2 + c f^2 loss(V x)) / f^2  with V = f W; and scikit-learn's two classes
         # share one w = w_1 - w_0 with the penalty |w|^2 / 2, twice that of w_1 = -w_0 = w / 2
-        shares = [0.5 if len(own) == 2 else 1.0 for own in products.classes]
+        shares = [0.5 if len(own) == 2 else 1.0 for own in problems.classes]
         paths = [[c * factor**2 * share for c in values] for factor, share in zip(factors, shares, strict=True)]
-        found = solve_logistic(products, paths, tol=self.tolerance, max_evaluations=self.max_iter)
+        found = solve_logistic(problems, paths, tol=self.tolerance, max_evaluations=self.max_iter)
         return [
             [
                 model_of(solution, c=c, factor=factor, total=float(weight.sum()))
