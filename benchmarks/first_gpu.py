@@ -591,12 +591,12 @@ def main(
 ) -> None:
     """Look at CORE (the network) or at E2E (files to features); ends with 0 whatever fails, so that more can follow."""
     deadline = time.monotonic() + 60 * minutes - IMPORTS
-    torch._dynamo.config.recompile_limit = 64  # beyond 8 shapes it would go back to eager torch
     if tiny:
         weights, shape, photos, photo_size, rounds = None, TINY, 2 * CLASSES, "80,60", min(rounds, 2)
     out = out.absolute()
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    many_shapes = torch._dynamo.config.patch(recompile_limit=64)  # beyond 8 it would go back to eager torch
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, many_shapes:
         scratch, options = Path(folder), None
         if weights is None:
             weights = scratch / "random.pth"

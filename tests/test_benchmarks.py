@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -62,17 +63,21 @@ def first_gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("first_gpu")
 
 
+def look(script: ModuleType, what: str, out: Path, *words: object) -> tuple[dict[str, Any], str]:
+    """The numbers of a first look at a GPU, which is a CPU here, and what it prints."""
+    line = [what, "--device", "cpu", "--out", str(out), *map(str, words)]
+    done = CliRunner().invoke(script.main, line, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads((out / f"first-{what}.json").read_text()), done.output
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["core", "e2e"])
 def test_every_step_of_a_first_look_at_a_gpu_runs(what: str, tmp_path: Path, first_gpu: ModuleType) -> None:
-    out = run("first_gpu.py", what, "--device", "cpu", "--tiny", "--out", tmp_path)
-    found = json.loads((tmp_path / f"first-{what}.json").read_text())
-    steps = first_gpu.STEPS[what]
+    found, out = look(first_gpu, what, tmp_path, "--tiny", "--rounds", 1)
     assert (found["errors"], found["left out"]) == ({}, {})
-    assert all(found[step.name] for step in steps)
-    assert {name: len(rounds) for name, rounds in found["rounds"].items()} == {
-        step.name: 2 if step.again else 1 for step in steps
-    }
+    assert list(found["seconds"]) == [step.name for step in first_gpu.STEPS[what]]
+    assert all(found[name] for name in found["seconds"])
     if what == "core":
         assert found["correct"]["float32"]["cosine to the CPU"] == pytest.approx(1)
         assert found["memory runs out"]["rows"] == 8
@@ -93,7 +98,7 @@ def test_every_step_of_a_first_look_at_a_gpu_runs(what: str, tmp_path: Path, fir
 def test_a_step_of_a_first_look_stops_no_other_and_what_has_no_time_is_left_out(
     tmp_path: Path, first_gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    numbers = iter((1.0, 9.0, 2.0))
+    numbers = iter((1.0, 2.0, 9.0))
 
     def breaks(look: object) -> None:
         raise MemoryError("gone")
@@ -104,26 +109,39 @@ def test_a_step_of_a_first_look_stops_no_other_and_what_has_no_time_is_left_out(
         first_gpu.Step("works", 0, lambda look: {"rate": next(numbers), "says": "so"}, again=True),
     )
     monkeypatch.setitem(first_gpu.STEPS, "core", steps)
-    words = ["core", "--device", "cpu", "--shape", first_gpu.TINY, "--out", str(tmp_path)]
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # is set, and set back afterwards
-    done = CliRunner().invoke(first_gpu.main, words, catch_exceptions=False)
-    assert done.exit_code == 0
-    found = json.loads((tmp_path / "first-core.json").read_text())
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # so that it is set back afterwards
+    found, out = look(first_gpu, "core", tmp_path, "--shape", first_gpu.TINY)
     assert found["errors"] == {"breaks": "MemoryError: gone"}
     assert list(found["left out"]) == ["long"]
     assert found["works"] == {"rate": 2.0, "says": "so"}
-    assert [each["rate"] for each in found["rounds"]["works"]] == [1.0, 9.0, 2.0]
-    assert "left out: long: 3" in done.output
+    assert [each["rate"] for each in found["rounds"]["works"]] == [1.0, 2.0, 9.0]
+    assert "left out: long: " in out
 
 
-def test_jpeg_files_are_measured_beside_the_network_in_the_same_embedder(tmp_path: Path, first_gpu: ModuleType) -> None:
-    words = ["e2e", "--device", "cpu", "--tiny", "--only", "photos,mild auto", "--out", str(tmp_path)]
-    done = CliRunner().invoke(first_gpu.main, words, catch_exceptions=False)
-    found = json.loads((tmp_path / "first-e2e.json").read_text())
+def test_jpeg_files_are_measured_beside_the_network_in_the_same_embedder(
+    tmp_path: Path, first_gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import stages
+
+    make, made, measured = stages.make_embedder, [], []
+
+    def keep(*given: Any, **options: Any) -> Any:
+        made.append(make(*given, **options))
+        return made[-1]
+
+    def rate(self: Any, runner: Any) -> float:
+        measured.append(runner)
+        return 1000.0
+
+    monkeypatch.setattr(stages, "make_embedder", keep)
+    monkeypatch.setattr(first_gpu.Look, "rate", rate)
+    found, out = look(first_gpu, "e2e", tmp_path, "--tiny", "--only", "photos,mild auto")
     assert found["errors"] == {}
-    mild = found["rounds"]["mild auto"][0]
-    assert mild["of the network alone"] == pytest.approx(mild["under way"] / mild["network alone"])
-    assert "| mild auto | 180 | " in done.output
+    assert [(each.forward, each.batch) for each in measured] == [(each.forward, each.batch_size) for each in made]
+    rounds = found["rounds"]["mild auto"]
+    assert len(rounds) == len(made) == 2
+    assert all(each["of the network alone"] == each["under way"] / 1000 for each in rounds)
+    assert "| mild auto | 180 | " in out
 
 
 def test_multiplications_are_counted_right(first_gpu: ModuleType) -> None:
