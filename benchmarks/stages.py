@@ -233,7 +233,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 
 def print_found(what: str, rows: dict[str, dict[str, Any]]) -> None:
-    """A table with a column for every number that any row has."""
+    """A table with a column for every number that any row has; none of nothing."""
+    if not any(rows.values()):
+        return
     columns = list(dict.fromkeys(key for numbers in rows.values() for key in numbers))
     cells = [[name, *(show(key, numbers.get(key)) for key in columns)] for name, numbers in rows.items()]
     print_table([what, *columns], cells)
