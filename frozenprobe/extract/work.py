@@ -163,9 +163,7 @@ def set_up(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
     """Load the backbone into its engine, and check it and the rows it will add to; nothing is written."""
     target, rows = work.target, work.rows
     backbone, settled = target.load(), target.settled
-    settings = ViewSettings(
-        backbone.preprocessing, settled.recipe, settled.seed, request.max_pixels, settled.decoding, settled.augment_on
-    )
+    settings = ViewSettings(backbone.preprocessing, settled.recipe, settled.seed, request.max_pixels, settled.decoding)
     if rows.existing is not None:
         require_whole(rows.existing, progress)
     workers = own_cores() if request.workers is None else request.workers
@@ -257,10 +255,8 @@ def describe(backbone: Backbone, settled: FeatureOptions) -> dict[str, str]:
 
 
 def remarks_of(info: BackboneInfo, settled: FeatureOptions) -> tuple[str, ...]:
-    """What is known of the weights and of the pixels; of a local file under an official name only by that name."""
+    """What is known of the weights; of a local file under an official name only by that name."""
     remarks = [*info.remarks]
     if settled.weights is not None and info.parameters and info.name != ANY_VIT:
         remarks.append(f"the weights come from {settled.weights}: all this holds if they are the official ones")
-    if settled.augment_on == "device" and settled.recipe in ("report", "erase"):
-        remarks.append("augmented views cut on the device: the report's draws, but not exactly its pixels")
     return tuple(remarks)

@@ -23,7 +23,9 @@ from torchvision import models
 from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
+from frozenprobe.cache.care.merge import merge_features
 from frozenprobe.cache.care.repair import repair_features
+from frozenprobe.cache.care.verify import verify_features
 from frozenprobe.cache.growing import finish as growth
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.store import Features, open_features
@@ -43,7 +45,9 @@ from frozenprobe.extract.views.recipes import cut_view, make_recipe, view_genera
 from frozenprobe.images import places
 from frozenprobe.images.folders import list_images
 from frozenprobe.images.sources import CsvColumns, ImageSources
-from tests.conftest import write_image
+from frozenprobe.probe.crossval import cross_validate
+from frozenprobe.probe.options import ProbeOptions
+from tests.conftest import rewrite, write_image
 from tests.faults.synthetic import DIM, vector, world
 from tests.images.shard_files import write_tar
 
@@ -160,18 +164,21 @@ def test_rows_equal_a_naive_loop(request_: ExtractRequest, tiny_vit: Path) -> No
     assert (report.computed, report.reused, report.images, report.written) == (ROWS, 0, 17, True)
 
 
-def test_views_cut_on_the_device_are_part_of_the_specification(request_: ExtractRequest) -> None:
-    """Test-time views stay Pillow's, a second run takes the way from the file, and the file says what it is."""
-    _, here = extracted(replace(request_, out=request_.out.with_name("here.h5")))
-    _, there = extracted(choosing(request_, augment_on="device"))
-    one, other = rows_of(here), rows_of(there)
-    assert all((np.abs(one[key] - other[key]).max() < 1e-5) == (not key[1].startswith("aug")) for key in one)
-    assert there.spec.augment_on == "device"
-    assert "not exactly its pixels" in there.about["remarks"]
-    assert "not exactly its pixels" not in here.about["remarks"]
-    assert not extracted(untyped(request_))[0].written
-    with pytest.raises(FrozenprobeError, match="--augment-on"):
-        extract_features(choosing(request_, augment_on="cpu"))
+def test_a_file_of_views_cut_on_a_device_serves_as_before_but_does_not_grow(request_: ExtractRequest) -> None:
+    """Until 0.6.0 that was a choice; nothing cuts such views any more, so new rows would be of other pixels."""
+    here = extracted(request_)[1]
+    spec = replace(here.spec, augment_on="device")
+    there, other = (rewrite(here, name, spec=spec) for name in ("there.h5", "other.h5"))
+    assert verify_features(there.path).problems == []
+    assert cross_validate(there, ProbeOptions(head="ridge", folds=2)).test.shape == (5, 3)
+    assert open_features(merge_features([there.path, other.path]).path).spec == spec
+    content, request = there.path.read_bytes(), replace(request_, out=there.path)
+    for again in (request, untyped(request), choosing(request, views=4)):
+        with pytest.raises(SpecMismatch, match="augment_on = device") as caught:
+            extract_features(again)
+        assert caught.value.where == str(there.path)
+        assert "--out FILE" in caught.value.remedy
+    assert there.path.read_bytes() == content
 
 
 def test_file_holds_what_was_asked_for_and_where_it_came_from(request_: ExtractRequest, tiny_vit: Path) -> None:

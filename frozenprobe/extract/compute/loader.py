@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch.utils.data import DataLoader, Dataset
 
 from frozenprobe.errors import ImageError
-from frozenprobe.extract.views.cut import Cut, Job, Row, Send, ViewSettings, cut_here, cut_rest, stay
-from frozenprobe.extract.views.recipes import View
-from frozenprobe.extract.views.transforms import Box
+from frozenprobe.extract.views.cut import Cut, Job, Row, ViewSettings, cut_all
 
 
 @dataclass
@@ -30,23 +27,8 @@ class Seconds:
         self.views += cut.cutting
 
 
-class Sent(NamedTuple):
-    """What a worker process hands over: an image's views with all their pixels in one `(n, S, S, 3)` tensor."""
-
-    cut: Cut
-    pixels: torch.Tensor | None
-    views: list[tuple[str, Box | None]]
-
-    def unpacked(self) -> Cut:
-        """The views one by one again."""
-        if self.pixels is None:
-            return self.cut
-        named = zip(self.views, self.pixels, strict=True)
-        return self.cut._replace(views={name: View(pixels, erased) for (name, erased), pixels in named})
-
-
 class ViewDataset(Dataset[Any]):
-    """One item a job: the views that a worker process cuts, and what is needed for the others.
+    """One item a job: its views, or the parts of an error.
 
     An error is returned, not raised: torch re-raises a worker's error as another type with a traceback for a message.
     """
@@ -60,22 +42,13 @@ class ViewDataset(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         try:
-            cut = cut_here(self.jobs[index], self.settings)
+            return cut_all(self.jobs[index], self.settings)
         except ImageError as error:
-            return (error.wanted, error.found, error.where, error.remedy)
-        # one tensor an image: in shared memory each costs a file descriptor and a handshake
-        pixels = torch.stack([view.pixels for view in cut.views.values()]) if cut.views else None
-        return Sent(cut._replace(views={}), pixels, [(name, view.erased) for name, view in cut.views.items()])
+            return error.wanted, error.found, error.where, error.remedy
 
 
 def load_batches(
-    jobs: Sequence[Job],
-    settings: ViewSettings,
-    *,
-    batch_size: int,
-    workers: int,
-    seconds: Seconds,
-    send: Send = stay,
+    jobs: Sequence[Job], settings: ViewSettings, *, batch_size: int, workers: int, seconds: Seconds
 ) -> Iterator[list[Row]]:
     """Batches of `batch_size` views in the order of the jobs; the last one may be smaller.
 
@@ -85,18 +58,13 @@ def load_batches(
         batch_size: B, in views.
         workers: processes that decode and cut; 0 does it in this one.
         seconds: decoding and cutting times are added here.
-        send: brings pixels to the device where augmented views are cut, if not by Pillow.
 
     Raises:
         ImageError: a file that cannot be decoded.
     """
     loader = DataLoader(ViewDataset(jobs, settings), batch_size=None, num_workers=workers, collate_fn=keep)
     waiting: list[Row] = []
-    for item in loader:
-        if not isinstance(item, Sent):
-            wanted, found, where, remedy = item
-            raise ImageError(wanted, found=found, where=where, remedy=remedy)
-        cut = cut_rest(item.unpacked(), settings, send)
+    for cut in map(taken, loader):
         seconds.count(cut)
         waiting += cut.rows
         while len(waiting) >= batch_size:
@@ -104,6 +72,18 @@ def load_batches(
             del waiting[:batch_size]
     if waiting:
         yield waiting
+
+
+def taken(item: Any) -> Cut:
+    """What a worker has handed over.
+
+    Raises:
+        ImageError: that is an error.
+    """
+    if not isinstance(item, Cut):
+        wanted, found, where, remedy = item
+        raise ImageError(wanted, found=found, where=where, remedy=remedy)
+    return item
 
 
 def keep(item: Any) -> Any:

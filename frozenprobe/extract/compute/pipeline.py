@@ -94,8 +94,7 @@ def embed_on_device(
 ) -> Iterator[Embedded]:
     """As `embed_jobs`: workers cut, the device computes; a few batches are on their way at any time."""
     waiting: deque[tuple[list[Row], Callable[[], Vectors]]] = deque()
-    size, send = embedder.batch_size, embedder.staging.send
-    batches = load_batches(jobs, settings, batch_size=size, workers=workers, seconds=seconds, send=send)
+    batches = load_batches(jobs, settings, batch_size=embedder.batch_size, workers=workers, seconds=seconds)
     bad: ImageError | None = None
     try:
         for batch in batches:

@@ -87,7 +87,7 @@ def check_fidelity(embedder: Embedder, jobs: Sequence[Job], settings: ViewSettin
     if full and embedder.engine == "torch":
         return None
     most = CHECKED_ON_CPU if embedder.device.type == "cpu" else CHECKED
-    views = [row.view for row in cut_all(jobs[0], settings, embedder.staging.send).rows[:most]]
+    views = [row.view for row in cut_all(jobs[0], settings).rows[:most]]
     fidelity = embedder.fidelity([view.pixels for view in views], [view.erased for view in views])
     if full and not fidelity.difference <= LARGEST_DIFFERENCE:
         raise FrozenprobeError(
