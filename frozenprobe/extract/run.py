@@ -32,8 +32,8 @@ from frozenprobe.system.progress import Progress, ignore_progress
 
 log = logging.getLogger("frozenprobe")
 
-PIECE_ROWS = 64
 PIECE_SECONDS = 1.0  # what a kill costs at most, besides what is being computed
+PIECE_BYTES = 1 << 26  # of vectors; so much is published at once, so that memory stays bounded
 WAITING = 8  # batches; whoever computes faster than the disk takes waits, so that memory stays bounded
 
 
@@ -94,7 +94,7 @@ def compute(work: Work, request: ExtractRequest, *, report: ExtractReport, progr
     report.compute, report.fidelity = describe_compute(setup.embedder, setup.workers), setup.fidelity
     done, total = 0, work.missing
     progress("embedding views", done, total)
-    with PieceWriter(rows, piece_rows=request.batch_size or PIECE_ROWS) as writer:
+    with PieceWriter(rows) as writer:
         for batch in embed(work.jobs, setup, report.seconds):
             writer.put(batch)
             done += len(batch.rows)
@@ -107,22 +107,20 @@ def compute(work: Work, request: ExtractRequest, *, report: ExtractReport, progr
 
 
 class PieceWriter:
-    """Hands rows to a thread of its own, which publishes them as pieces.
+    """Hands rows to a thread of its own, which publishes all that there are as a piece, once a second.
 
     Within `with`, `put` what has been computed. Leaving it waits until all of it is on disk, also after an error
     outside: what was paid for is kept.
 
     Args:
         rows: where the pieces go; nobody else may touch it meanwhile.
-        piece_rows: so many rows are published at once, or as many as there are when one has waited for a second.
 
     Attributes:
         seconds: spent on writing.
     """
 
-    def __init__(self, rows: RowStore, *, piece_rows: int = PIECE_ROWS) -> None:
-        self.rows, self.piece_rows = rows, piece_rows
-        self.seconds = 0.0
+    def __init__(self, rows: RowStore) -> None:
+        self.rows, self.seconds = rows, 0.0
         self.queue: Queue[Embedded | None] = Queue(WAITING)
         self.error: BaseException | None = None
         self.thread = Thread(target=self._run, name="write", daemon=True)
@@ -163,7 +161,7 @@ class PieceWriter:
                     batches.append(batch)
             except Empty:
                 pass
-            due = ended or sum(len(batch.rows) for batch in batches) >= self.piece_rows
+            due = ended or sum(batch.vectors.nbytes for batch in batches) >= PIECE_BYTES
             if batches and (due or monotonic() - oldest >= PIECE_SECONDS):
                 self._write(batches)
                 batches = []

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.store import open_features
+from frozenprobe.extract import run
 from frozenprobe.extract.options import ExtractRequest
 from frozenprobe.extract.run import extract_features
-from tests.extract.test_run import Killed, choosing, kill_after, request_, rows_of  # noqa: F401 - a fixture
+from tests.extract.test_run import Killed, choosing, kill_after, piece_bytes, request_, rows_of  # noqa: F401 - a fixture
 
 VIEWS = 3
 Rows = dict[tuple[str, str], np.ndarray]
@@ -36,6 +37,7 @@ steps = st.fixed_dictionaries(
         "ranks": st.sampled_from([(0,), (0, 1), (1, 0), (2, 0, 1), (1,)]),
         "world": st.sampled_from([1, 2, 3]),
         "pieces": st.sampled_from([1, 2, 10**6]),  # so many are written before a kill
+        "piece_rows": st.sampled_from([1, 3, 16, 10**6]),  # in each
     }
 )
 
@@ -48,6 +50,7 @@ def live_through(request: ExtractRequest, step: dict[str, Any]) -> None:
     for rank in {rank % world: None for rank in step["ranks"]}:
         environment = {"RANK": str(rank), "WORLD_SIZE": str(world)}
         with patch.dict(os.environ, environment), pytest.MonkeyPatch.context() as monkeypatch, suppress(Killed):
+            monkeypatch.setattr(run, "PIECE_BYTES", piece_bytes(step["piece_rows"]))
             kill_after(monkeypatch, RowStore, "add", step["pieces"])
             extract_features(request)
 

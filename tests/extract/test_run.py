@@ -107,6 +107,11 @@ def index_of(features: Features) -> tuple[Any, ...]:
     return (train.ids, train.hashes, train.labels.tolist(), test.ids, test.hashes, features.class_names, features.views)
 
 
+def piece_bytes(rows: int, dim: int = 24) -> int:
+    """Of a piece of so many rows; by default as wide as the tiny network's."""
+    return rows * dim * 4
+
+
 class Killed(BaseException):
     """Stands for a kill: nothing in the program handles it."""
 
@@ -125,8 +130,9 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: in
 
 
 def run_killed(monkeypatch: pytest.MonkeyPatch, request: ExtractRequest, *, pieces: int = 0) -> None:
-    """An extraction that is killed when so many pieces are on disk."""
+    """An extraction, a piece for every batch, that is killed when so many pieces are on disk."""
     with monkeypatch.context() as patch:
+        patch.setattr(run, "PIECE_BYTES", piece_bytes(request.batch_size or 64))
         kill_after(patch, RowStore, "add", pieces)
         with pytest.raises(Killed):
             extract_features(request)
@@ -177,7 +183,7 @@ def test_a_file_of_views_cut_on_a_device_serves_as_before_but_does_not_grow(requ
         with pytest.raises(SpecMismatch, match="augment_on = device") as caught:
             extract_features(again)
         assert caught.value.where == str(there.path)
-        assert "--out FILE" in caught.value.remedy
+        assert "another file with --out FILE; probe, submit and merge take this one" in caught.value.remedy
     assert there.path.read_bytes() == content
 
 
@@ -693,8 +699,8 @@ def test_process_killed_by_the_system_loses_the_batch_in_flight(request_: Extrac
 import os, signal
 from pathlib import Path, PosixPath
 from frozenprobe.cache.growing.rows import RowStore
-from frozenprobe.extract.run import PieceWriter, extract_features
-from frozenprobe.extract.views.cut import Row
+from frozenprobe.extract import run
+from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
 from frozenprobe.images.sources import CsvColumns, ImageSources
 add, calls = RowStore.add, []
@@ -702,6 +708,7 @@ def add_or_die(*args):
     calls.append(1)
     os.kill(os.getpid(), signal.SIGKILL) if len(calls) == 4 else add(*args)
 RowStore.add = add_or_die
+run.PIECE_BYTES = {piece_bytes(4)}
 extract_features({request!r})
 """
     if os.name == "nt":
@@ -912,9 +919,9 @@ def embedded(keys: list[tuple[str, str]]) -> Embedded:
     return Embedded(rows, np.stack([vector(*key) for key in keys]))
 
 
-def write_all(rows: RowStore, batches: list[Embedded | None], *, piece_rows: int) -> None:
+def write_all(rows: RowStore, batches: list[Embedded | None]) -> None:
     """None stands for an error of whoever computes."""
-    with PieceWriter(rows, piece_rows=piece_rows) as writer:
+    with PieceWriter(rows) as writer:
         for each in batches:
             if each is None:
                 raise KeyError
@@ -931,25 +938,41 @@ def rows(tmp_path: Path, no_fsync: None) -> RowStore:
     return RowStore(tmp_path / "f.h5", world(10).contents())
 
 
+def pieces_of(rows: RowStore) -> int:
+    return sum(source.piece is not None for source in rows.sources)
+
+
 def test_all_rows_are_on_disk_when_the_writer_is_left(
-    rows: RowStore, keys: list[tuple[str, str]], tmp_path: Path
+    rows: RowStore, keys: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with PieceWriter(rows, piece_rows=16) as writer:
+    """No second passes, so pieces are as large as they may become."""
+    monkeypatch.setattr(run, "PIECE_SECONDS", 1000.0)
+    monkeypatch.setattr(run, "PIECE_BYTES", piece_bytes(16, DIM))
+    with PieceWriter(rows) as writer:
         for start in range(0, len(keys), 3):
             writer.put(embedded(keys[start : start + 3]))
     again = RowStore(tmp_path / "f.h5", world(10).contents())
     assert again.there == again.total == len(keys)
     assert all(np.array_equal(again.row(*key), vector(*key)) for key in keys)
     assert writer.seconds > 0
-    pieces = [source.size for source in rows.sources if source.piece]
-    assert len(pieces) == -(-len(keys) // 18)  # six batches of 3 are the first 16 rows or more
+    assert pieces_of(rows) == -(-len(keys) // 18)  # six batches of 3 are the first 16 rows or more
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 20])
+def test_what_comes_within_a_second_is_one_piece_whatever_the_batches(
+    rows: RowStore, keys: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    """Each costs an fsync or three: a fast device would have them many times a second."""
+    monkeypatch.setattr(run, "PIECE_SECONDS", 1000.0)
+    write_all(rows, [embedded(keys[start : start + batch_size]) for start in range(0, len(keys), batch_size)])
+    assert (pieces_of(rows), rows.there) == (1, len(keys))
 
 
 def test_a_row_waits_a_second_at_most(
     rows: RowStore, keys: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "PIECE_SECONDS", 0.02)
-    with PieceWriter(rows, piece_rows=1000) as writer:
+    with PieceWriter(rows) as writer:
         writer.put(embedded(keys[:2]))
         for _ in range(3000):  # of a busy machine
             if rows.there:
@@ -960,7 +983,7 @@ def test_a_row_waits_a_second_at_most(
 
 def test_what_was_handed_over_before_an_error_outside_is_kept(rows: RowStore, keys: list[tuple[str, str]]) -> None:
     with pytest.raises(KeyError):
-        write_all(rows, [embedded(keys[:5]), None], piece_rows=1000)
+        write_all(rows, [embedded(keys[:5]), None])
     assert rows.there == 5
 
 
@@ -973,8 +996,9 @@ def test_a_full_disk_reaches_whoever_hands_rows_over(
         raise DiskFull(Path("/"), "no space")
 
     monkeypatch.setattr(RowStore, "add", full)
+    monkeypatch.setattr(run, "PIECE_BYTES", 1)
     with pytest.raises(DiskFull):
-        write_all(rows, [embedded(keys[:1])] * 100, piece_rows=1)
+        write_all(rows, [embedded(keys[:1])] * 100)
 
 
 def test_who_hands_rows_over_is_told_at_once_that_they_cannot_be_written(
@@ -982,10 +1006,11 @@ def test_who_hands_rows_over_is_told_at_once_that_they_cannot_be_written(
 ) -> None:
     """Not after the hours of computing what nobody will ever have."""
     monkeypatch.setattr(RowStore, "add", lambda *args: (_ for _ in ()).throw(DiskFull(Path("/"), "no space")))
+    monkeypatch.setattr(run, "PIECE_BYTES", 1)
     handed = []
 
     def hand_over() -> None:
-        with PieceWriter(rows, piece_rows=1) as writer:
+        with PieceWriter(rows) as writer:
             writer.put(embedded(keys[:1]))
             while writer.error is None:
                 time.sleep(0.001)
@@ -1002,7 +1027,7 @@ def test_an_error_at_the_last_row_is_raised_on_leaving(
 ) -> None:
     monkeypatch.setattr(RowStore, "add", lambda *args: (_ for _ in ()).throw(ZeroDivisionError))
     with pytest.raises(ZeroDivisionError):
-        write_all(rows, [embedded(keys[:1])], piece_rows=1000)
+        write_all(rows, [embedded(keys[:1])])
 
 
 def test_no_rows_no_piece(rows: RowStore) -> None:
