@@ -18,6 +18,7 @@ from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.growing.finish import begin
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.extract.compute.loader import dead_workers_named
 from frozenprobe.extract.compute.pipeline import Embedded
 from frozenprobe.extract.inspect import inspect
 from frozenprobe.extract.options import ExtractRequest
@@ -94,7 +95,7 @@ def compute(work: Work, request: ExtractRequest, *, report: ExtractReport, progr
     report.compute, report.fidelity = describe_compute(setup.embedder, setup.workers), setup.fidelity
     done, total = 0, work.missing
     progress("embedding views", done, total)
-    with PieceWriter(rows) as writer:
+    with PieceWriter(rows) as writer, dead_workers_named():  # torch may tell of them at any instant
         for batch in embed(work.jobs, setup, report.seconds):
             writer.put(batch)
             done += len(batch.rows)

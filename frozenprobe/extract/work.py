@@ -22,12 +22,12 @@ from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.backbones.catalogue import ANY_VIT, BackboneInfo
 from frozenprobe.extract.compute.embedder import Embedder, Fidelity
 from frozenprobe.extract.compute.environment import describe_environment, require_same_rows
-from frozenprobe.extract.compute.loader import Seconds
+from frozenprobe.extract.compute.loader import Seconds, settle_workers
 from frozenprobe.extract.compute.pipeline import Embedded, embed_jobs, torch_threads
 from frozenprobe.extract.compute.tuning import check_fidelity, make_embedder
 from frozenprobe.extract.inspect import Inspected, planned_contents
 from frozenprobe.extract.options import ExtractRequest, FeatureOptions
-from frozenprobe.extract.ranks.rank import ALONE, Rank, own_cores, threads_a_call
+from frozenprobe.extract.ranks.rank import ALONE, Rank, own_cores, own_shared_memory, threads_a_call
 from frozenprobe.extract.ranks.share import share_of, take_stock
 from frozenprobe.extract.settle import weights_options_text
 from frozenprobe.extract.target import Target
@@ -145,7 +145,8 @@ class Setup:
     Attributes:
         settings: what decides a view's pixels.
         embedder: the backbone on its device.
-        workers: see `embed_jobs`.
+        workers: see `embed_jobs`; as many as there is shared memory for.
+        prefetch: likewise.
         environment: of the rows it computes.
         contents: what the file will hold, with the facts about this backbone and environment.
         fidelity: see `check_fidelity`.
@@ -154,6 +155,7 @@ class Setup:
     settings: ViewSettings
     embedder: Embedder
     workers: int
+    prefetch: int
     environment: str
     contents: Contents
     fidelity: Fidelity | None
@@ -166,7 +168,9 @@ def set_up(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
     settings = ViewSettings(backbone.preprocessing, settled.recipe, settled.seed, request.max_pixels, settled.decoding)
     if rows.existing is not None:
         require_whole(rows.existing, progress)
-    workers = own_cores() if request.workers is None else request.workers
+    wanted = own_cores() if request.workers is None else request.workers
+    shared = None if target.device.type == "cpu" else own_shared_memory()  # threads need none
+    workers, prefetch = settle_workers(work.jobs, settings, wanted, shared)
     known, here = rows.known_environments, describe_environment(target.device)
     threads = threads_a_call(workers)
     with torch_threads(threads):  # as in the pass: code is compiled for this number
@@ -182,14 +186,16 @@ def set_up(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
             require_same_rows(rows, work.images.places, settings, embedder, known=sorted(known), where=target.out)
         fidelity = check_fidelity(embedder, work.jobs, settings)
     about = describe(backbone, settled) | {"environments": json.dumps(sorted({*known, here}))}
-    return Setup(settings, embedder, workers, here, replace(rows.contents, taps=backbone.taps, about=about), fidelity)
+    contents = replace(rows.contents, taps=backbone.taps, about=about)
+    return Setup(settings, embedder, workers, prefetch, here, contents, fidelity)
 
 
 def embed(jobs: Sequence[Job], setup: Setup, seconds: Seconds) -> Generator[Embedded, None, None]:
     """Embed all views of all jobs, and refuse what cannot be stored."""
     storage = setup.contents.spec.storage_dtype
+    how = {"workers": setup.workers, "prefetch": setup.prefetch}
     with torch_threads(threads_a_call(setup.workers)):
-        for batch in embed_jobs(jobs, setup.settings, setup.embedder, workers=setup.workers, seconds=seconds):
+        for batch in embed_jobs(jobs, setup.settings, setup.embedder, **how, seconds=seconds):
             require_finite(batch.vectors, batch.rows, storage)
             yield batch
 

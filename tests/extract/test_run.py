@@ -33,13 +33,15 @@ from frozenprobe.errors import DiskFull, FrozenprobeError, ImageError, SpecMisma
 from frozenprobe.extract import run, work
 from frozenprobe.extract.backbones.catalogue import ANY_VIT
 from frozenprobe.extract.compute import embedder as compute
-from frozenprobe.extract.compute.pipeline import NO_PIXELS, Embedded
+from frozenprobe.extract.compute import loader
+from frozenprobe.extract.compute.loader import SPARE
+from frozenprobe.extract.compute.pipeline import NO_PIXELS, Embedded, embed_jobs, embed_on_device
 from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
 from frozenprobe.extract.ranks import rank
 from frozenprobe.extract.ranks import share as together
 from frozenprobe.extract.report import ExtractReport, render_report
 from frozenprobe.extract.run import PieceWriter, extract_features
-from frozenprobe.extract.views.cut import Row
+from frozenprobe.extract.views.cut import Cut, Row, cut_all
 from frozenprobe.extract.views.preprocessing import Preprocessing, Resized
 from frozenprobe.extract.views.recipes import cut_view, make_recipe, view_generator
 from frozenprobe.images import places
@@ -716,6 +718,44 @@ extract_features({request!r})
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert extract_features(request).computed == ROWS - 12
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_a_killed_worker_process_costs_no_row_that_was_computed(
+    request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cut five images and dies of the sixth; four were asked for before, and one may be on its way."""
+    cuts = []
+
+    def cut_or_die(*args: Any) -> Cut:
+        cuts.append(1)
+        if len(cuts) == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return cut_all(*args)
+
+    request = replace(request_, batch_size=4, workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(loader, "cut_all", cut_or_die)
+        patch.setattr(work, "embed_jobs", embed_on_device)
+        with pytest.raises(FrozenprobeError, match="killed by signal: Killed"):
+            extract_features(request)
+    report = extract_features(request)
+    assert report.reused >= 12
+    assert report.computed == ROWS - report.reused
+
+
+def test_as_many_processes_cut_as_there_is_shared_memory_for(
+    request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settled once, for the pass and for what is told of it; threads of a CPU share all memory anyway."""
+    asked: list[Any] = []
+    monkeypatch.setattr(work, "own_shared_memory", lambda: 1)
+    assert "7 threads" in extract_features(replace(request_, workers=7)).compute
+    settle, room = work.settle_workers, 2 * 32 * 32 * 3  # bytes of the two views that an image lacks
+    monkeypatch.setattr(work, "settle_workers", lambda *args: settle(*args[:3], 4 * room + SPARE))
+    monkeypatch.setattr(work, "embed_jobs", lambda *args, **how: asked.append(how) or embed_jobs(*args, **how))
+    assert "3 threads" in extract_features(replace(choosing(request_, views=4), workers=7)).compute
+    assert [(how["workers"], how["prefetch"]) for how in asked] == [(3, 1)]
 
 
 def test_killed_run_of_other_images_under_the_files_name_is_not_taken_over(
