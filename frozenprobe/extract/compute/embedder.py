@@ -180,10 +180,6 @@ class Staging:
         self.pinned: deque[tuple[torch.Tensor, torch.cuda.Event]] = deque()
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
-    def send(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The pixels on the device."""
-        return self.stack([pixels])[0]
-
     def stack(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
         """Tensors of one shape on the device, one behind another; put together where the copy to it begins."""
         first = parts[0]
