@@ -148,7 +148,7 @@ def test_the_metadata_names_every_import_of_the_package():
         return {re.split("[>=<]", line)[0] for line in config[section][option].split()}
 
     required = named("options", "install_requires")
-    extras = {extra: named("options.extras_require", extra) for extra in ("timm", "onnx", "dask")}
+    extras = {extra: named("options.extras_require", extra) for extra in ("timm", "onnx", "openvino", "dask")}
     assert set(config["options.extras_require"]) == {*extras, "demo", "test"}
     tops = {name.partition(".")[0] for path in MODULES for name in imports(path)}
     imported = {OTHERWISE_CALLED.get(top, top) for top in tops - set(sys.stdlib_module_names) - {"frozenprobe"}}

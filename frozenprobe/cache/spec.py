@@ -25,7 +25,7 @@ class FeatureSpec:
         decoding: `full`, or `scaled` for JPEGs decoded at a half, a quarter or an eighth where that leaves enough.
         augment_on: `cpu` for augmented views cut by Pillow, `device` for the same draws applied to tensors.
         tap: where in the network the features are read.
-        engine: what runs the network: torch, compile or onnxruntime.
+        engine: what runs the network: torch, compile, onnxruntime or openvino.
         compute_dtype: of the forward pass: float32, bfloat16 or float16.
         storage_dtype: of the stored features: float32 or float16.
     """

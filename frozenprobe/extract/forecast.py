@@ -165,6 +165,7 @@ def forecast(
         loaded = perf_counter()
         with computing_on(device):
             setup = set_up(work, request, progress)
+            work = setup.work
             seconds = (checked - opened, opened - start + loaded - checked, perf_counter() - loaded)
             contents, measured = setup.contents, measure(work.jobs, setup, seconds, weights=weights)
     work.rows.close()
@@ -201,7 +202,7 @@ def measure(jobs: list[Job], setup: Setup, seconds: tuple[float, float, float], 
     embedder, (images, backbone, engine) = setup.embedder, seconds
     speed = rehearse(jobs, setup)
     return Measured(
-        compute=describe_compute(embedder, setup.workers),
+        compute=describe_compute(setup),
         engine=embedder.engine,
         device=str(embedder.device),
         dtype=embedder.compute_dtype,

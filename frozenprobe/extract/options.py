@@ -24,7 +24,7 @@ PREPROCESSINGS = ("weights", "report")
 DECODINGS = ("full", "scaled")
 AUGMENT_ON = ("cpu", "device")
 TAPS = (AUTO, "cls", "mean", "cls+mean", "last4", "head-input")
-ENGINES = (AUTO, "torch", "compile", "onnxruntime")
+ENGINES = (AUTO, "torch", "compile", "onnxruntime", "openvino")
 STORAGE_DTYPES = ("float16", "float32")
 MAX_PIXELS = 178_956_970  # width x height; where Pillow stops too: 0.5 GB of RGB
 
@@ -138,7 +138,10 @@ class FeatureOptions:
     tap: str = option(AUTO, "--tap", "Vectors to store: {}.", kind="tap", names=TAPS)
     engine: str = option(AUTO, "--engine", "What runs the network: {}.", kind="engine", names=ENGINES)
     compute_dtype: str = option(
-        AUTO, "--dtype", "Compute dtype.", default_help="bf16 on recent CUDA, fp16 on older, fp32 elsewhere"
+        AUTO,
+        "--dtype",
+        "Compute dtype.",
+        default_help="bf16 or fp16 on CUDA; bf16 for transformers on a CPU with units for it; else fp32",
     )
     storage_dtype: str = option("float16", "--storage", "Stored dtype: {}.", kind="storage dtype", names=STORAGE_DTYPES)
 

@@ -14,7 +14,6 @@ from types import TracebackType
 import numpy as np
 import torch
 
-from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.growing.finish import begin
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.errors import FrozenprobeError
@@ -25,7 +24,7 @@ from frozenprobe.extract.ranks.rank import Rank, read_rank
 from frozenprobe.extract.ranks.share import finish_share, writing
 from frozenprobe.extract.report import ExtractReport
 from frozenprobe.extract.target import Target, open_target
-from frozenprobe.extract.work import Work, announce, describe_compute, embed, set_up, survey, with_facts
+from frozenprobe.extract.work import Setup, announce, describe_compute, embed, set_up, survey, with_facts
 from frozenprobe.system.atomic_files import require_writable
 from frozenprobe.system.devices import choose_device, computing_on
 from frozenprobe.system.progress import Progress, ignore_progress
@@ -70,28 +69,26 @@ def extract_into(target: Target, request: ExtractRequest, *, rank: Rank, progres
             report.waiting, report.elapsed = images.rows(target.settled), perf_counter() - start
             return report
     work = survey(target, request, images, rank)
-    target = work.target
-    report.computed, report.reused = work.missing, work.rows.there
-    contents = compute(work, request, report=report, progress=progress) if work.jobs else work.rows.contents
+    contents, report.reused = work.rows.contents, work.rows.there
+    if work.jobs:
+        setup = set_up(work, request, progress, rank)
+        work, contents, report.computed = setup.work, setup.contents, setup.work.missing
+        compute(setup, request, report=report, progress=progress)
     start_writing = perf_counter()
     report.written, report.waiting = finish_share(
-        target, work.rows, contents, rank, computed=bool(work.jobs), with_facts=with_facts
+        work.target, work.rows, contents, rank, computed=bool(work.jobs), with_facts=with_facts
     )
     report.seconds.writing += perf_counter() - start_writing
     report.elapsed = perf_counter() - start
     return report
 
 
-def compute(work: Work, request: ExtractRequest, *, report: ExtractReport, progress: Progress) -> Contents:
-    """Run every missing view through the backbone; what is computed becomes a piece on disk at once.
-
-    Returns:
-        what the file will hold, with the facts about this backbone and environment.
-    """
-    setup, rows = set_up(work, request, progress), work.rows
+def compute(setup: Setup, request: ExtractRequest, *, report: ExtractReport, progress: Progress) -> None:
+    """Run every missing view through the backbone; what is computed becomes a piece on disk at once."""
+    work, rows = setup.work, setup.work.rows
     begin(work.target.out, rows, setup.contents)
     rows.origin = {setup.environment}
-    report.compute, report.fidelity = describe_compute(setup.embedder, setup.workers), setup.fidelity
+    report.compute, report.fidelity = describe_compute(setup), setup.fidelity
     done, total = 0, work.missing
     progress("embedding views", done, total)
     with PieceWriter(rows, piece_rows=request.batch_size or PIECE_ROWS) as writer:
@@ -103,7 +100,6 @@ def compute(work: Work, request: ExtractRequest, *, report: ExtractReport, progr
     overflowed = setup.embedder.overflowed
     if overflowed:
         log.info("%d of %d views overflowed float16 and were computed in float32", overflowed, total)
-    return setup.contents
 
 
 class PieceWriter:

@@ -14,6 +14,7 @@ from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.backbones.catalogue import ANY_VIT
+from frozenprobe.extract.compute.dtypes import choose_dtype, full_name
 from frozenprobe.extract.compute.engines import choose_engine
 from frozenprobe.extract.options import AUTO, TEST_VIEWS, Choices, FeatureOptions, WeightsOptions, options_of
 from frozenprobe.extract.views.preprocessing import require_unit_scale
@@ -36,8 +37,10 @@ def settle(choices: Choices, existing: Contents | None, begun: Contents | None =
     check(choices)
     made, typed = begun or existing, given(choices)
     before = settled_of(made) if made is not None else FeatureOptions()
-    if made is not None and typed.get("tap") == AUTO:
-        del typed["tap"]  # a file keeps the tap it has, whatever auto would choose by now
+    if made is not None:  # a file keeps the tap, engine and dtype it has, whatever auto would choose here and now
+        typed = {name: value for name, value in typed.items() if value != AUTO}
+    if "compute_dtype" in typed:
+        typed["compute_dtype"] = full_name(typed["compute_dtype"])
     if "weights_options" in typed:
         typed["weights_options"] = replace(before.weights_options, **given(choices.weights_options))
     settled = replace(before, **typed)
@@ -114,7 +117,7 @@ def settled_of(existing: Contents) -> FeatureOptions:
     return FeatureOptions(**{name: elsewhere[name] if name in elsewhere else getattr(spec, name) for name in names})
 
 
-def require_typed(settled: FeatureOptions, before: Contents, *, compute_dtype: str, where: Path) -> None:
+def require_typed(settled: FeatureOptions, before: Contents, *, where: Path) -> None:
     """Refuse a typed option that differs from the existing or begun file, before the backbone is loaded.
 
     Raises:
@@ -122,14 +125,14 @@ def require_typed(settled: FeatureOptions, before: Contents, *, compute_dtype: s
     """
     spec = before.spec
     unknown = ["weights_digest", "recipe_version"]  # as long as there is no backbone: taken to be the file's
-    unknown += [name for name in ("tap", "engine") if getattr(settled, name) == AUTO]
     unknown += ["preprocessing"] if settled.preprocessing == settled_of(before).preprocessing else []
-    wanted = spec_with(settled, compute_dtype=compute_dtype, **{name: getattr(spec, name) for name in unknown})
+    wanted = spec_with(settled, **{name: getattr(spec, name) for name in unknown})
     spec.require_equal(wanted, where=where, options=FLAGS)
 
 
-def spec_of(settled: FeatureOptions, backbone: Backbone, device: torch.device, compute_dtype: str) -> FeatureSpec:
+def spec_of(settled: FeatureOptions, backbone: Backbone, device: torch.device) -> FeatureSpec:
     """The specification of the rows that this backbone will compute."""
+    compute_dtype, _ = choose_dtype(settled.compute_dtype, device, backbone.network)
     return spec_with(
         settled,
         backbone=backbone.info.name,

@@ -16,7 +16,6 @@ from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.backbones.catalogue import BackboneInfo, find_backbone
 from frozenprobe.extract.backbones.load import load_backbone, look_up
 from frozenprobe.extract.backbones.taps import tap_backbone
-from frozenprobe.extract.compute.embedder import choose_dtype
 from frozenprobe.extract.options import ExtractRequest, FeatureOptions, options_of
 from frozenprobe.extract.settle import FLAGS, require_typed, settle, spec_of
 from frozenprobe.extract.views.preprocessing import choose_preprocessing
@@ -32,7 +31,6 @@ class Target:
         begun: what a killed extraction was going to put into it, if there is such a plan.
         settled: every option answered.
         device: where the backbone will run.
-        compute_dtype: resolved.
         backbone: the network, or None as long as nothing needed it.
         state: of file and plan when they were read.
     """
@@ -42,7 +40,6 @@ class Target:
     begun: Contents | None
     settled: FeatureOptions
     device: torch.device
-    compute_dtype: str
     backbone: Backbone | None
     state: tuple[object, ...] = ()
 
@@ -55,7 +52,7 @@ class Target:
         if self.backbone is None:
             self.backbone = load_for(self.settled)
         if self.before is not None:
-            wanted = spec_of(self.settled, self.backbone, self.device, self.compute_dtype)
+            wanted = spec_of(self.settled, self.backbone, self.device)
             self.before.spec.require_equal(wanted, where=self.out, options=FLAGS)
         return self.backbone
 
@@ -91,7 +88,7 @@ class Target:
         """Of the existing or begun file, whose weights nobody has questioned; else of the loaded backbone."""
         if self.before is not None and self.backbone is None:
             return self.before.spec
-        return spec_of(self.settled, self.load(), self.device, self.compute_dtype)
+        return spec_of(self.settled, self.load(), self.device)
 
     @property
     def info(self) -> BackboneInfo:
@@ -125,14 +122,13 @@ def open_target(request: ExtractRequest, device: torch.device) -> Target:
         begun = None  # the file was put there since: what was begun is not a growth of it
     before = begun or existing
     settled = settle(choices, existing, begun)
-    compute_dtype = choose_dtype(settled.compute_dtype, device)
     if choices.weights is not None or (before is not None and choices.weights_options is not None):
         backbone = load_for(settled)
         if backbone.info.name != settled.backbone:  # the tensors decide the backbone's name, and so the file's
             return open_target(replace(request, choices=replace(choices, backbone=backbone.info.name)), device)
     if before is not None:
-        require_typed(settled, before, compute_dtype=compute_dtype, where=out)
-    return Target(out, existing, begun, settled, device, compute_dtype, backbone, state)
+        require_typed(settled, before, where=out)
+    return Target(out, existing, begun, settled, device, backbone, state)
 
 
 def state_of(out: Path) -> tuple[object, ...]:

@@ -20,18 +20,20 @@ from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.errors import FrozenprobeError, some
 from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.backbones.catalogue import ANY_VIT, BackboneInfo
+from frozenprobe.extract.compute.dtypes import choose_dtype
 from frozenprobe.extract.compute.embedder import Embedder, Fidelity
 from frozenprobe.extract.compute.environment import describe_environment, require_same_rows
 from frozenprobe.extract.compute.loader import Seconds
 from frozenprobe.extract.compute.pipeline import Embedded, embed_jobs, torch_threads
-from frozenprobe.extract.compute.tuning import check_fidelity, make_embedder
+from frozenprobe.extract.compute.tuning import LEAST_COSINE, check_fidelity, make_embedder
 from frozenprobe.extract.inspect import Inspected, planned_contents
-from frozenprobe.extract.options import ExtractRequest, FeatureOptions
+from frozenprobe.extract.options import AUTO, ExtractRequest, FeatureOptions
 from frozenprobe.extract.ranks.rank import ALONE, Rank, own_cores, threads_a_call
 from frozenprobe.extract.ranks.share import share_of, take_stock
 from frozenprobe.extract.settle import weights_options_text
 from frozenprobe.extract.target import Target
 from frozenprobe.extract.views.cut import Job, Row, ViewSettings
+from frozenprobe.system.devices import bfloat16_units
 from frozenprobe.system.progress import Progress
 
 log = logging.getLogger("frozenprobe")
@@ -143,13 +145,17 @@ class Setup:
     """What computes the views.
 
     Attributes:
+        work: what there is to compute with it.
         settings: what decides a view's pixels.
         embedder: the backbone on its device.
         workers: see `embed_jobs`.
         environment: of the rows it computes.
         contents: what the file will hold, with the facts about this backbone and environment.
         fidelity: see `check_fidelity`.
+        reason: for the compute dtype, where it was chosen here; else empty.
     """
+
+    work: Work
 
     settings: ViewSettings
     embedder: Embedder
@@ -157,10 +163,33 @@ class Setup:
     environment: str
     contents: Contents
     fidelity: Fidelity | None
+    reason: str
 
 
-def set_up(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
-    """Load the backbone into its engine, and check it and the rows it will add to; nothing is written."""
+def set_up(work: Work, request: ExtractRequest, progress: Progress, rank: Rank = ALONE) -> Setup:
+    """Load the backbone into its engine, and check it and the rows it will add to; nothing is written.
+
+    A bfloat16 that was chosen here, on a CPU, and turns out too far from float32 is given up for that.
+    """
+    setup, target = prepare(work, request, progress), work.target
+    near, dtype = setup.fidelity, setup.embedder.compute_dtype
+    if near is None or dtype == "float32" or near.cosine >= LEAST_COSINE:
+        return setup
+    if not setup.reason or target.device.type != "cpu":
+        log.warning(
+            "features in %s are far from float32: cosine %.5f (wanted: %s); --dtype float32 is exact",
+            *(dtype, near.cosine, LEAST_COSINE),
+        )
+        return setup
+    reason = f"{dtype} gave a cosine of {near.cosine:.5f}, below {LEAST_COSINE}"
+    log.warning("%s: going on in float32, which is slower; --dtype %s takes it all the same", reason, dtype)
+    exact = replace(target, settled=replace(target.settled, compute_dtype="float32"))
+    work.rows.close()
+    return replace(prepare(survey(exact, request, work.images, rank), request, progress), reason=reason)
+
+
+def prepare(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
+    """As `set_up`, in the dtype that was asked for or suits device and network."""
     target, rows = work.target, work.rows
     backbone, settled = target.load(), target.settled
     settings = ViewSettings(
@@ -171,20 +200,29 @@ def set_up(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
     workers = own_cores() if request.workers is None else request.workers
     known, here = rows.known_environments, describe_environment(target.device)
     threads = threads_a_call(workers)
+    if target.device.type == "cpu" and target.spec.compute_dtype == "bfloat16" and not bfloat16_units():
+        log.warning(
+            "this CPU has no units for bfloat16, in which the features of %s are computed: slower than float32; "
+            "--dtype float32 --out FILE makes another file",
+            target.out,
+        )
     with torch_threads(threads):  # as in the pass: code is compiled for this number
         embedder = make_embedder(
             backbone,
             target.device,
-            target.compute_dtype,
+            target.spec.compute_dtype,
             engine=target.spec.engine,
             threads=threads,
             batch_size=request.batch_size,
+            views=work.missing if request.choices.engine in (None, AUTO) else None,
         )
         if here not in known and rows.there:
             require_same_rows(rows, work.images.places, settings, embedder, known=sorted(known), where=target.out)
-        fidelity = check_fidelity(embedder, work.jobs, settings)
+        fidelity = check_fidelity(embedder, work.images.places, settings)
     about = describe(backbone, settled) | {"environments": json.dumps(sorted({*known, here}))}
-    return Setup(settings, embedder, workers, here, replace(rows.contents, taps=backbone.taps, about=about), fidelity)
+    contents = replace(rows.contents, taps=backbone.taps, about=about)
+    _, reason = choose_dtype(settled.compute_dtype, target.device, backbone.network)
+    return Setup(work, settings, embedder, workers, here, contents, fidelity, reason)
 
 
 def embed(jobs: Sequence[Job], setup: Setup, seconds: Seconds) -> Generator[Embedded, None, None]:
@@ -201,13 +239,15 @@ def announce(target: Target) -> str:
     return "\n  ".join([f"backbone {target.info.name}", *remarks_of(target.info, target.settled)])
 
 
-def describe_compute(embedder: Embedder, workers: int) -> str:
+def describe_compute(setup: Setup) -> str:
     """What computes, for a person."""
+    embedder, workers = setup.embedder, setup.workers
     size, threads = embedder.batch_size, max(1, workers)
     batch = f"{size} view{'s' * (size != 1)} a batch"
     on_cpu = embedder.device.type == "cpu"
     kind = f"{threads} thread{'s' * (threads != 1)}" if on_cpu else f"{workers} processes that cut views"
-    return f"{embedder.engine} on {embedder.device}, {embedder.compute_dtype}, {batch}, {kind}"
+    dtype = embedder.compute_dtype + f" ({setup.reason})" * bool(setup.reason)
+    return f"{embedder.engine} on {embedder.device}, {dtype}, {batch}, {kind}"
 
 
 def require_finite(vectors: npt.NDArray[np.float32], batch: list[Row], storage: str) -> None:

@@ -1,13 +1,18 @@
-"""Where torch computes: devices by name, and float32 on them that is float32."""
+"""Where torch computes: devices by name, what they are made for, and float32 on them that is float32."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
 import torch
 
 from frozenprobe.errors import FrozenprobeError, unknown_name
+from frozenprobe.system.files import system_text
+
+# What multiplies bfloat16 in a CPU, torch's question about it, and the flag that Linux shows where torch has none.
+UNITS = (("AMX", "_is_amx_tile_supported", "amx_bf16"), ("AVX-512 BF16", "_is_avx512_bf16_supported", "avx512_bf16"))
 
 
 def choose_device(name: str) -> torch.device:
@@ -31,6 +36,21 @@ def choose_device(name: str) -> torch.device:
             remedy="name one of those, or `--device auto` for the best of them",
         )
     return torch.device(name)
+
+
+def bfloat16_units(cpu_info: Path = Path("/proc/cpuinfo")) -> str:
+    """What multiplies bfloat16 in this CPU, as torch would use it; empty: nothing, or nothing that is known to.
+
+    Args:
+        cpu_info: where Linux shows the CPU's flags.
+    """
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return ""
+    for name, question, flag in UNITS:
+        ask = getattr(torch.cpu, question, None)  # private: it may be gone
+        if ask() if ask is not None else flag in system_text(cpu_info).split():
+            return name
+    return ""
 
 
 def computing_on(device: torch.device) -> AbstractContextManager[None]:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from frozenprobe.extract import work
 from frozenprobe.extract.backbones.catalogue import ANY_VIT
+from frozenprobe.extract.compute import dtypes, engines
 from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
 from frozenprobe.extract.run import extract_features
 from frozenprobe.images.sources import ImageSources
@@ -20,6 +22,15 @@ MADE = Choices(
     decoding="scaled", augment_on="device", tap="cls+mean", engine="torch",
     compute_dtype="bfloat16", storage_dtype="float32",
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def plain_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU without units for bfloat16, and no OpenVINO: what `auto` chooses does not depend on the machine."""
+    installed = engines.is_installed
+    monkeypatch.setattr(engines, "is_installed", lambda name: name != "openvino" and installed(name))
+    for module in (dtypes, work):
+        monkeypatch.setattr(module, "bfloat16_units", lambda: "")
 
 
 @pytest.fixture(scope="module")

@@ -257,7 +257,6 @@ def test_the_file_will_have_the_views_and_images_asked_for() -> None:
         None,
         FeatureOptions(views=2, test_views=("clean", "direct")),
         torch.device("cpu"),
-        "float32",
         None,
     )
     train, test = split_of("a", "b"), split_of("c", labels=False)

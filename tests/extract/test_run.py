@@ -30,8 +30,10 @@ from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import DiskFull, FrozenprobeError, ImageError, SpecMismatch
 from frozenprobe.extract import run, work
 from frozenprobe.extract.backbones.catalogue import ANY_VIT
+from frozenprobe.extract.compute import dtypes
 from frozenprobe.extract.compute import embedder as compute
 from frozenprobe.extract.compute.pipeline import NO_PIXELS, Embedded
+from frozenprobe.extract.forecast import forecast
 from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
 from frozenprobe.extract.ranks import rank
 from frozenprobe.extract.ranks import share as together
@@ -688,6 +690,7 @@ from pathlib import Path, PosixPath
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.extract.run import PieceWriter, extract_features
 from frozenprobe.extract.views.cut import Row
+from frozenprobe.extract.forecast import forecast
 from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
 from frozenprobe.images.sources import CsvColumns, ImageSources
 add, calls = RowStore.add, []
@@ -861,7 +864,7 @@ def test_time_is_told_by_stage(request_: ExtractRequest) -> None:
     text = render_report(report)
     assert f"17 images: {ROWS} views computed, 0 reused" in text
     assert "seconds, summed over workers, in decoding" in text
-    assert "computed by torch on cpu, float32, 4 views a batch, 1 thread" in text
+    assert "computed by torch on cpu, float32 (this CPU has no units for bfloat16), 4 views a batch, 1 thread" in text
 
 
 def test_licence_and_data_of_the_weights_are_told_at_the_start(
@@ -895,6 +898,77 @@ def test_the_network_is_called_with_one_number_of_threads(
     assert report.fidelity is not None
     assert set(seen) == {before + 2}
     assert torch.get_num_threads() == before
+
+
+# The compute dtype that was chosen here: checked on the first images before a row is stored.
+
+
+@pytest.fixture
+def with_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU that multiplies bfloat16."""
+    for module in (dtypes, work):
+        monkeypatch.setattr(module, "bfloat16_units", lambda: "AMX")
+
+
+@pytest.mark.usefixtures("with_units")
+def test_a_transformer_computes_in_bfloat16_where_the_cpu_has_units_for_it(
+    request_: ExtractRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "LEAST_COSINE", 0.99)  # a tiny network of random weights is no measure
+    report, features = extracted(request_)
+    assert features.spec.compute_dtype == "bfloat16"
+    assert "bfloat16 (this CPU has units for it: AMX)" in report.compute
+    assert report.fidelity is not None
+    assert 0.99 < report.fidelity.cosine < 1
+    _, typed = extracted(choosing(replace(request_, out=tmp_path / "typed.h5"), compute_dtype="bf16"))
+    assert same(rows_of(features), rows_of(typed))
+
+
+@pytest.mark.usefixtures("with_units")
+def test_bfloat16_that_is_far_from_float32_is_given_up_before_a_row_is_stored(
+    request_: ExtractRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(work, "LEAST_COSINE", 1.1)
+    told = forecast(request_)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "frozenprobe"):
+        report, features = extracted(request_)
+    assert caplog.text.count("going on in float32") == 1
+    assert features.spec.compute_dtype == "float32"
+    assert "float32 (bfloat16 gave a cosine of " in report.compute
+    assert told.measured is not None
+    assert told.measured.compute == report.compute
+    assert told.measured.dtype == "float32"
+    assert told.left.forwards == report.computed
+    _, typed = extracted(choosing(replace(request_, out=tmp_path / "typed.h5"), compute_dtype="float32"))
+    assert same(rows_of(features), rows_of(typed))
+    assert features.spec == typed.spec
+
+
+def test_bfloat16_that_was_typed_is_taken_and_warned_of(
+    request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(work, "LEAST_COSINE", 1.1)
+    with caplog.at_level(logging.WARNING, "frozenprobe"):
+        _, features = extracted(choosing(request_, compute_dtype="bf16"))
+    assert features.spec.compute_dtype == "bfloat16"
+    assert "--dtype float32 is exact" in caplog.text
+    assert "no units for bfloat16" in caplog.text
+
+
+def test_a_file_in_bfloat16_grows_where_there_are_no_units_for_it(
+    request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(dtypes, "bfloat16_units", lambda: "AMX")
+        elsewhere.setattr(work, "LEAST_COSINE", 0.99)
+        extract_features(request_)
+    old = rows_of(open_features(request_.out))
+    with caplog.at_level(logging.WARNING, "frozenprobe"):
+        _, features = extracted(choosing(request_, views=3))
+    assert features.spec.compute_dtype == "bfloat16"
+    assert kept(old, rows_of(features))
+    assert "no units for bfloat16" in caplog.text
 
 
 # The thread that writes: everything handed over is on disk in the end, in few pieces, also after an error.

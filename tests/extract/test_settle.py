@@ -77,6 +77,14 @@ def test_weights_typed_again_need_no_other_option_again(made: ExtractRequest) ->
     assert json.loads(target.spec.preprocessing)["name"] == "report"
 
 
+def test_auto_is_what_the_file_has(made: ExtractRequest) -> None:
+    """Also where the machine at hand would have another answer."""
+    target = target_of(made, Choices(compute_dtype="auto", engine="auto", tap="auto"))
+    assert (target.spec.compute_dtype, target.spec.tap) == ("bfloat16", "cls+mean")
+    assert target.load().info.name == ANY_VIT
+    assert target.spec == target.existing.spec
+
+
 def test_one_option_of_the_weights_typed_again_leaves_the_others(made: ExtractRequest) -> None:
     target = target_of(made, Choices(weights_options=WeightsOptions(heads=3)))
     assert target.settled.weights_options == KNOWN
@@ -91,7 +99,6 @@ def test_one_option_of_the_weights_typed_again_leaves_the_others(made: ExtractRe
         (Choices(seed=8), "seed"),
         (Choices(storage_dtype="float16"), "storage_dtype"),
         (Choices(compute_dtype="float32"), "compute_dtype"),
-        (Choices(compute_dtype="auto"), "compute_dtype"),
         (Choices(preprocessing="weights"), "preprocessing"),
         (Choices(decoding="full"), "decoding"),
         (Choices(augment_on="cpu"), "augment_on"),

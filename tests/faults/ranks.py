@@ -33,7 +33,7 @@ def target_of(path: Path, wanted: World) -> Target:
     settled = FeatureOptions(views=wanted.views, test_views=TEST_VIEWS)
     existing, begun = open_features(path) if path.is_file() else None, open_plan(path)
     state = state_of(path)
-    return SyntheticTarget(path, existing, begun, settled, torch.device("cpu"), "float32", None, state)
+    return SyntheticTarget(path, existing, begun, settled, torch.device("cpu"), None, state)
 
 
 def images_of(wanted: World) -> Inspected:

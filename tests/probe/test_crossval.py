@@ -615,7 +615,7 @@ def test_every_question_is_answered_in_the_options_of_the_result(make_features: 
     options = probe(make_features(), "logreg").options
     assert options.folds == 5
     assert options.scale == "global"
-    assert options.settings == {"c": 1.0, "tol": None, "max_iter": 2000, "solver": "own", "device": "cpu"}
+    assert options.settings == {"c": 1.0, "tol": None, "max_iter": 2000, "solver": "own"}
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.system.devices import choose_device, computing_on, full_precision
+from frozenprobe.system.devices import UNITS, bfloat16_units, choose_device, computing_on, full_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -45,6 +46,34 @@ def test_second_gpu_of_one_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_device_is_an_error_that_lists_the_known(name: str) -> None:
     with pytest.raises(FrozenprobeError, match=r"Known: auto, cuda, mps, cpu, cuda:1"):
         choose_device(name)
+
+
+@pytest.mark.parametrize(
+    ("says", "units"),
+    [((True, True), "AMX"), ((False, True), "AVX-512 BF16"), ((False, False), ""), ((True, False), "AMX")],
+)
+def test_units_for_bfloat16_are_what_torch_would_use(
+    monkeypatch: pytest.MonkeyPatch, says: tuple[bool, bool], units: str
+) -> None:
+    for (_, question, _), answer in zip(UNITS, says, strict=True):
+        monkeypatch.setattr(torch.cpu, question, lambda answer=answer: answer, raising=False)
+    assert bfloat16_units() == units
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert bfloat16_units() == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "units"), [("avx2 amx_bf16 amx_tile", "AMX"), ("avx512_bf16", "AVX-512 BF16"), ("avx512f amx_int8", "")]
+)
+def test_where_torch_no_longer_tells_the_flags_of_the_cpu_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, units: str
+) -> None:
+    for _, question, _ in UNITS:
+        monkeypatch.delattr(torch.cpu, question, raising=False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : fpu {flags} sse\n", encoding="utf-8")
+    assert bfloat16_units(tmp_path / "cpuinfo") == units
+    assert bfloat16_units(tmp_path / "none") == ""
 
 
 def settings() -> tuple[str | bool, bool]:

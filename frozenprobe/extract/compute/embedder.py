@@ -14,42 +14,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from frozenprobe.errors import FrozenprobeError, unknown_name
+from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.backbone import Backbone
+from frozenprobe.extract.compute.dtypes import DTYPES
 from frozenprobe.extract.compute.engines import Engine, make_engine, torch_engine
-from frozenprobe.extract.options import AUTO
 from frozenprobe.extract.views.transforms import Box
 
 log = logging.getLogger("frozenprobe")
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-# CUDA, pinned memory and MPS; torch's allocator on CPUs, on Windows too; ONNX Runtime; cuBLAS, cuDNN; C++; MPS
+# CUDA, pinned memory, MPS; torch on a CPU, on Windows; ONNX Runtime and OpenVINO; cuBLAS and cuDNN; C++; MPS
 OUT_OF_MEMORY = re.compile(
-    "out of memory|(can't|cannot|failed to) allocate memory|not enough memory"
+    "out of memory|(can't|cannot) allocate memory|not enough memory|failed to allocate"
     "|ALLOC(ATION)?_FAILED|bad[_ ]alloc|invalid buffer size",
     re.IGNORECASE,
 )
 Vectors = npt.NDArray[np.float32]
 Begin = Callable[[Sequence[torch.Tensor], Sequence[Box | None], int], Callable[[], Vectors]]
-
-
-def choose_dtype(name: str, device: torch.device) -> str:
-    """The compute dtype called `name`.
-
-    `auto`: on CUDA bfloat16 from compute capability 8.0 on, else float16; float32 on other devices.
-
-    Raises:
-        FrozenprobeError: no such dtype.
-    """
-    if name == AUTO:
-        if device.type != "cuda":
-            return "float32"
-        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
-    full = SHORT.get(name, name)
-    if full not in DTYPES:
-        raise unknown_name("compute dtype", name, [AUTO, *SHORT, *DTYPES], where="--dtype")
-    return full
 
 
 @dataclass(frozen=True)

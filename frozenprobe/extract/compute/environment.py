@@ -25,7 +25,7 @@ from frozenprobe.images.places import Place
 
 log = logging.getLogger("frozenprobe")
 
-LIBRARIES = ("torch", "torchvision", "pillow", "timm", "onnxruntime")  # those that can change what a row is
+LIBRARIES = ("torch", "torchvision", "pillow", "timm", "onnxruntime", "openvino")  # those that can change what a row is
 COMPARED = 8  # stored rows that are computed again
 
 

@@ -1,7 +1,7 @@
-"""torchvision's VisionTransformer for half precision, of the same tensors: large products, views instead of copies.
+"""torchvision's VisionTransformer of the same tensors: large products, views instead of copies.
 
 Under autocast `nn.MultiheadAttention` leaves its fast path and asks for Q, K and V of one token at a time: T products
-`(B, E) x (E, 3 E)`, a fifth of a forward pass on an H100.
+`(B, E) x (E, 3 E)`, a fifth of a forward pass on an H100. In float32 its fast path writes down the whole of Q K^T.
 """
 
 from __future__ import annotations
@@ -19,13 +19,19 @@ def with_lean_blocks(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     """A copy of a network in which every VisionTransformer cuts its patches, attends and computes its MLPs in a dtype.
 
     What is added up from block to block, its norms and all the rest stay in float32. Taps and names stay what they are.
+    A network without one is returned as it is.
     """
     lean: dict[int, nn.Module] = {}
     for module in network.modules():
         if isinstance(module, VisionTransformer):
             lean[id(module.conv_proj)] = LeanPatches(module.conv_proj, dtype)
             lean |= {id(block): LeanBlock(block, dtype) for block in module.encoder.layers}
-    return copy.deepcopy(network, lean)  # what is in it already is not copied
+    return copy.deepcopy(network, lean) if lean else network  # what is in it already is not copied
+
+
+def has_lean_blocks(network: nn.Module) -> bool:
+    """Whether a network has blocks to rebuild."""
+    return any(isinstance(module, VisionTransformer) for module in network.modules())
 
 
 class LeanPatches(nn.Module):

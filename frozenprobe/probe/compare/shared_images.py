@@ -88,6 +88,8 @@ def describe_runs(configs: Sequence[dict[str, Any]]) -> list[str]:
         told = dict(options) if isinstance(options, dict) else {}
         settings = told.pop("settings", None)
         told = (settings if isinstance(settings, dict) else {}) | told
+        if told.get("device") == "cpu":  # said by runs of 0.6.0 and before, when there was another place to solve
+            del told["device"]
         everything.append(told | {key: config[key] for key in ("features", "fingerprint") if key in config})
     keys = list(dict.fromkeys(key for told in everything for key in told))
     differing = [key for key in keys if any(told.get(key) != everything[0].get(key) for told in everything)]

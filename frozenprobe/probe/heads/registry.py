@@ -178,7 +178,6 @@ HEADS = {
         {
             "c": Option(float, PENALTY, "1.0"),
             "solver": Option(str, "own, or sklearn as the reference", "own"),
-            "device": Option(str, "cpu, or for large sets cuda, cuda:1, mps or auto", "cpu"),
             "tol": Option(float, "how far above the optimum the objective may end, relatively", "1e-5"),
             "max_iter": Option(int, "evaluations or iterations at most", "2000"),
         },

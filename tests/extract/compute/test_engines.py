@@ -21,7 +21,7 @@ from frozenprobe.extract.compute.engines import choose_engine, make_engine, onnx
 from frozenprobe.extract.options import WeightsOptions
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
-FLOAT = torch.float32
+FLOAT, BF16 = torch.float32, torch.bfloat16
 OPTIONS = WeightsOptions(3, 36, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -59,6 +59,22 @@ def test_onnxruntime_gives_torchs_features_at_every_batch_size(which: str, reque
         found = engine(images(count).contiguous(memory_format=torch.channels_last))
         assert found.dtype is FLOAT
         assert difference(found, expected) < 1e-5
+
+
+@pytest.mark.parametrize("which", ["vit", "convnet"])
+def test_openvino_gives_torchs_features_at_every_batch_size_from_any_thread(
+    which: str, request: pytest.FixtureRequest
+) -> None:
+    pytest.importorskip("openvino")
+    network = request.getfixturevalue(which)
+    exact, rounded = (make_engine("openvino", network, CPU, each, side=32, threads=1) for each in (FLOAT, BF16))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda count: exact(images(count)), [1, 3, 7, 3] * 4))
+    with torch.inference_mode():
+        for count, features in zip([1, 3, 7, 3] * 4, found, strict=True):
+            assert features.dtype is FLOAT
+            assert difference(features, network(images(count))) < 1e-5
+        assert difference(rounded(images(3)), network(images(3))) < 0.05
 
 
 @pytest.mark.skipif(os.name == "nt" or not (shutil.which("c++") or shutil.which("g++")), reason="no C++ compiler")
@@ -110,23 +126,28 @@ def test_casting_the_weights_beforehand_changes_no_bit(convnet: nn.Module, dtype
 @pytest.mark.parametrize(
     ("which", "device", "dtype", "installed", "engine"),
     [
-        ("convnet", CPU, "float32", True, "onnxruntime"),
-        ("convnet", CPU, "float32", False, "torch"),
-        ("convnet", CPU, "bfloat16", True, "torch"),
-        ("convnet", CUDA, "float32", True, "torch"),
-        ("vit", CPU, "float32", True, "torch"),
+        ("convnet", CPU, "float32", "onnxruntime openvino", "onnxruntime"),
+        ("convnet", CPU, "float32", "openvino", "openvino"),
+        ("convnet", CPU, "float32", "", "torch"),
+        ("convnet", CPU, "bfloat16", "onnxruntime", "torch"),
+        ("convnet", CPU, "float16", "onnxruntime openvino", "torch"),
+        ("convnet", CUDA, "float32", "onnxruntime openvino", "torch"),
+        ("vit", CPU, "float32", "onnxruntime", "torch"),
+        ("vit", CPU, "float32", "onnxruntime openvino", "openvino"),
+        ("vit", CPU, "bfloat16", "openvino", "openvino"),
+        ("vit", CUDA, "bfloat16", "openvino", "torch"),
     ],
 )
 def test_auto_is_what_is_fastest_and_installed(
     which: str,
     device: torch.device,
     dtype: str,
-    installed: bool,
+    installed: str,
     engine: str,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engines, "has_onnxruntime", lambda: installed)
+    monkeypatch.setattr(engines, "is_installed", lambda name: name in installed.split())
     assert choose_engine("auto", request.getfixturevalue(which), device, dtype) == engine
 
 
@@ -135,9 +156,13 @@ def test_an_engine_that_cannot_run_here_says_why(convnet: nn.Module, monkeypatch
         choose_engine("onnxruntime", convnet, CUDA, "float32")
     with pytest.raises(FrozenprobeError, match="bfloat16 on cpu"):
         choose_engine("onnxruntime", convnet, CPU, "bfloat16")
-    monkeypatch.setattr(engines, "has_onnxruntime", lambda: False)
+    with pytest.raises(FrozenprobeError, match="--device cpu --dtype float32 or bfloat16"):
+        choose_engine("openvino", convnet, CPU, "float16")
+    monkeypatch.setattr(engines, "is_installed", lambda name: False)
     with pytest.raises(MissingExtra, match=r"pip install 'frozenprobe\[onnx\]'"):
         choose_engine("onnxruntime", convnet, CPU, "float32")
+    with pytest.raises(MissingExtra, match=r"pip install 'frozenprobe\[openvino\]'"):
+        choose_engine("openvino", convnet, CPU, "bfloat16")
     monkeypatch.setattr(engines.shutil, "which", lambda name: None)
     with pytest.raises(FrozenprobeError, match="no C\\+\\+ compiler"):
         choose_engine("compile", convnet, CPU, "float32")

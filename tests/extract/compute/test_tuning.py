@@ -6,6 +6,7 @@ import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,10 @@ from frozenprobe.extract.backbones.catalogue import ANY_VIT, find_backbone
 from frozenprobe.extract.backbones.load import load_backbone
 from frozenprobe.extract.compute import tuning
 from frozenprobe.extract.compute.embedder import Embedder, Fidelity
-from frozenprobe.extract.compute.tuning import check_fidelity, find_batch_size, make_embedder
+from frozenprobe.extract.compute.tuning import LONG, check_fidelity, faster_of, find_batch_size, make_embedder
 from frozenprobe.extract.views.cut import Job, ViewSettings
 from frozenprobe.extract.views.preprocessing import Preprocessing
+from frozenprobe.images.places import Place
 from tests.extract.compute.test_embedder import CPU, OPTIONS, pixels
 
 
@@ -72,6 +74,77 @@ def test_memory_that_runs_out_in_an_embedder_ends_the_search(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
+    ("views", "each", "compiles", "chosen"),
+    [
+        (int(LONG) - 1, 0.5, False, "eager"),  # the pass is over before compiling would pay
+        (int(LONG), 0.5, True, "compiled"),
+        (10_000, 0.99, True, "compiled"),
+        (10_000, 1.01, True, "eager"),  # compiled code that is no faster is not kept
+    ],
+)
+def test_a_long_pass_is_compiled_if_that_is_faster_indeed(
+    views: int, each: float, compiles: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = {"eager": Clock(0.0, 1.0, 1000), "compiled": Clock(0.0, each, 1000)}
+    for device in devices.values():
+        device.batch_size = 8
+    made = []
+
+    def make_compiled() -> Clock:
+        made.append(1)
+        return devices["compiled"]
+
+    monkeypatch.setattr(tuning, "perf_counter", lambda: sum(device.now for device in devices.values()))
+    found = faster_of(devices["eager"], make_compiled, side=1, views=views)  # type: ignore[arg-type]
+    assert found is devices[chosen]
+    assert bool(made) == compiles
+
+
+def test_without_a_compiler_a_long_pass_goes_on_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    device = Clock(0.0, 1.0, 1000)
+    device.batch_size = 8
+    monkeypatch.setattr(tuning, "perf_counter", lambda: device.now)
+
+    def fail() -> Embedder:
+        raise RuntimeError("Cannot find a working triton installation.\nMore information")
+
+    with caplog.at_level(logging.INFO, "frozenprobe"):
+        assert faster_of(device, fail, side=1, views=10_000) is device  # type: ignore[arg-type, comparison-overlap]
+    assert caplog.messages == ["blocks are not compiled: Cannot find a working triton installation."]
+
+
+@pytest.mark.parametrize(
+    ("device", "engine", "views", "asked"),
+    [
+        ("cuda", "torch", 100, True),
+        ("cuda", "torch", None, False),  # an engine was typed
+        ("cuda", "compile", 100, False),
+        ("cpu", "torch", 100, False),
+    ],
+)
+def test_only_the_engine_that_nobody_chose_may_be_compiled_and_only_on_cuda(
+    device: str, engine: str, views: int | None, asked: bool, tiny_vit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone, seen = load_backbone(ANY_VIT, tiny_vit, OPTIONS), []
+
+    def note(embedder: Embedder, make: Callable[[], Embedder], *, side: int, views: int) -> Embedder:
+        seen.append((side, views, make.keywords["engine"], make.keywords["batch_size"]))  # type: ignore[attr-defined]
+        return embedder
+
+    class Elsewhere:
+        def __init__(self, *given: object, engine: str, batch_size: int, threads: int) -> None:
+            self.batch_size = batch_size
+
+    monkeypatch.setattr(tuning, "faster_of", note)
+    monkeypatch.setattr(tuning, "Embedder", Elsewhere)
+    how: dict[str, Any] = {"engine": engine, "threads": 1, "batch_size": 16, "views": views}
+    make_embedder(backbone, torch.device(device), "bfloat16", **how)
+    assert seen == ([(32, 100, "compile", 16)] if asked else [])
+
+
+@pytest.mark.parametrize(
     ("typed", "engine", "size"), [(None, "torch", 4), (None, "onnxruntime", 1), (7, "torch", 7), (7, "onnxruntime", 7)]
 )
 def test_on_a_cpu_a_few_views_are_a_batch_unless_a_number_is_typed(
@@ -85,22 +158,27 @@ def test_on_a_cpu_a_few_views_are_a_batch_unless_a_number_is_typed(
 
 
 @pytest.fixture
+def places(jobs: list[Job]) -> dict[str, Place]:
+    return {job.content_hash: job.path for job in jobs}
+
+
+@pytest.fixture
 def settings() -> ViewSettings:
     return ViewSettings(Preprocessing(36, 32), "mild", 0, 10**6)
 
 
-def test_float32_in_torch_is_its_own_measure(tiny_vit: Path, jobs: list[Job], settings: ViewSettings) -> None:
+def test_float32_in_torch_is_its_own_measure(tiny_vit: Path, places: dict[str, Place], settings: ViewSettings) -> None:
     embedder = Embedder(load_backbone(ANY_VIT, tiny_vit, OPTIONS), CPU, "float32")
-    assert check_fidelity(embedder, jobs, settings) is None
+    assert check_fidelity(embedder, places, settings) is None
 
 
 def test_the_distance_of_bfloat16_is_measured_on_real_views(
     tiny_vit: Path,
-    jobs: list[Job],
+    places: dict[str, Place],
     settings: ViewSettings,
 ) -> None:
     embedder = Embedder(load_backbone(ANY_VIT, tiny_vit, OPTIONS), CPU, "bfloat16")
-    fidelity = check_fidelity(embedder, jobs, settings)
+    fidelity = check_fidelity(embedder, places, settings)
     assert fidelity is not None
     assert fidelity.rows == 2
     assert 0.999 < fidelity.cosine < 1
@@ -111,40 +189,18 @@ def backbone_of(network: nn.Module) -> Backbone:
     return Backbone(find_backbone("resnet18.in1k"), network.eval(), None, Preprocessing(36, 32), "")
 
 
-def test_features_far_from_float32_are_warned_of(
-    jobs: list[Job],
-    settings: ViewSettings,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """A difference of large numbers: what bfloat16 rounds away is all there is."""
-
-    class Cancelling(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.register_buffer("ones", torch.ones(3, 3))
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            means = images.mean(dim=(2, 3))
-            return (1000 + means) @ self.ones - 3000
-
-    embedder = Embedder(backbone_of(Cancelling()), CPU, "bfloat16")
-    with caplog.at_level(logging.WARNING, "frozenprobe"):
-        check_fidelity(embedder, jobs, settings)
-    assert "--dtype float32 is exact" in caplog.text
-
-
 def test_an_engine_with_other_features_is_refused(
     tiny_vit: Path,
-    jobs: list[Job],
+    places: dict[str, Place],
     settings: ViewSettings,
 ) -> None:
     embedder = Embedder(load_backbone(ANY_VIT, tiny_vit, OPTIONS), CPU, "float32")
     exact = embedder.forward
     embedder.engine, embedder.forward = "onnxruntime", lambda images: exact(images) * (1 + 1e-3)
     with pytest.raises(FrozenprobeError, match="take --engine torch"):
-        check_fidelity(embedder, jobs, settings)
+        check_fidelity(embedder, places, settings)
     embedder.forward = lambda images: exact(images) * (1 + 1e-6)
-    fidelity = check_fidelity(embedder, jobs, settings)
+    fidelity = check_fidelity(embedder, places, settings)
     assert fidelity is not None
     assert fidelity.difference == pytest.approx(1e-6, rel=0.2)
 

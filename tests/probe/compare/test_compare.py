@@ -320,6 +320,16 @@ def test_runs_are_told_apart_by_what_differs() -> None:
     assert compare_runs([make_run(right, config=config) for config in moved]).runs[2].description == "unknown head"
 
 
+def test_runs_of_before_and_after_probe_had_a_device_differ_in_it_only_where_it_was_no_cpu() -> None:
+    right, settings = np.ones(20, dtype=bool), {"c": 1.0, "solver": "own"}
+    after, cpu, cuda = (
+        make_run(right, config={"options": {"head": "logreg", "settings": settings | more}})
+        for more in ({}, {"device": "cpu"}, {"device": "cuda"})
+    )
+    assert [run.description for run in compare_runs([after, cpu]).runs] == ["logreg", "logreg"]
+    assert [run.description for run in compare_runs([cpu, cuda]).runs] == ["logreg", "logreg, device = cuda"]
+
+
 def test_more_runs_than_letters_keep_different_names() -> None:
     runs = compare_runs([make_run([True] * 6, name=str(index)) for index in range(28)]).runs
     assert [run.name for run in runs[24:]] == ["Y", "Z", "R27", "R28"]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from frozenprobe.errors import FrozenprobeError, unknown_name
+from frozenprobe.errors import unknown_name
 from frozenprobe.probe.arrays import Doubles, softmax
 from frozenprobe.probe.heads.head import Convergence, LinearModel, TrainingRows, require_positive
-from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts
-from frozenprobe.probe.heads.logreg.problems import Products
+from frozenprobe.probe.heads.logreg.problems import LogisticProblems
 from frozenprobe.probe.heads.logreg.solver import Solution, solve_logistic
 
 SOLVERS = ("own", "sklearn")
@@ -32,27 +30,18 @@ class LogisticRegressionHead:
             the mean objective's gradient (None: 1e-4).
         max_iter: evaluations (own) or iterations (sklearn) after which it gives up.
         solver: a name of `SOLVERS`.
-        device: of `own`, where the sums over rows are made: `cpu` (numpy), or `cuda`, `cuda:1`, `mps`, `auto` (torch).
     """
 
     c: float = 1.0
     tol: float | None = None
     max_iter: int = 2000
     solver: str = "own"
-    device: str = "cpu"
 
     def __post_init__(self) -> None:
         for name, value in (("--c", self.c), ("--tol", self.tolerance), ("--max-iter", self.max_iter)):
             require_positive(value, name)
         if self.solver not in SOLVERS:
             raise unknown_name("solver", self.solver, SOLVERS, where="--solver")
-        if self.solver == "sklearn" and self.device != "cpu":
-            raise FrozenprobeError(
-                "The solver own: scikit-learn's has no other device than the cpu",
-                found=f"--solver sklearn --device {self.device}",
-                where="the options",
-                remedy="leave out one of the two",
-            )
 
     @property
     def tolerance(self) -> float:
@@ -85,16 +74,13 @@ class LogisticRegressionHead:
 
         Returns:
             for each vector of weights and each c the model of `factor * features`, a row a class that has weight.
-
-        Raises:
-            FrozenprobeError: no such device here.
         """
-        products = make_products(rows, weights, self.device)
+        problems = LogisticProblems.of(rows, weights)
         # |W|^2 / 2 + c loss(W f x) = (|V|^2 / 2 + c f^2 loss(V x)) / f^2  with V = f W; and scikit-learn's two classes
         # share one w = w_1 - w_0 with the penalty |w|^2 / 2, twice that of w_1 = -w_0 = w / 2
-        shares = [0.5 if len(own) == 2 else 1.0 for own in products.classes]
+        shares = [0.5 if len(own) == 2 else 1.0 for own in problems.classes]
         paths = [[c * factor**2 * share for c in values] for factor, share in zip(factors, shares, strict=True)]
-        found = solve_logistic(products, paths, tol=self.tolerance, max_evaluations=self.max_iter)
+        found = solve_logistic(problems, paths, tol=self.tolerance, max_evaluations=self.max_iter)
         return [
             [
                 model_of(solution, c=c, factor=factor, total=float(weight.sum()))
@@ -117,18 +103,6 @@ class LogisticRegressionHead:
         converged = steepest <= ROUNDING * self.tolerance
         convergence = Convergence(converged, int(model.n_iter_.max()), objective, gradient_norm)
         return LinearModel(coefficients, intercepts, convergence)
-
-
-def make_products(rows: TrainingRows, weights: Sequence[Doubles], device: str) -> Products[Any]:
-    """Sums over rows on the device called so; on the CPU numpy makes them, and torch need not be loaded."""
-    if device != "cpu":
-        from frozenprobe.probe.heads.logreg.torch_products import TorchProducts
-        from frozenprobe.system.devices import choose_device
-
-        chosen = choose_device(device)
-        if chosen.type != "cpu":
-            return TorchProducts.of(rows, weights, chosen)
-    return LogisticProducts.of(rows, weights)
 
 
 def model_of(solution: Solution, *, c: float, factor: float, total: float) -> LinearModel:

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from frozenprobe.probe.arrays import Doubles, Floats
-from frozenprobe.probe.heads.logreg.problems import Operand, Products, dot, scale_intercepts
+from frozenprobe.probe.heads.logreg.problems import LogisticProblems, dot, scale_intercepts
+from frozenprobe.probe.heads.logreg.sums import Operand
 from frozenprobe.system.threads import in_threads, one_blas_thread
 
 PAIRS = 30  # steps that L-BFGS remembers; on mean views fewer, where vector operations cost as much as products
@@ -67,12 +68,12 @@ class Solution:
 
 
 def solve_logistic(
-    products: Products[Any], cs: Sequence[Sequence[float]], *, tol: float = 1e-5, max_evaluations: int = 500
+    problems: LogisticProblems, cs: Sequence[Sequence[float]], *, tol: float = 1e-5, max_evaluations: int = 500
 ) -> list[list[Solution]]:
     """Solve every problem for each of its c, all problems side by side.
 
     Args:
-        products: the problems.
+        problems: what is to be solved, on shared rows.
         cs: for each problem its values of c > 0, best ascending: each starts at the solution before.
         tol: bound of (F - F*) / F at which to stop.
         max_evaluations: of F on all rows, for each c, before giving up.
@@ -80,9 +81,9 @@ def solve_logistic(
     Returns:
         for each problem a solution for each of its c.
     """
-    paths = [follow(products, number, path, tol, max_evaluations) for number, path in enumerate(cs)]
+    paths = [follow(problems, number, path, tol, max_evaluations) for number, path in enumerate(cs)]
     with one_blas_thread():
-        return side_by_side(paths, products)
+        return side_by_side(paths, problems)
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,9 @@ class Request:
 Step = Generator[Request, Any, Any]
 
 
-def side_by_side(paths: Sequence[Step], products: Products[Any]) -> list[Any]:
+def side_by_side(paths: Sequence[Step], problems: LogisticProblems) -> list[Any]:
     """Run generators of requests to their ends, answering the requests of one kind together, the cheap kinds first."""
-    kinds = products.kinds
+    kinds = problems.kinds
     results: list[Any] = [None] * len(paths)
     waiting: dict[int, Request] = {}
 
@@ -118,16 +119,16 @@ def side_by_side(paths: Sequence[Step], products: Products[Any]) -> list[Any]:
     return results
 
 
-def follow(products: Products[Any], problem: int, path: Sequence[float], tol: float, most: int) -> Step:
+def follow(problems: LogisticProblems, problem: int, path: Sequence[float], tol: float, most: int) -> Step:
     """One problem along its path of c, each with `most` evaluations on all rows; returns its solutions."""
-    mean = point = np.zeros((len(products.classes[problem]), len(products.centres[problem]) + 1), dtype=np.float32)
+    mean = point = np.zeros((len(problems.classes[problem]), len(problems.centres[problem]) + 1), dtype=np.float32)
     solutions = []
     for c in path:
         before = mean
         mean = yield from descend_on_means(problem, c, mean)
         start = Operand(problem, c, point + (mean - before))
-        solution, point = yield from descend(start, tol, most, solve_in_dual if products.dual else solve_on_means)
-        away = solution.coefficients @ products.centres[problem].astype(np.float64)
+        solution, point = yield from descend(start, tol, most, solve_in_dual if problems.dual else solve_on_means)
+        away = solution.coefficients @ problems.centres[problem].astype(np.float64)
         solutions.append(replace(solution, intercepts=solution.intercepts - away))
     return solutions
 
@@ -216,7 +217,7 @@ def solve_in_dual(problem: int, target: Floats, ridge: float) -> Step:
     """The same conjugate gradients in the span of the mean views.
 
     In Krylov's space of H = I + M^T B M every vector is v = g t + M^T b with the target t, so it is kept as g and b,
-    with u = M v beside them (the intercepts as in `LogisticProducts.project`):
+    with u = M v beside them (the intercepts as in `LogisticProblems.project`):
         H v = (g, b + B u)      M H v = u + M M^T B u      <v, w> = g_v (g_w |t|^2 + <M t, b_w>) + <b_v, u_w>
     """
     target = scale_intercepts(target, ridge)

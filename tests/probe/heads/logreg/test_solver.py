@@ -13,8 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from frozenprobe.probe.heads.head import TrainingRows
 from frozenprobe.probe.heads.logreg import solver as logistic
-from frozenprobe.probe.heads.logreg.numpy_products import LogisticProducts
-from frozenprobe.probe.heads.logreg.problems import Operand
+from frozenprobe.probe.heads.logreg.problems import LogisticProblems
 from frozenprobe.probe.heads.logreg.solver import (
     Solution,
     StepMemory,
@@ -23,7 +22,8 @@ from frozenprobe.probe.heads.logreg.solver import (
     solve_logistic,
     solve_on_means,
 )
-from tests.probe.heads.logreg.test_numpy_products import make_rows, make_weights
+from frozenprobe.probe.heads.logreg.sums import Operand
+from tests.probe.heads.logreg.test_problems import make_rows, make_weights
 
 Doubles = npt.NDArray[np.float64]
 
@@ -47,7 +47,7 @@ def reference(rows: TrainingRows, weight: Doubles, c: float) -> tuple[Doubles, D
 
 
 def solve(rows: TrainingRows, weights: list[Doubles], path: list[float], **limits: float) -> list[list[Solution]]:
-    return solve_logistic(LogisticProducts.of(rows, weights), [path] * len(weights), **limits)  # type: ignore[arg-type]
+    return solve_logistic(LogisticProblems.of(rows, weights), [path] * len(weights), **limits)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("c", [1e-3, 0.1, 1.0, 30.0, 1000.0])
@@ -139,22 +139,22 @@ def test_the_inverse_in_the_span_of_the_mean_views_is_the_inverse(c: float, monk
     monkeypatch.setattr(logistic, "CG_RESIDUAL", 1e-9)
     monkeypatch.setattr(logistic, "CG_STEPS", 300)
     rows = make_rows(classes=4, images=10, dim=40)
-    products = LogisticProducts.of(rows, make_weights(rows)[:1])
-    assert products.dual
+    problems = LogisticProblems.of(rows, make_weights(rows)[:1])
+    assert problems.dual
     rng = np.random.default_rng(0)
     at, target = (rng.normal(size=(4, 41)).astype(np.float32) for _ in range(2))
     target[:, -1] -= target[:, -1].mean()  # as every gradient's: the scores are only known up to a shift
-    ridge = products.bend(Operand(0, c, 0.1 * at))[1]
-    in_span, in_full = side_by_side([solve(0, target, ridge) for solve in (solve_in_dual, solve_on_means)], products)
-    assert np.linalg.norm(products.multiply([Operand(0, c, in_full)])[0] - target) <= 5e-3 * np.linalg.norm(target)
+    ridge = problems.bend(Operand(0, c, 0.1 * at))[1]
+    in_span, in_full = side_by_side([solve(0, target, ridge) for solve in (solve_in_dual, solve_on_means)], problems)
+    assert np.linalg.norm(problems.multiply([Operand(0, c, in_full)])[0] - target) <= 5e-3 * np.linalg.norm(target)
     np.testing.assert_allclose(in_span, in_full, rtol=2e-2, atol=2e-3)
 
 
 def test_many_images_of_few_features_are_solved_without_the_span() -> None:
     rows = make_rows(classes=3, images=30, dim=4)
-    products = LogisticProducts.of(rows, make_weights(rows)[:1])
-    assert not products.dual
-    ((found,),) = solve_logistic(products, [[1.0]], tol=1e-7)
+    problems = LogisticProblems.of(rows, make_weights(rows)[:1])
+    assert not problems.dual
+    ((found,),) = solve_logistic(problems, [[1.0]], tol=1e-7)
     best = objective(rows, make_weights(rows)[0], *reference(rows, make_weights(rows)[0], 1.0), 1.0)
     assert found.objective == pytest.approx(best, rel=1e-6)
 
@@ -162,10 +162,10 @@ def test_many_images_of_few_features_are_solved_without_the_span() -> None:
 def test_float64_takes_over_where_rounding_keeps_a_problem_from_its_tolerance() -> None:
     rows = make_rows(classes=5, images=12, views=3, dim=40)
     weight = np.full(len(rows.labels), 1 / 3)
-    products = LogisticProducts.of(rows, [weight])
-    ((found,),) = solve_logistic(products, [[3e4]], tol=1e-6)
+    problems = LogisticProblems.of(rows, [weight])
+    ((found,),) = solve_logistic(problems, [[3e4]], tol=1e-6)
     assert found.converged
-    assert "exact" in vars(products)  # made when it is first needed
+    assert "exact" in vars(problems)  # made when it is first needed
     best = objective(rows, weight, *reference(rows, weight, 3e4), 3e4)
     assert found.objective == pytest.approx(best, rel=3e-6)
 
