@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +22,14 @@ from frozenprobe.extract.views.transforms import Box
 
 log = logging.getLogger("frozenprobe")
 
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+# CUDA, pinned memory, MPS; torch on a CPU, on Windows; ONNX Runtime and OpenVINO; cuBLAS and cuDNN; C++; MPS
+OUT_OF_MEMORY = re.compile(
+    "out of memory|(can't|cannot) allocate memory|not enough memory|failed to allocate"
+    "|ALLOC(ATION)?_FAILED|bad[_ ]alloc|invalid buffer size",
+    re.IGNORECASE,
+)
 Vectors = npt.NDArray[np.float32]
+Begin = Callable[[Sequence[torch.Tensor], Sequence[Box | None], int], Callable[[], Vectors]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class Embedder:
         device: where to run it.
         compute_dtype: `float32`, `bfloat16` or `float16`. A row that overflows float16 is computed again in float32.
         engine: see `make_engine`.
-        batch_size: B, views in one forward pass; less from then on if memory runs out.
+        batch_size: B, views in one forward pass; half of it from then on if memory runs out.
         threads: that one call may use on a CPU, where the engine has threads of its own.
     """
 
@@ -71,6 +79,7 @@ class Embedder:
         self.std = torch.tensor(backbone.preprocessing.std, device=device).repeat(side)
         self.overflowed = 0  # rows that float16 could not hold
         self.staging = Staging(device)
+        self.halving = Lock()
 
     def embed(self, pixels: npt.NDArray[np.uint8], erased: Sequence[Box | None]) -> Vectors:
         """Features of views: `(n, S, S, 3)` uint8 -> `(n, D)` float32. Rows may be NaN if the weights are."""
@@ -89,45 +98,61 @@ class Embedder:
         Raises:
             FrozenprobeError: not even one view fits into the memory.
         """
-        there = self.staging.stack(pixels)
-        parts: list[torch.Tensor] = []
-        done = 0
-        while done < len(there):
-            size, lack = self.batch_size, ""
-            try:
-                parts.append(self._forward(there[done : done + size], erased[done : done + size]))
-                done += size
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                lack = str(error)
-            if lack:  # not before the error is gone: its traceback holds on to what is to be freed
-                self._back_off(size, lack)
-        fetched = self.staging.fetch(torch.cat(parts) if len(parts) > 1 else parts[0])
-
-        def finish() -> Vectors:
-            vectors = fetched()
-            return self._without_overflow(vectors, there, erased) if self.dtype is torch.float16 else vectors
-
-        return finish
+        return self._in_slices(self._begin, pixels, erased)
 
     def fidelity(self, views: Sequence[torch.Tensor], erased: Sequence[Box | None]) -> Fidelity:
         """Compute some views, `(S, S, 3)` uint8 each, in float32 in eager torch, too, and compare."""
         here = self.start(views, erased)().astype(np.float64)
-        pixels = torch.stack(list(views))
-        size = max(1, self.batch_size // 2)  # float32 takes twice the memory
-        parts = [
-            self.exact(self._normalise(pixels[at : at + size], erased[at : at + size])).cpu().numpy()
-            for at in range(0, len(pixels), size)
-        ]
-        exact = np.concatenate(parts).astype(np.float64)
+        exact = self._in_slices(self._begin_exact, views, erased, share=2)().astype(np.float64)
         norms = np.linalg.norm(here, axis=1) * np.linalg.norm(exact, axis=1)
         cosines = (here * exact).sum(axis=1) / np.where(norms > 0, norms, 1)
         return Fidelity(len(here), float(cosines.min()), float(np.abs(here - exact).max() / np.abs(exact).max()))
 
+    def _in_slices(
+        self, begin: Begin, pixels: Sequence[torch.Tensor], erased: Sequence[Box | None], *, share: int = 1
+    ) -> Callable[[], Vectors]:
+        """Begin to compute views in slices of B / `share`; wherever memory runs out, B is halved, and no row is lost.
+
+        Returns:
+            what waits for the features of all of them, in order.
+
+        Raises:
+            FrozenprobeError: not even one view fits into the memory.
+        """
+        waiting: list[Callable[[], Vectors]] = []
+        done = 0
+        while done < len(pixels):
+            batch, lack = self.batch_size, ""
+            size = max(1, batch // share)
+            try:
+                waiting.append(begin(pixels[done : done + size], erased[done : done + size], size))
+                done += size
+            except Exception as error:  # ONNX Runtime's and numpy's are no RuntimeError
+                if not is_out_of_memory(error):
+                    raise
+                lack = str(error) or type(error).__name__
+            if lack:  # not before the error is gone: its traceback holds on to what is to be freed
+                self._back_off(batch, lack)
+        return lambda: np.concatenate([wait() for wait in waiting])  # a copy: pinned memory is scarce
+
+    def _begin(self, pixels: Sequence[torch.Tensor], erased: Sequence[Box | None], size: int) -> Callable[[], Vectors]:
+        """Begin to compute at most `size` views; compiled code gets so many always: another shape would be compiled."""
+        missing = size - len(pixels) if self.engine == "compile" else 0
+        there = self.staging.stack([*pixels, *[pixels[0]] * missing])
+        fetched = self.staging.fetch(self.forward(self._normalise(there, erased))[: len(pixels)])
+        if self.dtype is not torch.float16:
+            return fetched
+        return lambda: self._without_overflow(fetched(), there, erased)
+
+    def _begin_exact(
+        self, pixels: Sequence[torch.Tensor], erased: Sequence[Box | None], size: int
+    ) -> Callable[[], Vectors]:
+        """Begin to compute views in float32 in eager torch, which takes twice the memory of half precision."""
+        return self.staging.fetch(self.exact(self._normalise(self.staging.stack(pixels), erased)))
+
     def _normalise(self, pixels: torch.Tensor, erased: Sequence[Box | None]) -> torch.Tensor:
         """`(n, 3, S, S)` float32 on the device; in the memory format of the pixels, which is channels last."""
-        lines = pixels.to(self.device).flatten(2).float()  # (n, S, 3 S): a loop over three channels is a slow one
+        lines = pixels.flatten(2).float()  # (n, S, 3 S): a loop over three channels is a slow one
         images = lines.div_(255).sub_(self.mean).div_(self.std).view(pixels.shape).permute(0, 3, 1, 2)
         for row, box in enumerate(erased):
             if box is not None:
@@ -135,39 +160,44 @@ class Embedder:
                 images[row, :, top : top + height, left : left + width] = 0
         return images
 
-    def _forward(self, pixels: torch.Tensor, erased: Sequence[Box | None]) -> torch.Tensor:
-        """Features of at most B views; compiled code gets B always: another shape would be compiled again."""
-        views = len(pixels)
-        if self.engine == "compile" and views < self.batch_size:  # before normalisation: strides count as shape, too
-            pixels = torch.cat([pixels, pixels.new_zeros((self.batch_size - views, *pixels.shape[1:]))])
-        return self.forward(self._normalise(pixels, erased))[:views]
-
-    def _back_off(self, size: int, lack: str) -> None:
-        """Halve the batch for good.
+    def _back_off(self, batch: int, lack: str) -> None:
+        """Halve B for good after memory ran out at `batch`, unless another thread has done it meanwhile.
 
         Raises:
             FrozenprobeError: it was one view.
         """
-        if size == 1:
+        if batch == 1:
             raise FrozenprobeError(
                 "Memory for one view in a forward pass",
                 found=lack.partition("\n")[0],
                 where=str(self.device),
                 remedy="free memory of the device, take --device cpu, or a smaller --backbone",
             )
-        self.batch_size = min(self.batch_size, size // 2)
+        with self.halving:
+            if self.batch_size < batch:
+                return
+            self.batch_size = batch // 2
+            self._free()
+        log.warning("out of memory at a batch size of %d: going on with %d; no row is lost", batch, batch // 2)
+
+    def _free(self) -> None:
+        """Give back what is kept for later: CUDA graphs, with all compiled code, and what torch has put by."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # no graph is freed that still runs
+        if self.engine == "compile":
+            torch.compiler.reset()
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         elif self.device.type == "mps":
             torch.mps.empty_cache()
-        log.warning("out of memory at %d views in a batch: going on with %d; no row is lost", size, self.batch_size)
 
-    def _without_overflow(self, vectors: Vectors, pixels: torch.Tensor, erased: Sequence[Box | None]) -> Vectors:
-        """The rows that float16 could not hold, computed in float32."""
+    def _without_overflow(self, vectors: Vectors, there: torch.Tensor, erased: Sequence[Box | None]) -> Vectors:
+        """The features, with rows that float16 could not hold computed in float32."""
         broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1)).tolist()
-        for row in broken:
-            vectors[row] = self.exact(self._normalise(pixels[row : row + 1], erased[row : row + 1])).cpu().numpy()[0]
+        if broken:
+            pixels, boxes = [there[row] for row in broken], [erased[row] for row in broken]
+            vectors[broken] = self._in_slices(self._begin_exact, pixels, boxes, share=2)()
         self.overflowed += len(broken)
         return vectors
 
@@ -176,7 +206,7 @@ class Staging:
     """Copies to and from a device that go on while it computes: pinned memory and a stream of their own on CUDA."""
 
     def __init__(self, device: torch.device, depth: int = 4) -> None:
-        self.device, self.depth = device, depth
+        self.device, self.depth, self.pins = device, depth, True
         self.pinned: deque[tuple[torch.Tensor, torch.cuda.Event]] = deque()
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
@@ -200,26 +230,43 @@ class Staging:
         if self.stream is None:
             array: Vectors = features.cpu().numpy()
             return lambda: array
-        here = torch.empty(features.shape, dtype=features.dtype, pin_memory=True)
+        here = self._memory(features.shape, features.dtype)
         here.copy_(features, non_blocking=True)
         ready = torch.cuda.current_stream(self.device).record_event()
 
         def wait() -> Vectors:
             ready.synchronize()
-            return np.array(here.numpy())  # a copy: pinned memory is scarce
+            return here.numpy()
 
         return wait
 
     def _buffer(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        """Pinned memory of this shape that no copy reads any more."""
+        """Memory of this shape for a copy to the device, and that no copy reads any more."""
         if len(self.pinned) >= self.depth:
             buffer, copied = self.pinned.popleft()
             copied.synchronize()
             if buffer.shape == shape and buffer.dtype is dtype:
                 return buffer
-        return torch.empty(shape, dtype=dtype, pin_memory=True)
+        return self._memory(shape, dtype)
+
+    def _memory(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """Pinned memory, and once there is no more, ordinary memory: copies are slower, but right."""
+        if self.pins:
+            try:
+                return pinned_memory(shape, dtype)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                self.pins = False
+                log.warning("no more pinned memory: copies to and from %s are slower from here on", self.device)
+        return torch.empty(shape, dtype=dtype)
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory ran out, on whatever device: CUDA has a type of error for it, a CPU only a message."""
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in OUT_OF_MEMORY)
+def pinned_memory(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Memory that the system leaves in its place, so that a device copies it by itself."""
+    return torch.empty(shape, dtype=dtype, pin_memory=True)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on whatever device: some have a type of error for it, others only a message."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or bool(OUT_OF_MEMORY.search(str(error)))

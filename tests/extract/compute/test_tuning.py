@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,21 @@ def test_the_smallest_batch_is_found_that_is_nearly_as_fast_as_the_next(
     device = Clock(fixed, each, room)
     monkeypatch.setattr(tuning, "perf_counter", lambda: device.now)
     assert find_batch_size(device, 1) == size  # type: ignore[arg-type]
+
+
+def test_memory_that_runs_out_in_an_embedder_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every batch takes a second, so each is faster than half of it, until 32 views find no room."""
+    embedder = Embedder(backbone_of(nn.Flatten()), CPU, "float32")
+    forward = embedder.forward
+
+    def cramped(images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 20:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(images)
+
+    embedder.forward = cramped
+    monkeypatch.setattr(tuning, "perf_counter", itertools.count().__next__)
+    assert find_batch_size(embedder, 32) == 16
 
 
 @pytest.mark.parametrize(
