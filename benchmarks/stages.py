@@ -104,6 +104,7 @@ def time_cutting(jobs: Sequence[Job], settings: ViewSettings) -> tuple[float, fl
 def cut_jobs(given: tuple[Sequence[Job], ViewSettings]) -> tuple[float, float]:
     """Seconds of decoding and cutting in one process."""
     jobs, settings = given
+    torch.set_num_threads(1)  # a forked process has none of the threads that OpenMP would wait for
     cuts = [cut_all(job, settings)[-2:] for job in jobs]
     return sum(decoding for decoding, _ in cuts), sum(cutting for _, cutting in cuts)
 

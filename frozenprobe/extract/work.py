@@ -220,6 +220,7 @@ def prepare(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
         )
         if here not in known and rows.there:
             require_same_rows(rows, work.images.places, settings, embedder, known=sorted(known), where=target.out)
+    with torch_threads(threads if embedder.engine == "compile" else own_cores()):  # nobody else computes meanwhile
         fidelity = check_fidelity(embedder, work.images.places, settings)
     about = describe(backbone, settled) | {"environments": json.dumps(sorted({*known, here}))}
     contents = replace(rows.contents, taps=backbone.taps, about=about)
