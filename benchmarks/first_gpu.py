@@ -1,12 +1,13 @@
-"""A first look at a GPU in two commands of some minutes: are numbers right, where are the ceilings, what is near them.
+"""ViT-L/16 at 512 px on a GPU, in two commands of some minutes: are numbers right, how near are the ceilings.
 
-    python benchmarks/first_gpu.py core --minutes 6.3 --out numbers   # 5 minutes: correctness, ceilings, the network
-    python benchmarks/first_gpu.py e2e --minutes 4.5 --out numbers    # 4.5 minutes: files to features, ranks, loops
+    python benchmarks/first_gpu.py core --minutes 6.3 --out numbers    # correctness, ceilings, the network alone
+    python benchmarks/first_gpu.py e2e --minutes 4.5 --out numbers     # files to features, loops, ranks
     python benchmarks/first_gpu.py core --device cpu --tiny --out numbers    # whether it runs at all, without a GPU
 
-The network is a ViT-L/16 at 512 px with seeded random weights, the photos are made on the spot. Every step is timed,
-cannot stop the others, and is written to `first-core.json` or `first-e2e.json` in --out at once; what would not end
-before --minutes is left out. What turns out well here is worth a place in `bench_gpu.py`, which measures with rounds.
+Weights are seeded random numbers and photos are made on the spot, so that nothing is needed but the machine: speed
+depends on neither. Every step is timed, cannot stop the others, and is written to `first-core.json` or `first-e2e.json`
+in --out at once; what would not end before --minutes is left out, and said. Rates are measured again, in turn, as long
+as there is time: medians over the rounds. At the end all is printed as Markdown, for docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -20,54 +21,71 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 import torch
-import torch.nn.functional as F
-from bench_gpu import VIT_L_16, Shape, make_photos, make_weights, numbers_in, release
+from ceilings import Ceilings
 from loops import Loop, time_loop
+from made import CLASSES, Shape, make_photos, make_weights, shape_of
 from stages import (
     describe_machine,
     jobs_of,
+    keep_embedders,
+    middle,
+    print_found,
+    release,
+    run_commands,
+    show,
     synchronise,
-    time_calls,
     time_cutting,
+    time_extraction,
     time_forward_on_device,
 )
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from frozenprobe.cache.store import open_features
 from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.backbones.catalogue import ANY_VIT
 from frozenprobe.extract.backbones.load import load_backbone
-from frozenprobe.extract.compute import engines
-from frozenprobe.extract.compute.embedder import Embedder
-from frozenprobe.extract.compute.engines import Engine, compiled_engine, torch_engine, with_cast_weights
-from frozenprobe.extract.options import MAX_PIXELS, WeightsOptions
-from frozenprobe.extract.ranks.rank import own_cores
+from frozenprobe.extract.compute.embedder import DTYPES, Embedder
+from frozenprobe.extract.compute.engines import Engine, torch_engine
+from frozenprobe.extract.compute.pipeline import torch_threads
+from frozenprobe.extract.compute.tuning import make_embedder
+from frozenprobe.extract.options import MAX_PIXELS, Choices, ExtractRequest, WeightsOptions
+from frozenprobe.extract.ranks.rank import own_cores, threads_a_call
+from frozenprobe.extract.report import render_report
 from frozenprobe.extract.views.cut import ViewSettings
-from frozenprobe.extract.views.preprocessing import Preprocessing, Resized
-from frozenprobe.extract.views.recipes import cut_view, make_recipe, view_generator
-from frozenprobe.probe.heads.head import TrainingRows
-from frozenprobe.probe.heads.logreg.head import LogisticRegressionHead
+from frozenprobe.images.sources import ImageSources
 
 ROOT = Path(__file__).resolve().parent.parent
-BF16 = torch.bfloat16
+VIT_L_16, TINY = "512,16,1024,24,16,4096", "32,8,24,2,3,48"
+GMACS_VIT_L_16 = 362  # at 512 px
+PUBLISHED = (  # images/s of timm's ViT-L/16 at 512 px in its tables of other cards: eager, compiled
+    ("RTX 4090", 152, 186),
+    ("RTX 5090", 174, 232),
+)
+IMPORTS = 10  # seconds that are gone before the clock is looked at
+THREADS = threads_a_call(own_cores())  # as in an extraction: code is compiled for a number of threads
 VIEWS = 8  # augmented ones of every photo, beside the clean view
+COMPARED = 32  # views whose features are compared with float32
+MANY = 6  # times as many photos in the long pass, for which `--engine auto` may compile
 PACKAGES = "torch torchvision numpy pillow h5py scipy scikit-learn safetensors timm triton onnxruntime"
-TESTS = ("tests/system/test_devices.py", "tests/extract/compute", "tests/probe/heads/logreg/test_torch_products.py")
-ATTENTION = {
-    "flash": [each for each in engines.ATTENTION if each is not SDPBackend.CUDNN_ATTENTION],  # torch's own order
-    "cudnn": engines.ATTENTION,
-}
+TESTS = ("tests/system/test_devices.py", "tests/extract/compute")
+Said = tuple[float, list[str]]  # seconds, and a text a command
+Found = dict[str, Any]  # numbers, and now and then a text, by what they are called
+
+
+class Runner(NamedTuple):
+    """A way of running the network, and how many views a call it takes."""
+
+    forward: Engine
+    batch: int
 
 
 @dataclass
@@ -79,49 +97,75 @@ class Look:
         out: where the numbers go.
         device: where to run.
         tiny: whether it runs at all, and nothing else.
-        shape: of the network.
-        photos: JPEG files to make.
+        weights: a state dict of a ViT.
+        options: what it cannot tell, or None.
+        photos: JPEG files to make; the long pass has `MANY` times as many.
+        photo_size: their width and height in px.
         deadline: in `time.monotonic`'s seconds.
-        scratch: for weights, photos and feature files.
-        found: numbers by step; with `steps`, the seconds they took, and `errors`.
+        scratch: for photos and feature files.
+        found: numbers by step, medians over the rounds; with `seconds` of each step in the first round, `errors`, what
+            was `left out`, and the numbers of all `rounds`.
+        runners: of the network, by name.
     """
 
     what: str
     out: Path
     device: torch.device
     tiny: bool
-    shape: Shape
+    weights: Path
+    options: WeightsOptions | None
     photos: int
+    photo_size: tuple[int, int]
     deadline: float
     scratch: Path
-    found: dict[str, Any] = field(default_factory=lambda: {"steps": {}, "errors": {}})
+    found: Found = field(default_factory=lambda: {"seconds": {}, "errors": {}, "left out": {}, "rounds": {}})
+    runners: dict[str, Runner] = field(default_factory=dict)
 
-    def step(self, name: str, seconds: float, measure: Callable[[Look], Any]) -> None:
+    def run(self, step: Step, seconds: float) -> None:
         """Run a step if it is likely to end in time; an error costs this step alone."""
-        left = self.deadline - time.monotonic()
+        name, left = step.name, self.left
         if left < seconds:
-            self.found["errors"][name] = f"left out: {left:.0f} s left, {seconds} needed"
+            if name not in self.found["rounds"]:
+                self.found["left out"][name] = f"{left:.0f} s left, {seconds:.0f} needed"
+                self.save()
             return
         start = time.monotonic()
         print(f"== {name}", flush=True)
         try:
-            self.found[name] = measure(self)
-            print(json.dumps(self.found[name], default=str)[:1500], flush=True)
-            release(self.device)
+            found = step.measure(self)
+            print(json.dumps(found, default=str)[:1500], flush=True)
+            rounds = self.found["rounds"].setdefault(name, [])
+            rounds.append(found)
+            self.found[name] = middle(rounds)
         except Exception as error:  # whatever it is: the others are worth having on a machine paid by the hour
             self.found["errors"][name] = f"{type(error).__name__}: {str(error)[:500]}"
             print(traceback.format_exc()[-1500:], flush=True)
-        self.found["steps"][name] = round(time.monotonic() - start, 2)
+        release(self.device)
+        self.found["seconds"].setdefault(name, round(time.monotonic() - start, 2))
+        self.save()
+
+    def save(self) -> None:
+        """All numbers so far."""
         (self.out / f"first-{self.what}.json").write_text(json.dumps(self.found, indent=1, default=str))
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return self.deadline - time.monotonic()
 
     @property
     def is_cuda(self) -> bool:
         return self.device.type == "cuda"
 
     @property
-    def tokens(self) -> int:
-        """Of an image, its class token included."""
-        return (self.shape.side // self.shape.patch) ** 2 + 1
+    def half(self) -> str:
+        """The dtype that an extraction on this GPU takes; its stand-in on a CPU."""
+        old = self.is_cuda and torch.cuda.get_device_capability(self.device) < (8, 0)
+        return "float16" if old else "bfloat16"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return DTYPES[self.half]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -134,77 +178,84 @@ class Look:
         return self.sizes[min(2, len(self.sizes) - 1)]
 
     @cached_property
-    def options(self) -> WeightsOptions:
-        """Of the weights, which are made here."""
-        return make_weights(self.shape, self.scratch)
-
-    @property
-    def weights(self) -> Path:
-        return self.scratch / "random.pth"
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        return Preprocessing(self.shape.side, self.shape.side, "bicubic")
-
     def backbone(self) -> Backbone:
-        """The network, loaded anew."""
-        return load_backbone(ANY_VIT, self.weights, self.options)
+        """The network, in float32 on the device: torchvision's VisionTransformer without its classifier."""
+        backbone = load_backbone(ANY_VIT, self.weights, self.options)
+        backbone.network.to(self.device)
+        return backbone
 
     @cached_property
-    def network(self) -> Any:
-        """torchvision's VisionTransformer without its classifier, in float32 on the device."""
-        return self.backbone().network.to(self.device)
+    def shape(self) -> Shape:
+        return shape_of(self.backbone.network)
 
-    @cached_property
-    def today(self) -> Engine:
-        """The network as an extraction runs it."""
-        return torch_engine(with_cast_weights(self.network, BF16), self.device, BF16)
+    @property
+    def ceilings(self) -> Ceilings:
+        """Of the device."""
+        return Ceilings(self.shape, self.device, self.dtype, 0.01 if self.tiny else 0.3)
 
     @cached_property
     def peak(self) -> float:
-        """TFLOP/s of a large square bf16 product, of the second factor as it is or transposed."""
-        side = 256 if self.tiny else 8192
-        one, two = (torch.randn(side, side, device=self.device, dtype=BF16) for _ in range(2))
-        return max(2 * side**3 / self.seconds(partial(torch.matmul, one, each)) / 1e12 for each in (two, two.mT))
+        """TFLOP/s."""
+        return self.ceilings.peak((64, 128) if self.tiny else (4096, 8192, 16384))
 
     @cached_property
     def exact(self) -> np.ndarray:
-        """`(32, D)`: features of noise in float32."""
-        return Embedder(self.backbone(), self.device, "float32", batch_size=16).embed(self.noise(32), [None] * 32)
-
-    def seconds(self, call: Callable[[], Any]) -> float:
-        """Of a call."""
-        return time_calls(call, self.device, seconds=0.02 if self.tiny else 0.4)
+        """`(32, D)`: features of noise from torchvision's own module in float32 on the device."""
+        return self.features(torch_engine(self.backbone.network, self.device, torch.float32))
 
     def noise(self, views: int) -> np.ndarray:
         """`(views, S, S, 3)` uint8."""
         return np.random.default_rng(0).integers(0, 256, (views, self.shape.side, self.shape.side, 3), dtype=np.uint8)
 
     def images(self, views: int) -> torch.Tensor:
-        """A normalised batch as an extraction feeds it in."""
+        """A normalised batch in the layout that an extraction feeds it in: code is compiled for a layout."""
         images = torch.randn(views, 3, self.shape.side, self.shape.side, device=self.device)
         return images.to(memory_format=torch.channels_last)
 
-    def rates(self, name: str, forward: Engine, sizes: tuple[int, ...]) -> dict[str, Any]:
-        """Views a second of a network alone, and how near that is to the peak."""
-        found = {}
-        for size in sizes:
-            rate = time_forward_on_device(forward, self.images(size), seconds=0.02 if self.tiny else 0.8)
-            flops = rate * 2 * self.shape.gmacs / 1e3
-            found[f"{name}, batch {size}"] = {"views/s": rate, "TFLOP/s": flops, "of peak": flops / self.peak}
-        return found
+    def normalised(self, device: torch.device) -> torch.Tensor:
+        """Noise as it goes into the network, by other means than the package's."""
+        about = self.backbone.preprocessing
+        images = torch.from_numpy(self.noise(COMPARED)).to(device).permute(0, 3, 1, 2) / 255
+        mean, std = (torch.tensor(each, device=device).view(3, 1, 1) for each in (about.mean, about.std))
+        return ((images - mean) / std).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
-    def cosine(self, forward: Engine) -> float:
-        """The smallest one to float32, over 32 views of noise."""
-        exact, pixels = self.exact, torch.from_numpy(self.noise(32)).to(self.device)
-        images = (pixels.flatten(2).float() / 255).view(pixels.shape).permute(0, 3, 1, 2)
-        mean, std = (
-            torch.tensor(each, device=self.device).view(3, 1, 1) for each in (self.options.mean, self.options.std)
-        )
-        images = ((images - mean) / std).to(memory_format=torch.channels_last)
-        found = torch.cat([forward(images[at : at + 16]).float() for at in (0, 16)])
-        return least_cosine(found.cpu().numpy(), exact)
+    def features(self, forward: Engine) -> np.ndarray:
+        """`(32, D)`: of noise, 16 views at a time."""
+        return torch.cat([forward(part).float() for part in self.normalised(self.device).split(16)]).cpu().numpy()
+
+    def rate(self, runner: Runner) -> float:
+        """Views a second of a network alone."""
+        with torch_threads(THREADS):
+            images = self.images(runner.batch)
+            return time_forward_on_device(runner.forward, images, seconds=0.02 if self.tiny else 0.8)
+
+    def run_commands(self, lines: Sequence[Sequence[object]], environments: Sequence[dict[str, str]] = ({},)) -> Said:
+        """As `stages.run_commands`."""
+        limit = max(30.0, self.left)
+        return run_commands(lines, environments, folder=self.scratch, limit=limit, log=self.out / "commands.txt")
+
+    def request(self, folder: Path, recipe: str, engine: str | None, out: Path) -> ExtractRequest:
+        """An extraction; what is None is not typed."""
+        named = {"weights": self.weights, "weights_options": self.options, "recipe": recipe, "engine": engine}
+        choices = Choices(backbone=ANY_VIT, views=VIEWS, test_views=("clean",), **named)
+        return ExtractRequest(ImageSources(folder, None), choices, out=out, device=str(self.device))
+
+
+class Step(NamedTuple):
+    """What is measured.
+
+    Attributes:
+        name: in the numbers.
+        seconds: that it will take about, on an H100 with 16 cores.
+        measure: does it.
+        again: in further rounds, too.
+    """
+
+    name: str
+    seconds: float
+    measure: Callable[[Look], Found]
+    again: bool = False
 
 
 def least_cosine(one: np.ndarray, other: np.ndarray) -> float:
@@ -213,17 +264,10 @@ def least_cosine(one: np.ndarray, other: np.ndarray) -> float:
     return float(((one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)).min())
 
 
-@contextmanager
-def attention(name: str) -> Iterator[None]:
-    """Within, products of attention are made by the first of these that can."""
-    with sdpa_kernel(ATTENTION[name], set_priority=True):
-        yield
-
-
 # What the machine is, and the network on it.
 
 
-def machine(look: Look) -> dict[str, Any]:
+def machine(look: Look) -> Found:
     """Versions, cores, memory."""
     versions = {}
     for name in PACKAGES.split():
@@ -241,106 +285,95 @@ def machine(look: Look) -> dict[str, Any]:
     }
 
 
-def weights(look: Look) -> dict[str, Any]:
-    """Made, saved and loaded."""
-    return {
-        "GMAC": look.shape.gmacs,
-        "layers": len(look.network.encoder.layers),
-        "MB": look.weights.stat().st_size / 1e6,
-    }
+def network(look: Look) -> Found:
+    """Loaded."""
+    return vars(look.shape) | {"GMAC": look.shape.gmacs, "MB": look.weights.stat().st_size / 1e6}
 
 
-def ceilings(look: Look) -> dict[str, Any]:
-    """What products, copies and attention of the network's sizes reach by themselves."""
-    shape, device, views = look.shape, look.device, 4 if look.tiny else 32
-    made = partial(torch.randn, device=device, dtype=BF16)
-    found: dict[str, Any] = {"matmul TFLOP/s": look.peak}
-    bytes_ = torch.empty(2**20 if look.tiny else 2**31, dtype=torch.uint8, device=device)
-    other = torch.empty_like(bytes_)
-    found["copy TB/s, read and written"] = 2 * len(bytes_) / look.seconds(partial(other.copy_, bytes_)) / 1e12
-    del bytes_, other
-    rows = views * look.tokens
-    products = {"qkv": (shape.width, 3 * shape.width), "out": (shape.width, shape.width)}
-    products |= {"fc1": (shape.width, shape.mlp), "fc2": (shape.mlp, shape.width)}
-    for name, (inner, outer) in products.items():
-        call = partial(F.linear, made(rows, inner), made(outer, inner), made(outer))
-        found[f"{name} TFLOP/s"] = 2 * rows * inner * outer / look.seconds(call) / 1e12
-    weight = made(3 * shape.width, shape.width)
-    for size in (look.sizes[0], look.usual, look.sizes[-1]):  # what nn.MultiheadAttention calls: a product a token
-        call = partial(torch.matmul, made(size, look.tokens, shape.width).transpose(0, 1), weight.T)
-        flops = 2 * size * look.tokens * 3 * shape.width**2
-        found[f"qkv a token at a time, batch {size}, TFLOP/s"] = flops / look.seconds(call) / 1e12
-    for length in (look.tokens - 1, look.tokens, look.tokens + 7):
-        each = made(views, length, 3, shape.heads, shape.width // shape.heads).permute(2, 0, 3, 1, 4)
-        for kind in ATTENTION:
-            found[f"attention, {kind}, {length} tokens, TFLOP/s"] = attention_flops(look, each, kind)
-    return found | patches_and_copies(look, views)
+def ceilings(look: Look) -> Found:
+    """What products, attention and copies of the network's sizes reach by themselves."""
+    alone, views, tokens = look.ceilings, look.usual, look.shape.tokens
+    found: Found = {"square product, TFLOP/s (the peak)": look.peak} | alone.products(views)
+    for size in (look.sizes[0], look.usual, look.sizes[-1]):
+        found |= alone.products_a_token(size)
+    for length in (tokens - 1, tokens, tokens + 7):
+        found |= alone.attention(views, length)
+    return found | alone.copies(2**20 if look.tiny else 2**31)
 
 
-@torch.inference_mode()
-def attention_flops(look: Look, each: torch.Tensor, kind: str) -> float | str:
-    """TFLOP/s of attention on `(3, B, heads, tokens, width)`; or why it cannot be done that way."""
-    _, views, heads, length, width = each.shape
-    try:
-        with attention(kind):
-            seconds = look.seconds(partial(F.scaled_dot_product_attention, *each))
-    except RuntimeError as error:
-        return str(error)[:100]
-    return 4 * views * heads * length**2 * width / seconds / 1e12
-
-
-@torch.inference_mode()
-def patches_and_copies(look: Look, views: int) -> dict[str, float]:
-    """Microseconds a view to cut patches in both layouts; the way to the device."""
-    found, images = {}, look.images(views).to(BF16)
-    convolution = copy.deepcopy(look.network.conv_proj).to(BF16)
-    for name, each in (("NHWC", images), ("NCHW", images.contiguous())):
-        found[f"patches of {name}, us a view"] = look.seconds(partial(convolution, each)) / views * 1e6
-    if look.is_cuda:
-        start = time.perf_counter()
-        pinned = torch.empty(64 * look.shape.side**2 * 3, dtype=torch.uint8, pin_memory=True)
-        found["pin 50 MB, ms"] = (time.perf_counter() - start) * 1e3
-        call = partial(pinned.to, look.device, non_blocking=True)
-        found["to the device, GB/s"] = len(pinned) / look.seconds(call) / 1e9
-    return found
-
-
-def correct(look: Look) -> dict[str, Any]:
-    """Features on the device in three dtypes beside float32 on the CPU: 2 views there, 32 on the device."""
-    pixels, found = look.noise(32), {}
-    boxes = [None, (1, 2, look.shape.side // 3, look.shape.side // 4)] * 16
-    here = Embedder(look.backbone(), torch.device("cpu"), "float32", batch_size=2).embed(pixels[:2], [None] * 2)
+def correct(look: Look) -> Found:
+    """Features in three dtypes beside torchvision's module in float32: 2 views on the CPU, 32 on the device."""
+    plain, cpu = load_backbone(ANY_VIT, look.weights, look.options).network, torch.device("cpu")
+    here = torch_engine(plain, cpu, torch.float32)(look.normalised(cpu)[:2]).numpy()
+    boxes = [None, (1, 2, look.shape.side // 3, look.shape.side // 4)] * (COMPARED // 2)
+    pixels, found = look.noise(COMPARED), {}
     for dtype in ("float32", "bfloat16", "float16"):
-        embedder = Embedder(look.backbone(), look.device, dtype, batch_size=16)
-        there, clean = embedder.embed(pixels, boxes), embedder.embed(pixels[:2], [None] * 2)
+        embedder = Embedder(look.backbone, look.device, dtype, batch_size=16)
+        there = embedder.embed(pixels, [None] * COMPARED)
         found[dtype] = {
-            "cosine to the CPU": least_cosine(clean, here),
-            "difference, of the largest feature": float(np.abs(clean - here).max() / np.abs(here).max()),
-            "finite": bool(np.isfinite(there).all()),
+            "cosine to the CPU": least_cosine(there[:2], here),
+            "difference, of the largest feature": float(np.abs(there[:2] - here).max() / np.abs(here).max()),
+            "cosine to float32": least_cosine(there, look.exact),
+            "finite": bool(np.isfinite(embedder.embed(pixels, boxes)).all()),
             "overflowed": embedder.overflowed,
         }
     return found
 
 
-def today(look: Look) -> dict[str, Any]:
-    """The network as an extraction runs it."""
-    return look.rates("eager", look.today, look.sizes) | {"cosine": look.cosine(look.today)}
+def setting_up(look: Look, engine: str, dtype: str = "") -> Found:
+    """The network in an engine, as an extraction sets it up: seconds, batch size, memory, cosine to float32."""
+    before, start = 0, time.perf_counter()
+    if look.is_cuda:
+        torch.cuda.reset_peak_memory_stats(look.device)
+        before = torch.cuda.memory_allocated(look.device)
+    with torch_threads(THREADS):
+        embedder = make_embedder(
+            look.backbone, look.device, dtype or look.half, engine=engine, threads=THREADS, batch_size=None
+        )
+        embedder.forward(look.images(embedder.batch_size)).cpu()
+        found: Found = {"batch": embedder.batch_size, "set-up, s": time.perf_counter() - start}
+        if look.is_cuda:
+            found["GiB besides float32"] = (torch.cuda.max_memory_allocated(look.device) - before) / 2**30
+        vectors = embedder.embed(look.noise(COMPARED), [None] * COMPARED)
+    name = f"--engine {engine}" + (f" --dtype {dtype}" if dtype else "")
+    look.runners[name] = Runner(embedder.forward, embedder.batch_size)
+    return {name: found | {"cosine": least_cosine(vectors, look.exact)}}
 
 
-def variants(look: Look) -> dict[str, Any]:
-    """What other ways of running the network bring: torchvision's own module under autocast, and all of it in bf16."""
-    plain = copy.deepcopy(look.network).to(BF16)
-    networks = {"module, autocast": torch_engine(look.network, look.device, BF16)}
-    networks["module, all in bf16"] = torch.inference_mode()(lambda images: plain(images.to(BF16)))
-    found: dict[str, Any] = {}
-    for name, forward in networks.items():
-        found |= look.rates(name, forward, look.sizes[1:4:2]) | {f"{name}, cosine": look.cosine(forward)}
+def module(look: Look) -> Found:
+    """torchvision's own module, as users call it: under autocast, all of it in the dtype, and in float32."""
+    plain = copy.deepcopy(look.backbone.network).to(look.dtype)
+    ways = {
+        f"module, autocast to {look.half}": torch_engine(look.backbone.network, look.device, look.dtype),
+        f"module, all in {look.half}": torch.inference_mode()(lambda images: plain(images.to(look.dtype))),
+        "module, float32": torch_engine(look.backbone.network, look.device, torch.float32),
+    }
+    look.runners |= {name: Runner(forward, look.usual) for name, forward in ways.items()}
+    return {
+        name: {"batch": look.usual, "cosine": least_cosine(look.features(forward), look.exact)}
+        for name, forward in ways.items()
+    }
+
+
+def alone(look: Look) -> Found:
+    """Every way of running the network, one after the other, each at its batch size: how near it is to the peak."""
+    found: Found = {}
+    for name, runner in look.runners.items():
+        rate = look.rate(runner)
+        flops = rate * 2 * look.shape.gmacs / 1e3
+        found[name] = {"views/s": rate, "TFLOP/s": flops, "of the peak": flops / look.peak}
     return found
 
 
-def memory_runs_out(look: Look) -> dict[str, Any]:
+def batch_sizes(look: Look, engine: str) -> Found:
+    """Views a second by batch size; code is compiled for each."""
+    runner = look.runners[f"--engine {engine}"]
+    return {f"batch {size}": look.rate(runner._replace(batch=size)) for size in look.sizes}
+
+
+def memory_runs_out(look: Look) -> Found:
     """3 GB of memory and a batch of 256 views: it must halve the batch, lose no row and give the same numbers."""
-    embedder = Embedder(look.backbone(), look.device, "bfloat16", batch_size=8)
+    embedder = Embedder(look.backbone, look.device, look.half, batch_size=8)
     pixels = look.noise(8 if look.tiny else 256)
     want = embedder.embed(pixels[:16], [None] * len(pixels[:16]))
     if look.is_cuda:
@@ -356,102 +389,33 @@ def memory_runs_out(look: Look) -> dict[str, Any]:
     return {"batch in the end": embedder.batch_size, "rows": len(rows), "cosine": least_cosine(rows[: len(want)], want)}
 
 
-def compiled(look: Look) -> dict[str, Any]:
-    """The network compiled, as `--engine compile` does."""
-    forward = compiled_engine(with_cast_weights(look.network, BF16), look.device, BF16)
-    found = {"seconds to compile": first_call(look, forward)}
-    return found | look.rates("compiled", forward, look.sizes) | {"cosine": look.cosine(forward)}
-
-
-def first_call(look: Look, forward: Engine) -> float:
-    """Seconds of it."""
-    start = time.monotonic()
-    forward(look.images(look.usual))
-    synchronise(look.device)
-    return time.monotonic() - start
-
-
-def profile(look: Look) -> dict[str, Any]:
-    """Where the time of a forward pass goes, operation by operation."""
+def profile(look: Look, engine: str) -> Found:
+    """Where the time of a forward pass goes, operation by operation: what is missed of the peak is in this table."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiled
 
-    images = look.images(look.usual)
-    look.today(images)
+    runner = look.runners[f"--engine {engine}"]
+    images = look.images(runner.batch)
+    runner.forward(images)
     kinds = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * look.is_cuda]
     with profiled(activities=kinds) as seen:
-        look.today(images)
+        runner.forward(images)
         synchronise(look.device)
     by = f"self_{'cuda' if look.is_cuda else 'cpu'}_time_total"
     text = seen.key_averages().table(sort_by=by, row_limit=30, max_name_column_width=70)
-    (look.out / "profile.txt").write_text(text)
-    print(text[:3500])
-    return {"file": "profile.txt", "operations": len(seen.key_averages())}
+    (look.out / f"profile-{engine}.txt").write_text(text)
+    print(text[:3000])
+    return {"file": f"profile-{engine}.txt", "operations": len(seen.key_averages())}
 
 
-def augmenting(look: Look) -> dict[str, Any]:
-    """Milliseconds a view that cutting on the device costs: of this thread until all is launched, and in all."""
-    found: dict[str, Any] = {}
-    views = 8 if look.tiny else 64
-    image = torch.randint(0, 256, (3, 600, 800), dtype=torch.uint8, device=look.device)
-    for name in ("mild", "report"):
-        for _ in range(2):  # the first round sets things up
-            start = time.perf_counter()
-            kept = [cut(look, image, name, view) for view in range(views)]
-            launched = time.perf_counter()
-            synchronise(look.device)
-            done = time.perf_counter()
-        found[name] = {"host ms": (launched - start) / views * 1e3, "done ms": (done - start) / views * 1e3}
-        del kept
-    huge = torch.zeros((3, 60, 80) if look.tiny else (3, 9000, 12000), dtype=torch.uint8, device=look.device)
-    try:  # torch's antialiased kernels may refuse a large reduction: too much shared memory
-        found["huge image"] = list(cut(look, huge, "mild", 0).shape)
-    except RuntimeError as error:
-        found["huge image"] = str(error)[:200]
-    return found
-
-
-def cut(look: Look, image: torch.Tensor, name: str, view: int) -> torch.Tensor:
-    """An augmented view of an image on the device."""
-    recipe = make_recipe(name, look.preprocessing)
-    return cut_view(Resized(image), recipe, view_generator("x", view + 1, recipe=recipe, seed=0)).pixels
-
-
-def probing(look: Look) -> dict[str, Any]:
-    """Our solver here and there on the same rows: equal weights, and how much faster."""
-    rng = np.random.default_rng(0)
-    images, views, dim, classes = (40, 2, 16, 4) if look.tiny else (4000, 9, 1024, 50)
-    labels = np.repeat(rng.integers(0, classes, images), views)
-    features = rng.standard_normal((images * views, dim)) + 0.6 * rng.standard_normal((classes, dim))[labels]
-    rows = TrainingRows(
-        features=(features / np.sqrt(dim)).astype(np.float32),
-        labels=labels,
-        weight=np.full(len(labels), 1 / views),
-        images=np.repeat(np.arange(images), views),
-    )
-    found: dict[str, Any] = {}
-    models = []
-    for device in ("cpu", str(look.device)):
-        start = time.monotonic()
-        models.append(LogisticRegressionHead(device=device).fit(rows, seed=0))
-        found[f"{device}, s"] = time.monotonic() - start
-    one, other = models
-    found["difference, of the largest weight"] = float(
-        np.abs(one.coefficients - other.coefficients).max() / np.abs(one.coefficients).max()
-    )
-    best = [(rows.features @ each.coefficients.T + each.intercepts).argmax(axis=1) for each in models]
-    found["predictions that differ"] = int((best[0] != best[1]).sum())
-    return found
-
-
-def tests(look: Look) -> dict[str, Any]:
+def tests(look: Look) -> Found:
     """Those that need a device; tiny: only whether they are where they are looked for."""
     lost = [path for path in TESTS if not (ROOT / path).exists()]
     if lost:
         raise FileNotFoundError(", ".join(lost))
     if look.tiny:
         return {"tail": "not run"}
-    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", "cuda or device or product"]
+    words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", "cuda or device"]
     done = subprocess.run([*words, *TESTS], cwd=ROOT, capture_output=True, text=True, timeout=120)
     (look.out / "tests.txt").write_text(done.stdout + done.stderr)
     if done.returncode:
@@ -462,125 +426,131 @@ def tests(look: Look) -> dict[str, Any]:
 # From files to features and on.
 
 
-def photos(look: Look) -> dict[str, Any]:
-    """Made; and what all cores decode and cut of them with nothing else to do."""
-    files = make_photos(look.scratch / "photos", look.photos, (80, 60) if look.tiny else (800, 600))
-    found = {}
+def photos(look: Look) -> Found:
+    """Made: `many`, and some of them in `few`."""
+    files = make_photos(look.scratch / "many", MANY * look.photos, look.photo_size)
+    for file in files[: look.photos]:
+        few = look.scratch / "few" / file.parent.name
+        few.mkdir(parents=True, exist_ok=True)
+        os.link(file, few / file.name)
+    size = sum(file.stat().st_size for file in files) / len(files)
+    return {"few": look.photos, "many": len(files), "kB each": size / 1e3}
+
+
+def cutting(look: Look) -> Found:
+    """What all cores decode and cut with nothing else to do: nothing from JPEG files can be faster."""
+    files, found = sorted((look.scratch / "few").rglob("*.jpg")), {}
     for recipe in ("mild", "report"):
-        settings = ViewSettings(look.preprocessing, recipe, 0, MAX_PIXELS)
-        decoding, cutting = time_cutting(jobs_of(files[: 4 * own_cores()], VIEWS), settings)
-        rate = 1 / (cutting + decoding / (1 + VIEWS))
-        found[recipe] = {"decode, ms": decoding * 1e3, "cut, ms a view": cutting * 1e3, "views/s": rate}
+        settings = ViewSettings(look.backbone.preprocessing, recipe, 0, MAX_PIXELS)
+        decode, cut = time_cutting(jobs_of(files[: 4 * own_cores()], VIEWS), settings)
+        rate = 1 / (cut + decode / (1 + VIEWS))
+        found[recipe] = {"decode, ms an image": decode * 1e3, "cut, ms a view": cut * 1e3, "views/s": rate}
     return found
 
 
-def extracting(look: Look, recipe: str, place: str, *more: object) -> dict[str, Any]:
-    """The whole command."""
-    out = look.scratch / f"{recipe}-{place}{'-'.join(map(str, more))}.h5"
-    seconds, text = call(look, *extract_words(look, out, recipe), "--augment-on", place, *more)
-    return {"seconds": seconds, "views/s": (1 + VIEWS) * look.photos / seconds, "says": text[-700:]}
+def extracting(look: Look, recipe: str, engine: str | None = None, folder: str = "few") -> Found:
+    """JPEG files to a new feature file, here; then the network alone in the embedder that has just done it."""
+    out = feature_file(look, recipe, engine)
+    out.unlink(missing_ok=True)
+    torch.compiler.reset()  # what is compiled again finds parts of it in memory: see `first whole call`
+    with keep_embedders() as made:
+        ours = time_extraction(look.request(look.scratch / folder, recipe, engine, out))
+    rate, done = look.rate(Runner(made[-1].forward, made[-1].batch_size)), ours.report
+    found = {"views": done.computed, "whole call": ours.whole, "under way": ours.steady, "network alone": rate}
+    found |= {"of the network alone": ours.steady / rate, "begun after, s": ours.begun}
+    found |= {"cosine": done.fidelity.cosine} if done.fidelity else {}
+    return found | {"computed by": done.compute, "says": render_report(done)}
 
 
-def extract_words(look: Look, out: Path, recipe: str) -> list[object]:
-    """The command line of an extraction of the photos."""
-    options = look.options
-    return [
-        "extract", "--train", look.scratch / "photos", "--out", out, "--device", look.device, "--recipe", recipe,
-        "--backbone", ANY_VIT, "--weights", look.weights, "--attention-heads", options.heads,
-        "--resize", options.resize, "--interpolation", options.interpolation,
-        "--mean", *(options.mean or ()), "--std", *(options.std or ()), "--views", VIEWS, "--test-views", "clean",
-    ]  # fmt: skip
+def feature_file(look: Look, recipe: str, engine: str | None) -> Path:
+    """Of an extraction."""
+    return look.scratch / f"{recipe}-{engine or 'auto'}.h5"
 
 
-def call(look: Look, *words: object, **environment: str) -> tuple[float, str]:
-    """Seconds of a command, and what it says."""
-    start = time.monotonic()
-    with starting(look, *words, **environment) as process:
-        text, _ = process.communicate(timeout=150)
-    with (look.out / "commands.txt").open("a") as file:
-        file.write(f"\n##### {' '.join(map(str, words))}\n{text}\n")
-    if process.returncode:
-        raise RuntimeError(text[-400:])
-    return time.monotonic() - start, text
-
-
-def starting(look: Look, *words: object, **environment: str) -> subprocess.Popen[str]:
-    """A command, begun."""
-    told = os.environ | {"PYTHONPATH": str(ROOT)} | environment
-    line = [sys.executable, "-m", "frozenprobe", *map(str, words)]
-    return subprocess.Popen(
-        line, cwd=look.scratch, env=told, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-
-
-def ranks(look: Look) -> dict[str, Any]:
-    """Two ranks on one GPU: they must meet in one file with the rows that one process made."""
-    out, start = look.scratch / "ranks.h5", time.monotonic()
-    both = [
-        starting(
-            look, *extract_words(look, out, "mild"), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", RANK=rank, LOCAL_RANK=rank
-        )
-        for rank in ("0", "1")
-    ]
-    said = [each.communicate(timeout=150)[0][-500:] for each in both]
-    if any(each.returncode for each in both):
-        raise RuntimeError(" / ".join(said))
-    one, other = (open_features(path) for path in (look.scratch / "mild-cpu.h5", out))
-    rows = [each.read("train", range(1 + VIEWS)).reshape(-1, each.dim) for each in (one, other)]
-    return {"seconds": time.monotonic() - start, "cosine": least_cosine(*rows), "said": said}
-
-
-def probe(look: Look) -> dict[str, Any]:
-    """On the CPU, and on the device."""
-    words = ["probe", look.scratch / "mild-cpu.h5", "--head", "logreg", "--runs", look.scratch / "runs"]
-    return {str(device): call(look, *words, "--device", device)[0] for device in {"cpu", str(look.device)}}
-
-
-def looping(look: Look, recipe: str, dtype: torch.dtype | None) -> dict[str, Any]:
-    """The loop a user would write."""
-    loop = Loop(workers=own_cores(), autocast=dtype, batch=4 if look.tiny else 32)
+def looping(look: Look, recipe: str, autocast: bool) -> Found:
+    """The loop a user would write, for some seconds once it is warm."""
+    dtype = look.dtype if autocast else None
     rate = time_loop(
-        loop,
-        look.scratch / "photos",
-        look.network,
-        look.preprocessing,
+        Loop(workers=own_cores(), autocast=dtype, batch=4 if look.tiny else 32),
+        look.scratch / "few",
+        look.backbone.network,
+        look.backbone.preprocessing,
         recipe=recipe,
         epochs=1,
         views=VIEWS,
-        limit=0.5 if look.tiny else 6.0,
+        limit=0.2 if look.tiny else 6.0,
     )
-    return {"views/s": rate}
+    return {"under way": rate}
 
 
-Steps = tuple[tuple[str, float, Callable[[Look], Any]], ...]  # name, seconds that it will take about, what is done
-STEPS: dict[str, Steps] = {
+def extract_words(look: Look, out: str) -> list[object]:
+    """The command line of an extraction of the few photos."""
+    words: list[object] = ["extract", "--train", "few", "--out", out, "--device", look.device]
+    words += ["--views", VIEWS, "--test-views", "clean", "--backbone", ANY_VIT, "--weights", look.weights]
+    if look.options is not None:
+        words += ["--attention-heads", look.options.heads, "--resize", look.options.resize]
+        words += ["--interpolation", look.options.interpolation]
+        words += ["--mean", *(look.options.mean or ()), "--std", *(look.options.std or ())]
+    return words
+
+
+def command(look: Look) -> Found:
+    """The whole command, with nothing typed of how to compute: what it takes to start is counted."""
+    seconds, (text,) = look.run_commands([extract_words(look, "command.h5")])
+    return {"seconds": seconds, "views/s": (1 + VIEWS) * look.photos / seconds, "says": text[-900:]}
+
+
+def ranks(look: Look) -> Found:
+    """Two ranks on one GPU: they must meet in one file with the rows that one process made."""
+    world = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    environments = [world | {"RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
+    seconds, said = look.run_commands([[*extract_words(look, "ranks.h5"), "--engine", "torch"]] * 2, environments)
+    files = feature_file(look, "mild", "torch"), look.scratch / "ranks.h5"
+    one, other = (each.read("train", range(1 + VIEWS)).reshape(-1, each.dim) for each in map(open_features, files))
+    found = {"seconds": seconds, "rows": len(other), "cosine": least_cosine(one, other)}
+    return found | {"says": [text[-500:] for text in said]}
+
+
+def probe(look: Look) -> Found:
+    """On the CPU, on the rows there are."""
+    words = ["probe", feature_file(look, "mild", "torch"), "--head", "logreg", "--runs", "runs"]
+    seconds, (text,) = look.run_commands([words])
+    return {"seconds": seconds, "says": text[:300]}
+
+
+START = (Step("machine", 0, machine), Step("network", 5, network))
+STEPS: dict[str, tuple[Step, ...]] = {  # what matters most comes first
     "core": (
-        ("machine", 0, machine),
-        ("weights", 5, weights),
-        ("ceilings", 10, ceilings),
-        ("correct", 20, correct),
-        ("today", 15, today),
-        ("variants", 15, variants),
-        ("memory runs out", 12, memory_runs_out),
-        ("compiled", 45, compiled),
-        ("augmenting on the device", 5, augmenting),
-        ("profile", 6, profile),
-        ("probing", 20, probing),
-        ("tests", 40, tests),
+        *START,
+        Step("ceilings", 15, ceilings),
+        Step("correct", 20, correct),
+        Step("torch", 10, partial(setting_up, engine="torch")),
+        Step("compile", 25, partial(setting_up, engine="compile")),
+        Step("torch float32", 10, partial(setting_up, engine="torch", dtype="float32")),
+        Step("module", 8, module),
+        Step("network alone", 20, alone, again=True),
+        Step("memory runs out", 12, memory_runs_out),
+        Step("profile torch", 5, partial(profile, engine="torch")),
+        Step("profile compile", 5, partial(profile, engine="compile")),
+        Step("batch sizes torch", 10, partial(batch_sizes, engine="torch")),
+        Step("batch sizes compile", 35, partial(batch_sizes, engine="compile")),
+        Step("tests", 40, tests),
     ),
     "e2e": (
-        ("machine", 0, machine),
-        ("photos", 15, photos),
-        ("extract mild cpu", 25, partial(extracting, recipe="mild", place="cpu")),
-        ("extract report cpu", 25, partial(extracting, recipe="report", place="cpu")),
-        ("loop autocast mild", 14, partial(looping, recipe="mild", dtype=BF16)),
-        ("extract mild device", 25, partial(extracting, recipe="mild", place="device")),
-        ("extract report device", 30, partial(extracting, recipe="report", place="device")),
-        ("ranks", 40, ranks),
-        ("probe", 25, probe),
-        ("loop autocast report", 14, partial(looping, recipe="report", dtype=BF16)),
-        ("extract mild cpu, batch 128", 25, lambda look: extracting(look, "mild", "cpu", "--batch-size", 128)),
-        ("loop fp32 mild", 20, partial(looping, recipe="mild", dtype=None)),
+        *START,
+        Step("photos", 10, photos),
+        Step("cutting", 6, cutting),
+        Step("mild torch", 15, partial(extracting, recipe="mild", engine="torch"), again=True),
+        Step("mild compile", 20, partial(extracting, recipe="mild", engine="compile"), again=True),
+        Step("mild auto", 15, partial(extracting, recipe="mild"), again=True),
+        Step("mild auto long", 46, partial(extracting, recipe="mild", folder="many")),
+        Step("loop mild autocast", 14, partial(looping, recipe="mild", autocast=True), again=True),
+        Step("report auto", 16, partial(extracting, recipe="report"), again=True),
+        Step("command", 22, command),
+        Step("ranks", 30, ranks),
+        Step("probe", 12, probe),
+        Step("loop mild float32", 18, partial(looping, recipe="mild", autocast=False)),
+        Step("loop report autocast", 14, partial(looping, recipe="report", autocast=True)),
     ),
 }
 
@@ -590,22 +560,131 @@ STEPS: dict[str, Steps] = {
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="folder for the numbers")
 @click.option("--device", default="cuda", show_default=True)
 @click.option("--minutes", default=6.3, show_default=True, help="nothing begins that would end later than this")
-@click.option("--photos", default=320, show_default=True, help="JPEG files to make")
-@click.option("--tiny", is_flag=True, help="only find out whether it runs")
+@click.option("--rounds", default=3, show_default=True, help="at most, of what is measured again")
+@click.option("--weights", type=click.Path(path_type=Path, exists=True), help="of a ViT, in place of random ones")
+@click.option("--shape", default=VIT_L_16, show_default=True, help="of those: side, patch, width, blocks, heads, MLP")
+@click.option(
+    "--photos", default=320, show_default=True, help=f"JPEG files of a pass; {MANY} times that of the long one"
+)
+@click.option("--photo-size", default="800,600", show_default=True, help="their width and height in px")
+@click.option("--tiny", is_flag=True, help="only find out whether it runs, on other weights and photos")
 @click.option("--only", default="", help="steps with commas between them; all others are left out")
-def main(what: str, out: Path, device: str, minutes: float, photos: int, tiny: bool, only: str) -> None:
-    """Look at CORE (the network) or at E2E (files to features)."""
-    deadline = time.monotonic() + 60 * minutes
+def main(
+    what: str,
+    out: Path,
+    device: str,
+    minutes: float,
+    rounds: int,
+    weights: Path | None,
+    shape: str,
+    photos: int,
+    photo_size: str,
+    tiny: bool,
+    only: str,
+) -> None:
+    """Look at CORE (the network) or at E2E (files to features); ends with 0 whatever fails, so that more can follow."""
+    deadline = time.monotonic() + 60 * minutes - IMPORTS
+    if tiny:
+        weights, shape, photos, photo_size, rounds = None, TINY, 2 * CLASSES, "80,60", min(rounds, 2)
     out = out.absolute()
     out.mkdir(parents=True, exist_ok=True)
-    shape = Shape(*numbers_in("32,8,24,2,3,48" if tiny else VIT_L_16))
-    chosen = [name.strip() for name in only.split(",") if name.strip()]
-    with tempfile.TemporaryDirectory() as scratch:
-        look = Look(what, out, torch.device(device), tiny, shape, 12 if tiny else photos, deadline, Path(scratch))
-        for name, seconds, measure in STEPS[what]:
-            if not chosen or name in chosen:
-                look.step(name, 0 if tiny else seconds, measure)
-    print(json.dumps({"steps": look.found["steps"], "errors": look.found["errors"]}, indent=1))
+    many_shapes = torch._dynamo.config.patch(recompile_limit=64)  # beyond 8 it would go back to eager torch
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, many_shapes:
+        scratch, options = Path(folder), None
+        if weights is None:
+            weights = scratch / "random.pth"
+            options = make_weights(Shape(*numbers_in(shape)), weights)
+        width, height = numbers_in(photo_size)
+        look = Look(
+            what,
+            out,
+            torch.device(device),
+            tiny,
+            weights.absolute(),
+            options,
+            photos,
+            (width, height),
+            deadline,
+            scratch,
+        )
+        if not tiny:  # nothing compiled by an earlier process
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(scratch / "compiled")
+        run_steps(look, words_in(only), rounds)
+    report(look)
+
+
+def run_steps(look: Look, only: Sequence[str], rounds: int) -> None:
+    """All steps, or some; then further rounds of what is measured again, as the time allows."""
+    steps = [step for step in STEPS[look.what] if not only or step.name in only]
+    for step in steps:
+        look.run(step, 0 if look.tiny else step.seconds)
+    for _ in range(1, rounds):
+        for step in steps:
+            if step.again and step.name in look.found["rounds"]:
+                look.run(step, look.found["seconds"][step.name])
+
+
+def words_in(text: str) -> list[str]:
+    """Words with commas between them."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def numbers_in(text: str) -> list[int]:
+    """Whole numbers with commas between them."""
+    return [int(word) for word in words_in(text)]
+
+
+def report(look: Look) -> None:
+    """Print what was found as Markdown."""
+    found, about = look.found, look.found.get("network", {})
+    print(f"\n{found.get('machine', {}).get('machine')}\nViT", end="")
+    print(*[f", {name} {show(name, value)}" for name, value in about.items()], sep="")
+    (report_core if look.what == "core" else report_e2e)(found)
+    if round(about.get("GMAC", 0)) == GMACS_VIT_L_16:
+        print("\ntimm's tables for ViT-L/16 at 512 px, images/s in eager torch and compiled: ", end="")
+        print("; ".join(f"{card} {eager} and {compiled}" for card, eager, compiled in PUBLISHED))
+    print("\nseconds:", ", ".join(f"{name} {seconds:.1f}" for name, seconds in found["seconds"].items()))
+    for what in ("errors", "left out"):
+        for name, text in found[what].items():
+            print(f"\n{what}: {name}: {text}")
+
+
+def report_core(found: Found) -> None:
+    """The network alone, by engine and by batch size; how near it is to float32; ceilings."""
+    rates, rounds = found.get("network alone", {}), len(found["rounds"].get("network alone", []))
+    ways = [found.get(step, {}) for step in ("torch", "compile", "torch float32", "module")]
+    rows = {name: rates.get(name, {}) | numbers for way in ways for name, numbers in way.items()}
+    print_found(f"network alone, {rounds} rounds", rows)
+    shares = [f"{rates[name]['of the peak']:.1%} {name}" for name in rates if name.startswith("--engine")]
+    print("\nwanted: 60% of the peak; found:", "; ".join(shares))
+    sizes = {f"--engine {engine}": found.get(f"batch sizes {engine}", {}) for engine in ("torch", "compile")}
+    print_found("network alone, views/s", sizes)
+    print_found("beside torchvision's module in float32", found.get("correct", {}))
+    print_found("by itself", {name: {"reaches": value} for name, value in found.get("ceilings", {}).items()})
+    print("\n256 views in 3 GB:", found.get("memory runs out"))
+
+
+def report_e2e(found: Found) -> None:
+    """From JPEG files: ours and the loops; the bound of the CPU's side."""
+    rows = {}
+    for name, numbers in found.items():
+        if "under way" in numbers:
+            loop = found.get(f"loop {'report' if 'report' in name else 'mild'} autocast", {})
+            rows[name] = {key: value for key, value in numbers.items() if key not in ("says", "computed by")}
+            if loop:
+                rows[name]["x the autocast loop"] = numbers["under way"] / loop["under way"]
+            rounds = found["rounds"][name]
+            rows[name] |= {"first whole call": rounds[0].get("whole call"), "rounds": len(rounds)}
+    print_found("from JPEG files, views/s", rows)
+    shares = [f"{rows[name]['of the network alone']:.1%} {name}" for name in rows if name.startswith("mild")]
+    print("\nwanted: 90% of the network alone with mild views; found:", "; ".join(shares))
+    print_found("all cores alone", found.get("cutting", {}))
+    for name in rows:
+        if "computed by" in found[name]:
+            print(f"\n{name}: computed by {found[name]['computed by']}")
+    for name in ("command", "ranks", "probe"):
+        if name in found:
+            print(f"\n{name}: {found[name]['seconds']:.1f} s")
 
 
 if __name__ == "__main__":

@@ -2,44 +2,58 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import multiprocessing
+import os
 import platform
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 
+from frozenprobe.extract import work
 from frozenprobe.extract.compute.embedder import Embedder
 from frozenprobe.extract.compute.engines import Engine
 from frozenprobe.extract.compute.pipeline import torch_threads
+from frozenprobe.extract.compute.tuning import make_embedder
 from frozenprobe.extract.options import ExtractRequest
 from frozenprobe.extract.ranks.rank import own_cores
 from frozenprobe.extract.run import ExtractReport, extract_features
 from frozenprobe.extract.views.cut import Job, ViewSettings, augmented_name, cut_all
 
+ROOT = Path(__file__).resolve().parent.parent
 RAMP = 0.1  # of the views: until then workers start and queues fill
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """One call of `extract_features`: views a second of all of it, and once it is under way."""
+    """One call of `extract_features`.
+
+    Attributes:
+        whole: views a second of all of it: checking images, loading the backbone, setting up the engine, publishing.
+        steady: views a second once it is under way.
+        begun: seconds until the first view was begun.
+        report: its own.
+    """
 
     whole: float
     steady: float
+    begun: float
     report: ExtractReport
 
 
 def time_extraction(request: ExtractRequest) -> Extraction:
-    """Extract into a new file.
-
-    `whole` counts everything: checking images, loading the backbone, setting up the engine, writing, publishing.
-    """
+    """Extract into a new file."""
     marks: list[tuple[float, int]] = []
 
     def note(stage: str, done: int, total: int) -> None:
@@ -50,7 +64,23 @@ def time_extraction(request: ExtractRequest) -> Extraction:
     report = extract_features(request, note)
     whole = time.perf_counter() - start
     (first, before), (last, after) = marks[min(1, len(marks) - 2)], marks[-1]  # marks[0]: before any view
-    return Extraction(report.computed / whole, (after - before) / (last - first), report)
+    return Extraction(report.computed / whole, (after - before) / (last - first), marks[0][0] - start, report)
+
+
+@contextmanager
+def keep_embedders() -> Iterator[list[Embedder]]:
+    """Within, extractions leave their embedders in this list: in these very ones the network alone is measured."""
+    made: list[Embedder] = []
+
+    def make_and_keep(*given: Any, **options: Any) -> Embedder:
+        made.append(make_embedder(*given, **options))
+        return made[-1]
+
+    work.make_embedder = make_and_keep
+    try:
+        yield made
+    finally:
+        work.make_embedder = make_embedder
 
 
 def jobs_of(paths: Sequence[Path], views: int) -> list[Job]:
@@ -142,11 +172,82 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def middle(rounds: Sequence[Any]) -> Any:
+    """The median of numbers, name by name; of all else the last one."""
+    last = rounds[-1]
+    if isinstance(last, dict):
+        return {key: middle([each[key] for each in rounds if key in each]) for key in last}
+    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in rounds)
+    return median(rounds) if numbers else last
+
+
+def release(device: torch.device) -> None:
+    """Give the memory of the last measurement back."""
+    gc.collect()
+    if device.type == "cuda":
+        synchronise(device)
+        torch.cuda.empty_cache()
+
+
+def run_commands(
+    lines: Sequence[Sequence[object]], environments: Sequence[dict[str, str]], *, folder: Path, limit: float, log: Path
+) -> tuple[float, list[str]]:
+    """Seconds that frozenprobe's commands take side by side, and what they say.
+
+    Args:
+        lines: of each command.
+        environments: of each, beside this process's.
+        folder: where they run.
+        limit: seconds, after which they are stopped.
+        log: a file at whose end all that they say is kept.
+
+    Raises:
+        RuntimeError: one failed.
+        TimeoutExpired: they took longer.
+    """
+    start, told = time.perf_counter(), os.environ | {"PYTHONPATH": str(ROOT)}
+    how: dict[str, Any] = {"cwd": folder, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    started = [
+        subprocess.Popen([sys.executable, "-m", "frozenprobe", *map(str, line)], env=told | environment, **how)
+        for line, environment in zip(lines, environments, strict=True)
+    ]
+    try:
+        said = [each.communicate(timeout=limit)[0] for each in started]
+    finally:
+        for each in started:
+            each.kill()
+    seconds = time.perf_counter() - start
+    with log.open("a") as file:
+        for line, text in zip(lines, said, strict=True):
+            file.write(f"\n##### {' '.join(map(str, line))}\n{text}\n")
+    if any(each.returncode for each in started):
+        raise RuntimeError(" / ".join(text[-400:] for text in said))
+    return seconds, said
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows as Markdown."""
     print(f"\n| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
     for row in rows:
         print(f"| {' | '.join(str(cell) for cell in row)} |")
+
+
+def print_found(what: str, rows: dict[str, dict[str, Any]]) -> None:
+    """A table with a column for every number that any row has; none of nothing."""
+    if not any(rows.values()):
+        return
+    columns = list(dict.fromkeys(key for numbers in rows.values() for key in numbers))
+    cells = [[name, *(show(key, numbers.get(key)) for key in columns)] for name, numbers in rows.items()]
+    print_table([what, *columns], cells)
+
+
+def show(name: str, value: Any) -> str:
+    """A cell: cosines need more digits."""
+    if value is None or isinstance(value, str | bool):
+        return "" if value is None else str(value)
+    if name.startswith("of the "):
+        return f"{value:.1%}"
+    return f"{value:.7f}" if "cosine" in name else f"{value:.4g}"
 
 
 def describe_machine(device: torch.device) -> str:

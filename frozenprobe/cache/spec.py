@@ -23,11 +23,11 @@ class FeatureSpec:
         recipe_version: raised whenever the recipe draws other pixels.
         seed: of the augmented views.
         decoding: `full`, or `scaled` for JPEGs decoded at a half, a quarter or an eighth where that leaves enough.
-        augment_on: `cpu` for augmented views cut by Pillow, `device` for the same draws applied to tensors.
         tap: where in the network the features are read.
         engine: what runs the network: torch, compile, onnxruntime or openvino.
         compute_dtype: of the forward pass: float32, bfloat16 or float16.
         storage_dtype: of the stored features: float32 or float16.
+        augment_on: always `cpu` since 0.7.0; before, `device` was of augmented views cut from tensors.
     """
 
     backbone: str
@@ -37,11 +37,11 @@ class FeatureSpec:
     recipe_version: int
     seed: int
     decoding: str
-    augment_on: str
     tap: str
     engine: str
     compute_dtype: str
     storage_dtype: str
+    augment_on: str = "cpu"
 
     def canonical(self) -> str:
         """The spec as JSON with sorted keys and no spaces: what the fingerprint is taken of."""

@@ -22,7 +22,6 @@ RECIPES = ("mild", "report", "crop-flip", "trivial", "erase", "none")
 TEST_VIEWS = ("clean", "hflip", "direct")
 PREPROCESSINGS = ("weights", "report")
 DECODINGS = ("full", "scaled")
-AUGMENT_ON = ("cpu", "device")
 TAPS = (AUTO, "cls", "mean", "cls+mean", "last4", "head-input")
 ENGINES = (AUTO, "torch", "compile", "onnxruntime", "openvino")
 STORAGE_DTYPES = ("float16", "float32")
@@ -101,7 +100,7 @@ class WeightsOptions:
 
 @dataclass(frozen=True)
 class FeatureOptions:
-    """What decides the features, every question answered. A field of FeatureSpec has the same name here.
+    """What decides the features, every question answered. A field of FeatureSpec has its name, unless it has a default.
 
     `test_views` are the T fixed views of every image, of which `clean` is always the first; `views` is V, the augmented
     views of every training image.
@@ -127,13 +126,6 @@ class FeatureOptions:
         "JPEGs: {} (large ones sooner, pixels not equal).",
         kind="way of decoding",
         names=DECODINGS,
-    )
-    augment_on: str = option(
-        "cpu",
-        "--augment-on",
-        "Cut augmented views on: {} (same draws, other rounding).",
-        kind="place to augment",
-        names=AUGMENT_ON,
     )
     tap: str = option(AUTO, "--tap", "Vectors to store: {}.", kind="tap", names=TAPS)
     engine: str = option(AUTO, "--engine", "What runs the network: {}.", kind="engine", names=ENGINES)

@@ -17,6 +17,7 @@ import torch
 from frozenprobe.cache.growing.finish import begin
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.extract.compute.loader import dead_workers_named
 from frozenprobe.extract.compute.pipeline import Embedded
 from frozenprobe.extract.inspect import inspect
 from frozenprobe.extract.options import ExtractRequest
@@ -31,8 +32,8 @@ from frozenprobe.system.progress import Progress, ignore_progress
 
 log = logging.getLogger("frozenprobe")
 
-PIECE_ROWS = 64
 PIECE_SECONDS = 1.0  # what a kill costs at most, besides what is being computed
+PIECE_BYTES = 1 << 26  # of vectors; so much is published at once, so that memory stays bounded
 WAITING = 8  # batches; whoever computes faster than the disk takes waits, so that memory stays bounded
 
 
@@ -73,7 +74,7 @@ def extract_into(target: Target, request: ExtractRequest, *, rank: Rank, progres
     if work.jobs:
         setup = set_up(work, request, progress, rank)
         work, contents, report.computed = setup.work, setup.contents, setup.work.missing
-        compute(setup, request, report=report, progress=progress)
+        compute(setup, report=report, progress=progress)
     start_writing = perf_counter()
     report.written, report.waiting = finish_share(
         work.target, work.rows, contents, rank, computed=bool(work.jobs), with_facts=with_facts
@@ -83,7 +84,7 @@ def extract_into(target: Target, request: ExtractRequest, *, rank: Rank, progres
     return report
 
 
-def compute(setup: Setup, request: ExtractRequest, *, report: ExtractReport, progress: Progress) -> None:
+def compute(setup: Setup, *, report: ExtractReport, progress: Progress) -> None:
     """Run every missing view through the backbone; what is computed becomes a piece on disk at once."""
     work, rows = setup.work, setup.work.rows
     begin(work.target.out, rows, setup.contents)
@@ -91,7 +92,7 @@ def compute(setup: Setup, request: ExtractRequest, *, report: ExtractReport, pro
     report.compute, report.fidelity = describe_compute(setup), setup.fidelity
     done, total = 0, work.missing
     progress("embedding views", done, total)
-    with PieceWriter(rows, piece_rows=request.batch_size or PIECE_ROWS) as writer:
+    with PieceWriter(rows) as writer, dead_workers_named():  # torch may tell of them at any instant
         for batch in embed(work.jobs, setup, report.seconds):
             writer.put(batch)
             done += len(batch.rows)
@@ -103,22 +104,20 @@ def compute(setup: Setup, request: ExtractRequest, *, report: ExtractReport, pro
 
 
 class PieceWriter:
-    """Hands rows to a thread of its own, which publishes them as pieces.
+    """Hands rows to a thread of its own, which publishes all that there are as a piece, once a second.
 
     Within `with`, `put` what has been computed. Leaving it waits until all of it is on disk, also after an error
     outside: what was paid for is kept.
 
     Args:
         rows: where the pieces go; nobody else may touch it meanwhile.
-        piece_rows: so many rows are published at once, or as many as there are when one has waited for a second.
 
     Attributes:
         seconds: spent on writing.
     """
 
-    def __init__(self, rows: RowStore, *, piece_rows: int = PIECE_ROWS) -> None:
-        self.rows, self.piece_rows = rows, piece_rows
-        self.seconds = 0.0
+    def __init__(self, rows: RowStore) -> None:
+        self.rows, self.seconds = rows, 0.0
         self.queue: Queue[Embedded | None] = Queue(WAITING)
         self.error: BaseException | None = None
         self.thread = Thread(target=self._run, name="write", daemon=True)
@@ -159,7 +158,7 @@ class PieceWriter:
                     batches.append(batch)
             except Empty:
                 pass
-            due = ended or sum(len(batch.rows) for batch in batches) >= self.piece_rows
+            due = ended or sum(batch.vectors.nbytes for batch in batches) >= PIECE_BYTES
             if batches and (due or monotonic() - oldest >= PIECE_SECONDS):
                 self._write(batches)
                 batches = []

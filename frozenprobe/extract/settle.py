@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 
 from frozenprobe.cache.contents import Contents
 from frozenprobe.cache.spec import FeatureSpec
-from frozenprobe.errors import FrozenprobeError
+from frozenprobe.errors import FrozenprobeError, SpecMismatch
 from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.backbones.catalogue import ANY_VIT
 from frozenprobe.extract.compute.dtypes import choose_dtype, full_name
@@ -121,9 +121,16 @@ def require_typed(settled: FeatureOptions, before: Contents, *, where: Path) -> 
     """Refuse a typed option that differs from the existing or begun file, before the backbone is loaded.
 
     Raises:
-        SpecMismatch: naming the field.
+        SpecMismatch: naming the field; or nothing can make such rows any more.
     """
     spec = before.spec
+    if spec.augment_on != FeatureSpec.augment_on:
+        raise SpecMismatch(
+            f"Features with augment_on = {FeatureSpec.augment_on} (views cut by the CPU; no others since 0.7.0)",
+            found=f"a file of features with augment_on = {spec.augment_on}; new rows would be of other pixels",
+            where=where,
+            remedy="name another file with --out FILE; probe, submit and merge take this one as before",
+        )
     unknown = ["weights_digest", "recipe_version"]  # as long as there is no backbone: taken to be the file's
     unknown += ["preprocessing"] if settled.preprocessing == settled_of(before).preprocessing else []
     wanted = spec_with(settled, **{name: getattr(spec, name) for name in unknown})
@@ -147,7 +154,7 @@ def spec_of(settled: FeatureOptions, backbone: Backbone, device: torch.device) -
 
 def spec_with(settled: FeatureOptions, **resolved: Any) -> FeatureSpec:
     """The specification of settled options: of the same names, but for what machine or backbone resolve."""
-    names = [field.name for field in fields(FeatureSpec)]
+    names = [field.name for field in fields(FeatureSpec) if field.default is MISSING]  # others have one value by now
     return FeatureSpec(**{name: resolved[name] if name in resolved else getattr(settled, name) for name in names})
 
 

@@ -23,12 +23,12 @@ from frozenprobe.extract.backbones.catalogue import ANY_VIT, BackboneInfo
 from frozenprobe.extract.compute.dtypes import choose_dtype
 from frozenprobe.extract.compute.embedder import Embedder, Fidelity
 from frozenprobe.extract.compute.environment import describe_environment, require_same_rows
-from frozenprobe.extract.compute.loader import Seconds
+from frozenprobe.extract.compute.loader import Seconds, settle_workers
 from frozenprobe.extract.compute.pipeline import Embedded, embed_jobs, torch_threads
 from frozenprobe.extract.compute.tuning import LEAST_COSINE, check_fidelity, make_embedder
 from frozenprobe.extract.inspect import Inspected, planned_contents
 from frozenprobe.extract.options import AUTO, ExtractRequest, FeatureOptions
-from frozenprobe.extract.ranks.rank import ALONE, Rank, own_cores, threads_a_call
+from frozenprobe.extract.ranks.rank import ALONE, Rank, own_cores, own_shared_memory, threads_a_call
 from frozenprobe.extract.ranks.share import share_of, take_stock
 from frozenprobe.extract.settle import weights_options_text
 from frozenprobe.extract.target import Target
@@ -148,7 +148,8 @@ class Setup:
         work: what there is to compute with it.
         settings: what decides a view's pixels.
         embedder: the backbone on its device.
-        workers: see `embed_jobs`.
+        workers: see `embed_jobs`; as many as there is shared memory for.
+        prefetch: likewise.
         environment: of the rows it computes.
         contents: what the file will hold, with the facts about this backbone and environment.
         fidelity: see `check_fidelity`.
@@ -160,6 +161,7 @@ class Setup:
     settings: ViewSettings
     embedder: Embedder
     workers: int
+    prefetch: int
     environment: str
     contents: Contents
     fidelity: Fidelity | None
@@ -192,12 +194,12 @@ def prepare(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
     """As `set_up`, in the dtype that was asked for or suits device and network."""
     target, rows = work.target, work.rows
     backbone, settled = target.load(), target.settled
-    settings = ViewSettings(
-        backbone.preprocessing, settled.recipe, settled.seed, request.max_pixels, settled.decoding, settled.augment_on
-    )
+    settings = ViewSettings(backbone.preprocessing, settled.recipe, settled.seed, request.max_pixels, settled.decoding)
     if rows.existing is not None:
         require_whole(rows.existing, progress)
-    workers = own_cores() if request.workers is None else request.workers
+    wanted = own_cores() if request.workers is None else request.workers
+    shared = None if target.device.type == "cpu" else own_shared_memory()  # threads need none
+    workers, prefetch = settle_workers(work.jobs, settings, wanted, shared)
     known, here = rows.known_environments, describe_environment(target.device)
     threads = threads_a_call(workers)
     if target.device.type == "cpu" and target.spec.compute_dtype == "bfloat16" and not bfloat16_units():
@@ -222,14 +224,15 @@ def prepare(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
     about = describe(backbone, settled) | {"environments": json.dumps(sorted({*known, here}))}
     contents = replace(rows.contents, taps=backbone.taps, about=about)
     _, reason = choose_dtype(settled.compute_dtype, target.device, backbone.network)
-    return Setup(work, settings, embedder, workers, here, contents, fidelity, reason)
+    return Setup(work, settings, embedder, workers, prefetch, here, contents, fidelity, reason)
 
 
 def embed(jobs: Sequence[Job], setup: Setup, seconds: Seconds) -> Generator[Embedded, None, None]:
     """Embed all views of all jobs, and refuse what cannot be stored."""
     storage = setup.contents.spec.storage_dtype
+    how = {"workers": setup.workers, "prefetch": setup.prefetch}
     with torch_threads(threads_a_call(setup.workers)):
-        for batch in embed_jobs(jobs, setup.settings, setup.embedder, workers=setup.workers, seconds=seconds):
+        for batch in embed_jobs(jobs, setup.settings, setup.embedder, **how, seconds=seconds):
             require_finite(batch.vectors, batch.rows, storage)
             yield batch
 
@@ -297,10 +300,8 @@ def describe(backbone: Backbone, settled: FeatureOptions) -> dict[str, str]:
 
 
 def remarks_of(info: BackboneInfo, settled: FeatureOptions) -> tuple[str, ...]:
-    """What is known of the weights and of the pixels; of a local file under an official name only by that name."""
+    """What is known of the weights; of a local file under an official name only by that name."""
     remarks = [*info.remarks]
     if settled.weights is not None and info.parameters and info.name != ANY_VIT:
         remarks.append(f"the weights come from {settled.weights}: all this holds if they are the official ones")
-    if settled.augment_on == "device" and settled.recipe in ("report", "erase"):
-        remarks.append("augmented views cut on the device: the report's draws, but not exactly its pixels")
     return tuple(remarks)

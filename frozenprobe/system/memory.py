@@ -1,9 +1,10 @@
-"""How much memory this process may use: what the machine has, or less in a container."""
+"""How much memory this process may use: what the machine has, or less in a container; and what processes may share."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -45,4 +46,18 @@ def physical_memory() -> int | None:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
+        return None
+
+
+def shared_memory_free(root: Path = ROOT) -> int | None:
+    """Bytes that are free where processes share memory; None where nothing limits them: only Linux has such a folder.
+
+    Docker gives a container 64 MB of it.
+
+    Args:
+        root: where `dev` lies.
+    """
+    try:
+        return shutil.disk_usage(root / "dev/shm").free
+    except OSError:
         return None

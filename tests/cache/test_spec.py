@@ -30,6 +30,15 @@ def test_the_fingerprint_of_version_3_stays_what_it_is():
     assert SPEC.fingerprint() == "c5a457b44e7c530cec6110b271b9c201f444440ccaa956155838ec382284b516"
 
 
+def test_files_of_version_0_6_keep_their_fingerprint():
+    """Golden, computed by 0.6.0: rows are found again, and those cut on a device never mixed with them."""
+    on_device = replace(SPEC, augment_on="device")
+    assert on_device.fingerprint() == "7075c4563ea0fb4c4618a6840ede6e788f6758fecc5dabe98506e5b1789d5481"
+    text = SPEC.canonical().replace("cpu", "device")
+    assert FeatureSpec.parse(text, where=Path("x.h5")) == on_device
+    assert replace(SPEC, augment_on=FeatureSpec.augment_on) == SPEC
+
+
 def test_a_spec_is_read_again():
     assert FeatureSpec.parse(SPEC.canonical(), where=Path("x.h5")) == SPEC
 

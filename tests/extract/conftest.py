@@ -19,7 +19,7 @@ from tests.conftest import write_image
 KNOWN = WeightsOptions(3, 36, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 MADE = Choices(
     ANY_VIT, None, KNOWN, "trivial", 1, ("clean", "direct"), "report", 7,
-    decoding="scaled", augment_on="device", tap="cls+mean", engine="torch",
+    decoding="scaled", tap="cls+mean", engine="torch",
     compute_dtype="bfloat16", storage_dtype="float32",
 )  # fmt: skip
 

@@ -98,9 +98,9 @@ def test_every_option_is_told_and_checked_by_its_field() -> None:
 
 
 def test_what_is_specified_has_the_name_of_its_option() -> None:
-    """But for what only the backbone or the code tells."""
+    """But for what only the backbone or the code tells, and what was an option once."""
     names = {each.name for each in fields(FeatureOptions)}
-    assert {each.name for each in fields(FeatureSpec)} - names == {"weights_digest", "recipe_version"}
+    assert {each.name for each in fields(FeatureSpec)} - names == {"weights_digest", "recipe_version", "augment_on"}
 
 
 def test_an_option_that_decides_features_is_added_by_one_field(photo_folder: Path, tiny_vit: Path) -> None:

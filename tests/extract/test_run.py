@@ -23,29 +23,34 @@ from torchvision import models
 from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
+from frozenprobe.cache.care.merge import merge_features
 from frozenprobe.cache.care.repair import repair_features
+from frozenprobe.cache.care.verify import verify_features
 from frozenprobe.cache.growing import finish as growth
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import DiskFull, FrozenprobeError, ImageError, SpecMismatch
 from frozenprobe.extract import run, work
 from frozenprobe.extract.backbones.catalogue import ANY_VIT
-from frozenprobe.extract.compute import dtypes
+from frozenprobe.extract.compute import dtypes, loader
 from frozenprobe.extract.compute import embedder as compute
-from frozenprobe.extract.compute.pipeline import NO_PIXELS, Embedded
+from frozenprobe.extract.compute.loader import SPARE
+from frozenprobe.extract.compute.pipeline import NO_PIXELS, Embedded, embed_jobs, embed_on_device
 from frozenprobe.extract.forecast import forecast
 from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
 from frozenprobe.extract.ranks import rank
 from frozenprobe.extract.ranks import share as together
 from frozenprobe.extract.report import ExtractReport, render_report
 from frozenprobe.extract.run import PieceWriter, extract_features
-from frozenprobe.extract.views.cut import Row
+from frozenprobe.extract.views.cut import Cut, Row, cut_all
 from frozenprobe.extract.views.preprocessing import Preprocessing, Resized
 from frozenprobe.extract.views.recipes import cut_view, make_recipe, view_generator
 from frozenprobe.images import places
 from frozenprobe.images.folders import list_images
 from frozenprobe.images.sources import CsvColumns, ImageSources
-from tests.conftest import write_image
+from frozenprobe.probe.crossval import cross_validate
+from frozenprobe.probe.options import ProbeOptions
+from tests.conftest import rewrite, write_image
 from tests.faults.synthetic import DIM, vector, world
 from tests.images.shard_files import write_tar
 
@@ -105,6 +110,11 @@ def index_of(features: Features) -> tuple[Any, ...]:
     return (train.ids, train.hashes, train.labels.tolist(), test.ids, test.hashes, features.class_names, features.views)
 
 
+def piece_bytes(rows: int, dim: int = 24) -> int:
+    """Of a piece of so many rows; by default as wide as the tiny network's."""
+    return rows * dim * 4
+
+
 class Killed(BaseException):
     """Stands for a kill: nothing in the program handles it."""
 
@@ -123,8 +133,9 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: in
 
 
 def run_killed(monkeypatch: pytest.MonkeyPatch, request: ExtractRequest, *, pieces: int = 0) -> None:
-    """An extraction that is killed when so many pieces are on disk."""
+    """An extraction, a piece for every batch, that is killed when so many pieces are on disk."""
     with monkeypatch.context() as patch:
+        patch.setattr(run, "PIECE_BYTES", piece_bytes(request.batch_size or 64))
         kill_after(patch, RowStore, "add", pieces)
         with pytest.raises(Killed):
             extract_features(request)
@@ -162,18 +173,21 @@ def test_rows_equal_a_naive_loop(request_: ExtractRequest, tiny_vit: Path) -> No
     assert (report.computed, report.reused, report.images, report.written) == (ROWS, 0, 17, True)
 
 
-def test_views_cut_on_the_device_are_part_of_the_specification(request_: ExtractRequest) -> None:
-    """Test-time views stay Pillow's, a second run takes the way from the file, and the file says what it is."""
-    _, here = extracted(replace(request_, out=request_.out.with_name("here.h5")))
-    _, there = extracted(choosing(request_, augment_on="device"))
-    one, other = rows_of(here), rows_of(there)
-    assert all((np.abs(one[key] - other[key]).max() < 1e-5) == (not key[1].startswith("aug")) for key in one)
-    assert there.spec.augment_on == "device"
-    assert "not exactly its pixels" in there.about["remarks"]
-    assert "not exactly its pixels" not in here.about["remarks"]
-    assert not extracted(untyped(request_))[0].written
-    with pytest.raises(FrozenprobeError, match="--augment-on"):
-        extract_features(choosing(request_, augment_on="cpu"))
+def test_a_file_of_views_cut_on_a_device_serves_as_before_but_does_not_grow(request_: ExtractRequest) -> None:
+    """Until 0.6.0 that was a choice; nothing cuts such views any more, so new rows would be of other pixels."""
+    here = extracted(request_)[1]
+    spec = replace(here.spec, augment_on="device")
+    there, other = (rewrite(here, name, spec=spec) for name in ("there.h5", "other.h5"))
+    assert verify_features(there.path).problems == []
+    assert cross_validate(there, ProbeOptions(head="ridge", folds=2)).test.shape == (5, 3)
+    assert open_features(merge_features([there.path, other.path]).path).spec == spec
+    content, request = there.path.read_bytes(), replace(request_, out=there.path)
+    for again in (request, untyped(request), choosing(request, views=4)):
+        with pytest.raises(SpecMismatch, match="augment_on = device") as caught:
+            extract_features(again)
+        assert caught.value.where == str(there.path)
+        assert "another file with --out FILE; probe, submit and merge take this one" in caught.value.remedy
+    assert there.path.read_bytes() == content
 
 
 def test_file_holds_what_was_asked_for_and_where_it_came_from(request_: ExtractRequest, tiny_vit: Path) -> None:
@@ -688,9 +702,8 @@ def test_process_killed_by_the_system_loses_the_batch_in_flight(request_: Extrac
 import os, signal
 from pathlib import Path, PosixPath
 from frozenprobe.cache.growing.rows import RowStore
-from frozenprobe.extract.run import PieceWriter, extract_features
-from frozenprobe.extract.views.cut import Row
-from frozenprobe.extract.forecast import forecast
+from frozenprobe.extract import run
+from frozenprobe.extract.run import extract_features
 from frozenprobe.extract.options import Choices, ExtractRequest, WeightsOptions
 from frozenprobe.images.sources import CsvColumns, ImageSources
 add, calls = RowStore.add, []
@@ -698,6 +711,7 @@ def add_or_die(*args):
     calls.append(1)
     os.kill(os.getpid(), signal.SIGKILL) if len(calls) == 4 else add(*args)
 RowStore.add = add_or_die
+run.PIECE_BYTES = {piece_bytes(4)}
 extract_features({request!r})
 """
     if os.name == "nt":
@@ -705,6 +719,44 @@ extract_features({request!r})
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert extract_features(request).computed == ROWS - 12
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_a_killed_worker_process_costs_no_row_that_was_computed(
+    request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cut five images and dies of the sixth; four were asked for before, and one may be on its way."""
+    cuts = []
+
+    def cut_or_die(*args: Any) -> Cut:
+        cuts.append(1)
+        if len(cuts) == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return cut_all(*args)
+
+    request = replace(request_, batch_size=4, workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(loader, "cut_all", cut_or_die)
+        patch.setattr(work, "embed_jobs", embed_on_device)
+        with pytest.raises(FrozenprobeError, match="killed by signal: Killed"):
+            extract_features(request)
+    report = extract_features(request)
+    assert report.reused >= 12
+    assert report.computed == ROWS - report.reused
+
+
+def test_as_many_processes_cut_as_there_is_shared_memory_for(
+    request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settled once, for the pass and for what is told of it; threads of a CPU share all memory anyway."""
+    asked: list[Any] = []
+    monkeypatch.setattr(work, "own_shared_memory", lambda: 1)
+    assert "7 threads" in extract_features(replace(request_, workers=7)).compute
+    settle, room = work.settle_workers, 2 * 32 * 32 * 3  # bytes of the two views that an image lacks
+    monkeypatch.setattr(work, "settle_workers", lambda *args: settle(*args[:3], 4 * room + SPARE))
+    monkeypatch.setattr(work, "embed_jobs", lambda *args, **how: asked.append(how) or embed_jobs(*args, **how))
+    assert "3 threads" in extract_features(replace(choosing(request_, views=4), workers=7)).compute
+    assert [(how["workers"], how["prefetch"]) for how in asked] == [(3, 1)]
 
 
 def test_killed_run_of_other_images_under_the_files_name_is_not_taken_over(
@@ -979,9 +1031,9 @@ def embedded(keys: list[tuple[str, str]]) -> Embedded:
     return Embedded(rows, np.stack([vector(*key) for key in keys]))
 
 
-def write_all(rows: RowStore, batches: list[Embedded | None], *, piece_rows: int) -> None:
+def write_all(rows: RowStore, batches: list[Embedded | None]) -> None:
     """None stands for an error of whoever computes."""
-    with PieceWriter(rows, piece_rows=piece_rows) as writer:
+    with PieceWriter(rows) as writer:
         for each in batches:
             if each is None:
                 raise KeyError
@@ -998,25 +1050,41 @@ def rows(tmp_path: Path, no_fsync: None) -> RowStore:
     return RowStore(tmp_path / "f.h5", world(10).contents())
 
 
+def pieces_of(rows: RowStore) -> int:
+    return sum(source.piece is not None for source in rows.sources)
+
+
 def test_all_rows_are_on_disk_when_the_writer_is_left(
-    rows: RowStore, keys: list[tuple[str, str]], tmp_path: Path
+    rows: RowStore, keys: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with PieceWriter(rows, piece_rows=16) as writer:
+    """No second passes, so pieces are as large as they may become."""
+    monkeypatch.setattr(run, "PIECE_SECONDS", 1000.0)
+    monkeypatch.setattr(run, "PIECE_BYTES", piece_bytes(16, DIM))
+    with PieceWriter(rows) as writer:
         for start in range(0, len(keys), 3):
             writer.put(embedded(keys[start : start + 3]))
     again = RowStore(tmp_path / "f.h5", world(10).contents())
     assert again.there == again.total == len(keys)
     assert all(np.array_equal(again.row(*key), vector(*key)) for key in keys)
     assert writer.seconds > 0
-    pieces = [source.size for source in rows.sources if source.piece]
-    assert len(pieces) == -(-len(keys) // 18)  # six batches of 3 are the first 16 rows or more
+    assert pieces_of(rows) == -(-len(keys) // 18)  # six batches of 3 are the first 16 rows or more
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 20])
+def test_what_comes_within_a_second_is_one_piece_whatever_the_batches(
+    rows: RowStore, keys: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    """Each costs an fsync or three: a fast device would have them many times a second."""
+    monkeypatch.setattr(run, "PIECE_SECONDS", 1000.0)
+    write_all(rows, [embedded(keys[start : start + batch_size]) for start in range(0, len(keys), batch_size)])
+    assert (pieces_of(rows), rows.there) == (1, len(keys))
 
 
 def test_a_row_waits_a_second_at_most(
     rows: RowStore, keys: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "PIECE_SECONDS", 0.02)
-    with PieceWriter(rows, piece_rows=1000) as writer:
+    with PieceWriter(rows) as writer:
         writer.put(embedded(keys[:2]))
         for _ in range(3000):  # of a busy machine
             if rows.there:
@@ -1027,7 +1095,7 @@ def test_a_row_waits_a_second_at_most(
 
 def test_what_was_handed_over_before_an_error_outside_is_kept(rows: RowStore, keys: list[tuple[str, str]]) -> None:
     with pytest.raises(KeyError):
-        write_all(rows, [embedded(keys[:5]), None], piece_rows=1000)
+        write_all(rows, [embedded(keys[:5]), None])
     assert rows.there == 5
 
 
@@ -1040,8 +1108,9 @@ def test_a_full_disk_reaches_whoever_hands_rows_over(
         raise DiskFull(Path("/"), "no space")
 
     monkeypatch.setattr(RowStore, "add", full)
+    monkeypatch.setattr(run, "PIECE_BYTES", 1)
     with pytest.raises(DiskFull):
-        write_all(rows, [embedded(keys[:1])] * 100, piece_rows=1)
+        write_all(rows, [embedded(keys[:1])] * 100)
 
 
 def test_who_hands_rows_over_is_told_at_once_that_they_cannot_be_written(
@@ -1049,10 +1118,11 @@ def test_who_hands_rows_over_is_told_at_once_that_they_cannot_be_written(
 ) -> None:
     """Not after the hours of computing what nobody will ever have."""
     monkeypatch.setattr(RowStore, "add", lambda *args: (_ for _ in ()).throw(DiskFull(Path("/"), "no space")))
+    monkeypatch.setattr(run, "PIECE_BYTES", 1)
     handed = []
 
     def hand_over() -> None:
-        with PieceWriter(rows, piece_rows=1) as writer:
+        with PieceWriter(rows) as writer:
             writer.put(embedded(keys[:1]))
             while writer.error is None:
                 time.sleep(0.001)
@@ -1069,7 +1139,7 @@ def test_an_error_at_the_last_row_is_raised_on_leaving(
 ) -> None:
     monkeypatch.setattr(RowStore, "add", lambda *args: (_ for _ in ()).throw(ZeroDivisionError))
     with pytest.raises(ZeroDivisionError):
-        write_all(rows, [embedded(keys[:1])], piece_rows=1000)
+        write_all(rows, [embedded(keys[:1])])
 
 
 def test_no_rows_no_piece(rows: RowStore) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from frozenprobe.system.memory import MemoryStatus, total_memory
+from frozenprobe.system.memory import MemoryStatus, shared_memory_free, total_memory
 from tests.system.test_cores import write
 
 MACHINE = 4096 * 1000
@@ -69,3 +70,11 @@ def test_windows_is_asked_its_own_way(
     monkeypatch.setattr(ctypes, "windll", SimpleNamespace(kernel32=kernel), raising=False)
     monkeypatch.delattr(os, "sysconf", raising=False)
     assert total_memory(tmp_path) == expected
+
+
+def test_shared_memory_is_what_is_free_in_its_folder_and_without_one_has_no_limit(tmp_path: Path) -> None:
+    assert shared_memory_free(tmp_path) is None
+    (tmp_path / "dev" / "shm").mkdir(parents=True)
+    free = shared_memory_free(tmp_path)
+    assert free is not None
+    assert free == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)

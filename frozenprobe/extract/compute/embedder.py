@@ -22,10 +22,10 @@ from frozenprobe.extract.views.transforms import Box
 
 log = logging.getLogger("frozenprobe")
 
-# CUDA, pinned memory, MPS; torch on a CPU, on Windows; ONNX Runtime and OpenVINO; cuBLAS and cuDNN; C++; MPS
+# CUDA, pinned memory, MPS; torch on a CPU, on Windows; ONNX Runtime and OpenVINO; cuBLAS and cuDNN; C++; MPS; oneDNN
 OUT_OF_MEMORY = re.compile(
     "out of memory|(can't|cannot) allocate memory|not enough memory|failed to allocate"
-    "|ALLOC(ATION)?_FAILED|bad[_ ]alloc|invalid buffer size",
+    "|ALLOC(ATION)?_FAILED|bad[_ ]alloc|invalid buffer size|could not create a primitive(?! descriptor)",
     re.IGNORECASE,
 )
 Vectors = npt.NDArray[np.float32]
@@ -209,10 +209,6 @@ class Staging:
         self.device, self.depth, self.pins = device, depth, True
         self.pinned: deque[tuple[torch.Tensor, torch.cuda.Event]] = deque()
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
-
-    def send(self, pixels: torch.Tensor) -> torch.Tensor:
-        """The pixels on the device."""
-        return self.stack([pixels])[0]
 
     def stack(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
         """Tensors of one shape on the device, one behind another; put together where the copy to it begins."""

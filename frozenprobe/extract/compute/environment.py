@@ -72,7 +72,7 @@ def require_same_rows(
     views: list[View] = []
     for content_hash, view in chosen:
         job = Job(paths[content_hash], content_hash, (view,))
-        views += [row.view for row in cut_all(job, settings, embedder.staging.send).rows]
+        views += [row.view for row in cut_all(job, settings).rows]
     here = embedder.start([view.pixels for view in views], [view.erased for view in views])()
     taps = rows.contents.taps
     cosines = [least_cosine(rows.row(*key), vector, taps) for key, vector in zip(chosen, here, strict=True)]

@@ -18,9 +18,9 @@ from time import perf_counter
 
 import torch
 
-from frozenprobe.errors import ImageError
+from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.compute.embedder import Embedder, Vectors
-from frozenprobe.extract.compute.loader import Seconds, load_batches
+from frozenprobe.extract.compute.loader import PREFETCH, Seconds, dead_workers_named, load_batches
 from frozenprobe.extract.views.cut import Job, Row, ViewSettings, cut_all
 from frozenprobe.extract.views.recipes import View
 
@@ -37,7 +37,13 @@ class Embedded:
 
 
 def embed_jobs(
-    jobs: Sequence[Job], settings: ViewSettings, embedder: Embedder, *, workers: int, seconds: Seconds
+    jobs: Sequence[Job],
+    settings: ViewSettings,
+    embedder: Embedder,
+    *,
+    workers: int,
+    seconds: Seconds,
+    prefetch: int = PREFETCH,
 ) -> Iterator[Embedded]:
     """Cut and embed all views of all jobs, in their order.
 
@@ -47,13 +53,15 @@ def embed_jobs(
         embedder: the backbone on its device, with its batch size.
         workers: threads on a CPU, at least one is taken; on a device processes that decode and cut, 0 does it here.
         seconds: where the time goes is added here, summed over threads and processes.
+        prefetch: images that each process may be ahead.
 
     Raises:
         ImageError: a file that cannot be decoded; what was computed before has been handed out.
+        FrozenprobeError: a process has died; likewise.
     """
     if embedder.device.type == "cpu":
         return embed_on_cores(jobs, settings, embedder, threads=max(1, workers), seconds=seconds)
-    return embed_on_device(jobs, settings, embedder, workers=workers, seconds=seconds)
+    return embed_on_device(jobs, settings, embedder, workers=workers, seconds=seconds, prefetch=prefetch)
 
 
 def embed_on_cores(
@@ -90,21 +98,28 @@ def embed_on_cores(
 
 
 def embed_on_device(
-    jobs: Sequence[Job], settings: ViewSettings, embedder: Embedder, *, workers: int, seconds: Seconds
+    jobs: Sequence[Job],
+    settings: ViewSettings,
+    embedder: Embedder,
+    *,
+    workers: int,
+    seconds: Seconds,
+    prefetch: int = PREFETCH,
 ) -> Iterator[Embedded]:
     """As `embed_jobs`: workers cut, the device computes; a few batches are on their way at any time."""
     waiting: deque[tuple[list[Row], Callable[[], Vectors]]] = deque()
-    size, send = embedder.batch_size, embedder.staging.send
-    batches = load_batches(jobs, settings, batch_size=size, workers=workers, seconds=seconds, send=send)
-    bad: ImageError | None = None
+    size = embedder.batch_size
+    batches = load_batches(jobs, settings, batch_size=size, workers=workers, seconds=seconds, prefetch=prefetch)
+    bad: FrozenprobeError | None = None
     try:
-        for batch in batches:
-            start = perf_counter()
-            waiting.append((without_pixels(batch), embed_rows(batch, embedder)))
-            seconds.backbone += perf_counter() - start
-            if len(waiting) > AHEAD:
-                yield fetched(*waiting.popleft(), seconds)
-    except ImageError as error:  # costs what comes after it, not what the device has already computed
+        with dead_workers_named():
+            for batch in batches:
+                start = perf_counter()
+                waiting.append((without_pixels(batch), embed_rows(batch, embedder)))
+                seconds.backbone += perf_counter() - start
+                if len(waiting) > AHEAD:
+                    yield fetched(*waiting.popleft(), seconds)
+    except FrozenprobeError as error:  # costs what comes after it, not what the device has already computed
         bad = error
     while waiting:
         yield fetched(*waiting.popleft(), seconds)

@@ -135,7 +135,7 @@ def check_fidelity(embedder: Embedder, images: Mapping[str, Place], settings: Vi
         return None
     most = CHECKED_ON_CPU if embedder.device.type == "cpu" else CHECKED
     jobs = [Job(place, content_hash, ("clean",)) for content_hash, place in islice(images.items(), most)]
-    views = [row.view for job in jobs for row in cut_all(job, settings, embedder.staging.send).rows]
+    views = [row.view for job in jobs for row in cut_all(job, settings).rows]
     fidelity = embedder.fidelity([view.pixels for view in views], [view.erased for view in views])
     if full and not fidelity.difference <= LARGEST_DIFFERENCE:
         raise FrozenprobeError(

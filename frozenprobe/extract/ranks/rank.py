@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.system.cores import available_cores
+from frozenprobe.system.memory import shared_memory_free
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,12 @@ def read_rank(environment: Mapping[str, str] = os.environ) -> Rank:
 def own_cores(environment: Mapping[str, str] = os.environ) -> int:
     """This rank's share of the cores that it and its neighbours may use."""
     return max(1, available_cores() // read_rank(environment).neighbours)
+
+
+def own_shared_memory(environment: Mapping[str, str] = os.environ) -> int | None:
+    """This rank's share of the shared memory that is free, in bytes; None where nothing limits it."""
+    free = shared_memory_free()
+    return None if free is None else free // read_rank(environment).neighbours
 
 
 def threads_a_call(workers: int) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -14,9 +13,9 @@ from PIL import Image
 
 from frozenprobe.errors import ImageError
 from frozenprobe.extract.views.decode import decode_image
-from frozenprobe.extract.views.operations import P
 from frozenprobe.extract.views.preprocessing import Preprocessing, Resized, cut_test_view
-from frozenprobe.extract.views.recipes import View, cut_augmented, leaves_enough, make_recipe, pixels_of
+from frozenprobe.extract.views.recipes import View, cut_view, leaves_enough, make_recipe, pixels_of, view_generator
+from frozenprobe.extract.views.transforms import Box
 from frozenprobe.images.places import Place, read_image
 
 
@@ -38,7 +37,6 @@ class ViewSettings:
         seed: of the augmented views.
         max_pixels: width x height allowed.
         decoding: `full`, or `scaled` for JPEGs at a half, a quarter or an eighth where that leaves enough.
-        augment_on: `cpu` cuts augmented views from Pillow's image, `device` from a tensor on the backbone's device.
     """
 
     preprocessing: Preprocessing
@@ -46,7 +44,6 @@ class ViewSettings:
     seed: int
     max_pixels: int
     decoding: str = "full"
-    augment_on: str = "cpu"
 
 
 class Row(NamedTuple):
@@ -59,29 +56,28 @@ class Row(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A job's views, as far as they are cut; all of it tensors, which torch hands over between processes as they are.
+    """The views of a job. All pixels are one tensor: between processes each costs a file descriptor and a handshake.
 
     Attributes:
         job: the image and the names of its views.
-        views: by name.
-        image: `(H, W, 3)` uint8, if augmented views are still to be cut from it on a device.
+        pixels: `(n, S, S, 3)` uint8, a view behind another in the order of the job.
+        erased: of each view the box that is 0 after normalisation, or None.
         decoding: seconds.
         cutting: seconds.
     """
 
     job: Job
-    views: dict[str, View]
-    image: torch.Tensor | None
+    pixels: torch.Tensor
+    erased: list[Box | None]
     decoding: float
     cutting: float
 
     @property
     def rows(self) -> list[Row]:
         """The views on their way to the backbone, in the order of the job."""
-        return [Row(self.job.path, self.job.content_hash, name, self.views[name]) for name in self.job.views]
-
-
-Send = Callable[[torch.Tensor], torch.Tensor]
+        path, content_hash, names = self.job
+        views = zip(names, map(View, self.pixels, self.erased), strict=True)
+        return [Row(path, content_hash, name, view) for name, view in views]
 
 
 def augmented_name(view: int) -> str:
@@ -94,64 +90,31 @@ def is_augmented(name: str) -> bool:
     return name.startswith("aug")
 
 
-def stay(pixels: torch.Tensor) -> torch.Tensor:
-    """Send to no other device."""
-    return pixels
-
-
-def cut_all(job: Job, settings: ViewSettings, send: Send = stay) -> Cut:
-    """Read, decode and cut all views, here.
-
-    Args:
-        job: the image and its views.
-        settings: how.
-        send: brings pixels to the device where augmented views are cut, if not by Pillow.
+def cut_all(job: Job, settings: ViewSettings) -> Cut:
+    """Read, decode and cut all views of a job, which are one or more.
 
     Raises:
         ImageError: the file cannot be read any more, cannot be decoded, or is not what it was.
     """
-    return cut_rest(cut_here(job, settings), settings, send)
-
-
-def cut_here(job: Job, settings: ViewSettings) -> Cut:
-    """Read, decode and cut what Pillow cuts: the test-time views, and the augmented ones unless a device does.
-
-    Raises:
-        ImageError: as `cut_all`.
-    """
     start = time.perf_counter()
     image = decode_job(job, settings)
     decoded = time.perf_counter()
-    source, on_device = Resized(image), settings.augment_on == "device"
-    views = {
-        name: View(pixels_of(cut_test_view(source, name, settings.preprocessing)), None)
-        for name in job.views
-        if not is_augmented(name)
-    }
-    rest = pixels_of(image) if on_device and len(views) < len(job.views) else None
-    if not on_device:
-        views |= cut_drawn(source, job, settings)
-    return Cut(job, views, rest, decoded - start, time.perf_counter() - decoded)
+    views = cut_views(Resized(image), job, settings)
+    pixels = torch.stack([view.pixels for view in views])
+    return Cut(job, pixels, [view.erased for view in views], decoded - start, time.perf_counter() - decoded)
 
 
-def cut_rest(cut: Cut, settings: ViewSettings, send: Send) -> Cut:
-    """Cut on the device what Pillow has not cut; then all views of the job lie there."""
-    if settings.augment_on != "device":
-        return cut
-    start = time.perf_counter()
-    views = {name: view._replace(pixels=send(view.pixels)) for name, view in cut.views.items()}
-    if cut.image is not None:
-        views |= cut_drawn(Resized(send(cut.image).permute(2, 0, 1)), cut.job, settings)
-    return cut._replace(views=views, image=None, cutting=cut.cutting + time.perf_counter() - start)
-
-
-def cut_drawn(source: Resized[P], job: Job, settings: ViewSettings) -> dict[str, View]:
-    """The augmented views of a job, by name, from Pillow's image or from a tensor on any device."""
-    names = [name for name in job.views if is_augmented(name)]
-    numbers = [int(name[3:]) for name in names]
+def cut_views(image: Resized, job: Job, settings: ViewSettings) -> list[View]:
+    """The views of a job, in its order, from its decoded image."""
     recipe = make_recipe(settings.recipe, settings.preprocessing)
-    views = cut_augmented(source, numbers, content_hash=job.content_hash, recipe=recipe, seed=settings.seed)
-    return dict(zip(names, views, strict=True))
+
+    def cut(name: str) -> View:
+        if not is_augmented(name):
+            return View(pixels_of(cut_test_view(image, name, settings.preprocessing)), None)
+        number = int(name.removeprefix("aug"))
+        return cut_view(image, recipe, view_generator(job.content_hash, number, recipe=recipe, seed=settings.seed))
+
+    return [cut(name) for name in job.views]
 
 
 def decode_job(job: Job, settings: ViewSettings) -> Image.Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Generic, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image
 from torchvision.transforms import InterpolationMode
@@ -13,7 +13,6 @@ from torchvision.transforms.v2 import functional as F
 
 from frozenprobe.errors import FrozenprobeError, unknown_name
 from frozenprobe.extract.options import PREPROCESSINGS, TEST_VIEWS
-from frozenprobe.extract.views.operations import P
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -32,19 +31,19 @@ class Resize(NamedTuple):
     mode: InterpolationMode
 
 
-class Resized(Generic[P]):
+class Resized:
     """An image, and what it is resized to, each size made once however many views are cut from it."""
 
-    def __init__(self, image: P) -> None:
-        self.image: P = image
-        self.made: dict[Resize, P] = {}
+    def __init__(self, image: Image.Image) -> None:
+        self.image = image
+        self.made: dict[Resize, Image.Image] = {}
 
-    def to(self, how: Resize | None) -> P:
+    def to(self, how: Resize | None) -> Image.Image:
         """The image resized; None: as it is."""
         if how is None:
             return self.image
         if how not in self.made:
-            resized: P = F.resize(self.image, list(how.sides), interpolation=how.mode, antialias=True)
+            resized: Image.Image = F.resize(self.image, list(how.sides), interpolation=how.mode, antialias=True)
             self.made[how] = resized
         return self.made[how]
 
@@ -82,8 +81,8 @@ class Preprocessing:
 
     @property
     def mode(self) -> InterpolationMode:
-        """Torchvision's name of the interpolation; on tensors its `nearest` takes other pixels than Pillow's."""
-        return InterpolationMode("nearest-exact" if self.interpolation == "nearest" else self.interpolation)
+        """Torchvision's name of the interpolation."""
+        return InterpolationMode(self.interpolation)
 
 
 def require_unit_scale(mean: Triple | None, std: Triple | None) -> None:
@@ -164,13 +163,13 @@ def choose_preprocessing(of_weights: Preprocessing, name: str) -> Preprocessing:
     raise unknown_name("preprocessing", name, PREPROCESSINGS, where="--preprocess")
 
 
-def clean_view(image: Resized[P], preprocessing: Preprocessing) -> P:
+def clean_view(image: Resized, preprocessing: Preprocessing) -> Image.Image:
     """The `S x S` image the weights were evaluated on: resized short side, centre crop."""
-    clean: P = F.center_crop(image.to(preprocessing.how), [preprocessing.size])
+    clean: Image.Image = F.center_crop(image.to(preprocessing.how), [preprocessing.size])
     return clean
 
 
-def cut_test_view(image: Resized[Image.Image], name: str, preprocessing: Preprocessing) -> Image.Image:
+def cut_test_view(image: Resized, name: str, preprocessing: Preprocessing) -> Image.Image:
     """A fixed test-time view by name.
 
     `clean`; `hflip`, the clean view mirrored; `direct`, Resize((S, S)), the project report's way for its submission.

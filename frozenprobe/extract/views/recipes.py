@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +13,6 @@ from torchvision.transforms import InterpolationMode
 
 from frozenprobe.errors import unknown_name
 from frozenprobe.extract.options import RECIPES
-from frozenprobe.extract.views.operations import P, size_of
 from frozenprobe.extract.views.preprocessing import Preprocessing, Resize, Resized
 from frozenprobe.extract.views.transforms import (
     Box,
@@ -57,39 +55,18 @@ class Recipe:
     erase: RandomErasing | None = None
 
 
-def cut_augmented(
-    image: Resized[P], views: Sequence[int], *, content_hash: str, recipe: Recipe, seed: int
-) -> list[View]:
-    """Cut augmented views.
-
-    With a tensor on a device nothing here waits for the device. It draws the parameters that a Pillow image gets, and
-    geometry by nearest neighbour is the same to the pixel; resizing and colours are rounded otherwise (hue most), so
-    `report` is not exactly the project report's recipe.
-
-    Args:
-        image: decoded; Pillow's, or a `(3, H, W)` uint8 tensor, cut where it lies.
-        views: their numbers, from 1.
-        content_hash: SHA-256 of the image file.
-        recipe: how.
-        seed: of the views.
-    """
-    return [cut_view(image, recipe, view_generator(content_hash, view, recipe=recipe, seed=seed)) for view in views]
-
-
-def cut_view(image: Resized[P], recipe: Recipe, rng: np.random.Generator) -> View:
+def cut_view(image: Resized, recipe: Recipe, rng: np.random.Generator) -> View:
     """Draw and apply all steps of a recipe."""
     cut = image.to(recipe.base)
     for step in recipe.steps:
-        cut = step.apply(cut, step.draw(rng, size_of(cut)))
-    erased = recipe.erase.draw(rng, size_of(cut)) if recipe.erase else None
+        cut = step.apply(cut, step.draw(rng, cut.size))
+    erased = recipe.erase.draw(rng, cut.size) if recipe.erase else None
     return View(pixels_of(cut), erased)
 
 
-def pixels_of(image: Image.Image | torch.Tensor) -> torch.Tensor:
-    """An image as `(H, W, 3)` uint8; a tensor stays where it is."""
-    if isinstance(image, Image.Image):
-        return torch.from_numpy(np.array(image))
-    return image.permute(1, 2, 0)
+def pixels_of(image: Image.Image) -> torch.Tensor:
+    """An image as `(H, W, 3)` uint8."""
+    return torch.from_numpy(np.array(image))
 
 
 def leaves_enough(size: tuple[int, int], *, recipe: Recipe, preprocessing: Preprocessing) -> bool:

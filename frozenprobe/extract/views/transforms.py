@@ -1,8 +1,7 @@
 """The random steps recipes are made of: parameters drawn from a given generator, applied by torchvision.
 
 torchvision's transform classes draw from torch's global generator. A step here draws from the generator of its view,
-from the same distribution, and applies the parameters with torchvision's functional operations, to a Pillow image or to
-a `(3, H, W)` uint8 tensor: the same code, the same parameters, other rounding.
+from the same distribution, and applies the parameters with torchvision's functional operations to a Pillow image.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from frozenprobe.extract.views import operations
-from frozenprobe.extract.views.operations import P, affine, rotate, size_of
+from frozenprobe.extract.views.operations import adjust_brightness, adjust_contrast
 
 Box = tuple[int, int, int, int]  # top, left, height, width in px
 Motion = tuple[float, tuple[int, int], float, tuple[float, float]]  # angle in degrees, shift in px, scale, shear
@@ -30,7 +29,7 @@ class Step(Protocol):
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> Any:
         """Parameters, in the form that the torchvision class of the same name draws them."""
 
-    def apply(self, image: P, drawn: Any) -> P:
+    def apply(self, image: Image.Image, drawn: Any) -> Image.Image:
         """The image with these parameters applied."""
 
 
@@ -46,9 +45,9 @@ class RandomCrop:
         top, left = rng.integers(height - self.size + 1), rng.integers(width - self.size + 1)
         return int(top), int(left), self.size, self.size
 
-    def apply(self, image: P, drawn: Box) -> P:
+    def apply(self, image: Image.Image, drawn: Box) -> Image.Image:
         """Cut the box out."""
-        cropped: P = F.crop(image, *drawn)
+        cropped: Image.Image = F.crop(image, *drawn)
         return cropped
 
 
@@ -79,10 +78,10 @@ class RandomResizedCrop:
         narrowest = min(self.ratio[0], 1 / self.ratio[1])
         return min(*size, math.sqrt(size[0] * size[1] * self.scale[0] * narrowest))
 
-    def apply(self, image: P, drawn: Box) -> P:
+    def apply(self, image: Image.Image, drawn: Box) -> Image.Image:
         """Cut the box out and resize it to `size` x `size`."""
         side = [self.size, self.size]
-        resized: P = F.resized_crop(image, *drawn, size=side, interpolation=self.interpolation)
+        resized: Image.Image = F.resized_crop(image, *drawn, size=side, interpolation=self.interpolation)
         return resized
 
 
@@ -96,9 +95,9 @@ class RandomHorizontalFlip:
         """Whether to flip."""
         return bool(rng.random() < self.p)
 
-    def apply(self, image: P, drawn: bool) -> P:
+    def apply(self, image: Image.Image, drawn: bool) -> Image.Image:
         """Mirror left and right, or not."""
-        flipped: P = F.hflip(image) if drawn else image
+        flipped: Image.Image = F.hflip(image) if drawn else image
         return flipped
 
 
@@ -112,9 +111,10 @@ class RandomRotation:
         """An angle in degrees, counter-clockwise."""
         return float(rng.uniform(-self.degrees, self.degrees))
 
-    def apply(self, image: P, drawn: float) -> P:
+    def apply(self, image: Image.Image, drawn: float) -> Image.Image:
         """Rotate about the centre."""
-        return rotate(image, drawn)
+        rotated: Image.Image = F.rotate(image, drawn)
+        return rotated
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class RandomAffine:
         shift = (round(rng.uniform(-reach[0], reach[0])), round(rng.uniform(-reach[1], reach[1])))
         return angle, shift, 1.0, (0.0, 0.0)
 
-    def apply(self, image: P, drawn: Motion) -> P:
+    def apply(self, image: Image.Image, drawn: Motion) -> Image.Image:
         """Rotate and shift."""
         angle, shift, _, shear = drawn
         return affine(image, angle=angle, shift=shift, shear=shear)
@@ -153,7 +153,7 @@ class ColorJitter:
         factors = [float(rng.uniform(max(0.0, 1 - reach), 1 + reach)) for reach in reaches]
         return order, factors[0], factors[1], factors[2], float(rng.uniform(-self.hue, self.hue))
 
-    def apply(self, image: P, drawn: tuple[Sequence[int], float, float, float, float]) -> P:
+    def apply(self, image: Image.Image, drawn: tuple[Sequence[int], float, float, float, float]) -> Image.Image:
         """Apply the four operations in the drawn order."""
         order, *factors = drawn
         for index in order:
@@ -161,11 +161,25 @@ class ColorJitter:
         return image
 
 
+def affine(
+    image: Image.Image,
+    *,
+    angle: float = 0.0,
+    shift: tuple[int, int] = (0, 0),
+    shear: tuple[float, float] = (0.0, 0.0),
+    center: tuple[float, float] | None = None,
+) -> Image.Image:
+    """Rotate clockwise, shift by px and shear, angles in degrees; nearest neighbour, black outside."""
+    how = {"translate": list(shift), "scale": 1.0, "shear": list(shear)}
+    moved: Image.Image = F.affine(image, angle, **how, center=None if center is None else list(center))
+    return moved
+
+
 JITTERS: tuple[Callable[[Any, float], Any], ...] = (
-    operations.adjust_brightness,
-    operations.adjust_contrast,
-    operations.adjust_saturation,
-    operations.adjust_hue,
+    adjust_brightness,
+    adjust_contrast,
+    F.adjust_saturation,
+    F.adjust_hue,
 )
 
 SIGNED = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast", "Sharpness")
@@ -178,16 +192,16 @@ BINS = 31  # magnitudes run from none (0) to full (30)
 Op = tuple[int, int, bool]  # index into OPERATIONS, bin, negative
 
 
-def operate(image: P, name: str, magnitude: float) -> P:
+def operate(image: Image.Image, name: str, magnitude: float) -> Image.Image:
     """Apply one operation of RandAugment's list; geometry by nearest neighbour, black outside."""
     shear = math.degrees(math.atan(magnitude))
-    result: P
+    result: Image.Image
     if name in ("ShearX", "ShearY"):
         result = affine(image, shear=(shear, 0.0) if name == "ShearX" else (0.0, shear), center=(0.0, 0.0))
     elif name in ("TranslateX", "TranslateY"):
         result = affine(image, shift=(int(magnitude), 0) if name == "TranslateX" else (0, int(magnitude)))
     elif name == "Rotate":
-        result = rotate(image, magnitude)
+        result = F.rotate(image, magnitude)
     elif name in ADJUST:
         result = ADJUST[name](image, 1.0 + magnitude)
     elif name == "Posterize":
@@ -200,14 +214,14 @@ def operate(image: P, name: str, magnitude: float) -> P:
 
 
 ADJUST: dict[str, Callable[[Any, float], Any]] = {
-    "Brightness": operations.adjust_brightness,
-    "Color": operations.adjust_saturation,
-    "Contrast": operations.adjust_contrast,
-    "Sharpness": operations.adjust_sharpness,
+    "Brightness": adjust_brightness,
+    "Color": F.adjust_saturation,
+    "Contrast": adjust_contrast,
+    "Sharpness": F.adjust_sharpness,
 }
 PLAIN: dict[str, Callable[[Any], Any]] = {
     "AutoContrast": F.autocontrast,
-    "Equalize": operations.equalize,
+    "Equalize": F.equalize,
     "Identity": lambda same: same,
 }
 
@@ -238,9 +252,9 @@ class RandAugment:
         """`num_ops` operations, with repetition, all at the same bin."""
         return tuple(draw_operation(rng, self.magnitude) for _ in range(self.num_ops))
 
-    def apply(self, image: P, drawn: tuple[Op, ...]) -> P:
+    def apply(self, image: Image.Image, drawn: tuple[Op, ...]) -> Image.Image:
         """Apply the operations in order; shifts are in proportion to the image."""
-        width, height = size_of(image)
+        width, height = image.size
         ranges = dict.fromkeys(("ShearX", "ShearY"), 0.3) | dict.fromkeys(ADJUST, 0.9) | {"Rotate": 30.0}
         ranges |= {"TranslateX": 150.0 / 331.0 * width, "TranslateY": 150.0 / 331.0 * height}
         for operation in drawn:
@@ -256,7 +270,7 @@ class TrivialAugmentWide:
         """One operation at a random bin."""
         return draw_operation(rng, None)
 
-    def apply(self, image: P, drawn: Op) -> P:
+    def apply(self, image: Image.Image, drawn: Op) -> Image.Image:
         """Apply it; shifts are up to 32 px."""
         ranges = dict.fromkeys(("ShearX", "ShearY", *ADJUST), 0.99)
         ranges |= {"Rotate": 135.0, "TranslateX": 32.0, "TranslateY": 32.0}

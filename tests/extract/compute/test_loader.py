@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 import pickle
+import signal
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from frozenprobe.errors import ImageError
+from frozenprobe.errors import FrozenprobeError, ImageError
 from frozenprobe.extract.compute import loader
-from frozenprobe.extract.compute.loader import Seconds, ViewDataset, load_batches
+from frozenprobe.extract.compute.loader import (
+    PREFETCH,
+    SPARE,
+    Seconds,
+    ViewDataset,
+    dead_workers_named,
+    fit_workers,
+    in_flight,
+    load_batches,
+    settle_workers,
+)
 from frozenprobe.extract.views import cut as cutting
 from frozenprobe.extract.views import preprocessing
 from frozenprobe.extract.views.cut import Job, Row, ViewSettings, augmented_name, cut_all
@@ -27,9 +45,13 @@ SETTINGS = ViewSettings(PREPROCESSING, "erase", 3, 10**6)
 
 
 def batches_of(
-    jobs: list[Job], *, batch_size: int = 3, workers: int = 0, settings: ViewSettings = SETTINGS
+    jobs: list[Job], *, batch_size: int = 3, settings: ViewSettings = SETTINGS, workers: int = 0, **how: int
 ) -> list[list[Row]]:
-    return list(load_batches(jobs, settings, batch_size=batch_size, workers=workers, seconds=Seconds()))
+    return list(load_batches(jobs, settings, batch_size=batch_size, workers=workers, seconds=Seconds(), **how))
+
+
+def pixels_of(batches: list[list[Row]]) -> list[tuple[str, str, bytes]]:
+    return [(row.content_hash, row.name, row.view.pixels.numpy().tobytes()) for batch in batches for row in batch]
 
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(1, [1] * 20), (3, [3] * 6 + [2]), (20, [20]), (32, [20])])
@@ -128,9 +150,9 @@ def test_the_limit_on_pixels_holds_while_loading(jobs: list[Job]) -> None:
 def test_dataset_travels_to_a_spawned_process(jobs: list[Job]) -> None:
     """Windows and macOS start workers by pickling what they need."""
     dataset = pickle.loads(pickle.dumps(ViewDataset(jobs, SETTINGS)))
-    sent = dataset[1].unpacked()
+    sent = pickle.loads(pickle.dumps(dataset[1]))
     assert sent.job == jobs[1]
-    assert np.array_equal(sent.views["aug1"].pixels, cut_all(jobs[1], SETTINGS).views["aug1"].pixels)
+    assert np.array_equal(sent.pixels, cut_all(jobs[1], SETTINGS).pixels)
     assert pickle.loads(pickle.dumps(loader.keep)) is loader.keep
 
 
@@ -140,3 +162,100 @@ def test_time_is_booked_where_it_is_spent(jobs: list[Job]) -> None:
     assert seconds.decoding > 0
     assert seconds.views > 0
     assert (seconds.backbone, seconds.writing) == (0, 0)
+
+
+# Shared memory, of which Docker gives 64 MB: workers put their views there.
+
+
+@given(
+    wanted=st.integers(0, 200),
+    image=st.integers(1, 10**8),
+    free=st.one_of(st.none(), st.integers(0, 10**8), st.integers(0, 10**11)),
+)
+def test_never_more_is_in_flight_than_fits_and_all_workers_where_there_is_room(
+    wanted: int, image: int, free: int | None
+) -> None:
+    def fits(workers: int, prefetch: int) -> bool:
+        return free is None or in_flight(workers, prefetch) * image + SPARE <= free
+
+    workers, prefetch = fit_workers(wanted, image, free)
+    assert fits(workers, prefetch) or workers == 0
+    if fits(wanted, PREFETCH):
+        assert (workers, prefetch) == (wanted, PREFETCH)
+    elif wanted:
+        assert prefetch == 1
+        assert workers == wanted or not fits(workers + 1, 1)
+
+
+def test_docker_s_64_mb_hold_the_views_of_eight_workers(jobs: list[Job], caplog: pytest.LogCaptureFixture) -> None:
+    """A clean view and eight augmented ones of 512 px are 7.1 MB; it is said what was found, is done and helps."""
+    settings = replace(SETTINGS, preprocessing=Preprocessing(512, 512))
+    nine = [jobs[0]._replace(views=("clean",)), jobs[1]._replace(views=("clean", *(f"aug{n}" for n in range(1, 9))))]
+    with caplog.at_level(logging.WARNING, "frozenprobe"):
+        assert settle_workers(nine, settings, 16, None) == settle_workers(nine, settings, 16, 10**9) == (16, PREFETCH)
+        assert settle_workers(nine, settings, 0, 0)[0] == 0
+        assert caplog.records == []
+        assert settle_workers(nine, settings, 16, 64 << 20) == (8, 1)
+    for part in ("16 processes", "234.6 MB", "67.1 MB are free", "going on with 8", "--shm-size=2g", "--ipc=host"):
+        assert part in caplog.text
+    assert settle_workers(nine, settings, 16, 1 << 20) == (0, 1)
+    assert "this process cuts" in caplog.text
+
+
+@pytest.mark.parametrize(("workers", "prefetch"), [(1, 1), (2, 1), (2, 2)])
+def test_worker_processes_are_no_further_ahead_than_was_reckoned(
+    jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, prefetch: int
+) -> None:
+    """However slowly batches are taken; what has been taken lies in this process's own memory."""
+    begun, ahead = tmp_path / "begun", [0]
+
+    def cut_and_tell(job: Job, settings: ViewSettings) -> Any:
+        with begun.open("a") as file:
+            file.write("x")
+        return cut_all(job, settings)
+
+    monkeypatch.setattr(loader, "cut_all", cut_and_tell)
+    size = len(VIEWS)
+    how = {"batch_size": size, "workers": workers, "prefetch": prefetch}
+    rows: list[list[Row]] = []
+    for batch in load_batches(jobs * 4, SETTINGS, seconds=Seconds(), **how):
+        time.sleep(0.01)
+        rows.append(batch)
+        ahead.append(begun.stat().st_size - len(rows) + 1)
+        assert not any(row.view.pixels.is_shared() for row in batch)
+    assert max(ahead) <= in_flight(workers, prefetch)
+    assert pixels_of(rows) == pixels_of(batches_of(jobs)) * 4
+
+
+def test_where_shared_memory_is_full_all_the_same_no_view_is_lost(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may have filled it: torch's queues would print an error and never hand the image over."""
+
+    def full(pixels: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    here = pixels_of(batches_of(jobs))
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    assert pixels_of(batches_of(jobs, workers=2)) == here
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no signals")
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGKILL, "Killed"), (signal.SIGBUS, "Bus error")])
+def test_a_worker_that_the_system_kills_is_an_error_that_says_what_to_do(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch, number: int, name: str
+) -> None:
+    monkeypatch.setattr(loader, "cut_all", lambda *args: os.kill(os.getpid(), number))
+    with pytest.raises(FrozenprobeError) as caught, dead_workers_named():
+        batches_of(jobs, workers=1)
+    assert caught.value.found == f"one was killed by signal: {name}"
+    for part in ("same command again", "--workers", "--shm-size"):
+        assert part in caught.value.remedy
+
+
+def test_a_worker_that_ends_by_itself_and_other_errors_are_told_apart(jobs: list[Job], monkeypatch) -> None:
+    with pytest.raises(RuntimeError, match="other"), dead_workers_named():
+        raise RuntimeError("other")
+    monkeypatch.setattr(loader, "cut_all", lambda *args: os._exit(3))
+    with pytest.raises(FrozenprobeError, match="exited unexpectedly with exit code 3"), dead_workers_named():
+        batches_of(jobs, workers=1)

@@ -133,8 +133,7 @@ def test_a_device_hands_rows_out_while_it_computes_the_next_ones(
     jobs: list[Job], settings: ViewSettings, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[Job] = []
-    cut_here = loader.cut_here
-    monkeypatch.setattr(loader, "cut_here", lambda job, *args: begun.append(job) or cut_here(job, *args))
+    monkeypatch.setattr(loader, "cut_all", lambda job, *args: begun.append(job) or cut_all(job, *args))
     batches = embed_on_device(jobs * 10, settings, embedder, workers=0, seconds=Seconds())
     assert most_ahead(batches, begun) < (AHEAD + 1) * embedder.batch_size + len(VIEWS_OF_JOBS)
     assert len(begun) == 40
@@ -181,17 +180,3 @@ def test_erased_boxes_reach_the_network(jobs: list[Job], settings: ViewSettings,
     expected = naive(jobs, erasing, embedder)
     for found in (one, other):
         assert all(np.abs(found[key] - vector).max() < 1e-5 for key, vector in expected.items())
-
-
-def test_views_cut_on_the_device_get_the_same_vectors_either_way(
-    jobs: list[Job], settings: ViewSettings, embedder: Embedder
-) -> None:
-    """From threads that do all of it, and from workers that leave augmented views to the process with the device."""
-    there = replace(settings, recipe="erase", augment_on="device")
-    one = rows_of(list(embed_on_cores(jobs, there, embedder, threads=2, seconds=Seconds())))
-    other = rows_of(list(embed_on_device(jobs, there, embedder, workers=1, seconds=Seconds())))
-    here = naive(jobs, replace(there, augment_on="cpu"), embedder)
-    assert list(one) == list(other) == list(here)
-    for key, vector in here.items():
-        assert np.abs(one[key] - other[key]).max() < 1e-5
-        assert (np.abs(one[key] - vector).max() < 1e-5) == (not key[1].startswith("aug"))

@@ -39,6 +39,7 @@ KILLED = """
 import os, signal, time
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cli import main
+from frozenprobe.extract import run
 
 add, calls = RowStore.add, []
 
@@ -53,6 +54,7 @@ def killing(*args):
     add(*args)
 
 RowStore.add = killing
+run.PIECE_BYTES = 1  # a piece for every batch
 main()
 """
 

@@ -6,7 +6,7 @@ import pytest
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.ranks import rank as module
-from frozenprobe.extract.ranks.rank import Rank, own_cores, read_rank, threads_a_call
+from frozenprobe.extract.ranks.rank import Rank, own_cores, own_shared_memory, read_rank, threads_a_call
 
 
 @pytest.mark.parametrize("environment", [{}, {"RANK": "3"}, {"WORLD_SIZE": ""}, {"RANK": "0", "WORLD_SIZE": "1"}])
@@ -57,6 +57,15 @@ def test_ranks_of_a_machine_share_its_cores(monkeypatch):
     for neighbours, cores in (("2", 8), ("5", 3), ("64", 1), ("", 16)):
         assert own_cores({**alone, "LOCAL_WORLD_SIZE": neighbours}) == cores
     assert own_cores({}) == 16
+
+
+@pytest.mark.parametrize(("neighbours", "share"), [("2", 500), ("3", 333), ("", 1000)])
+def test_ranks_of_a_machine_share_its_shared_memory(neighbours: str, share: int, monkeypatch) -> None:
+    environment = {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": neighbours}
+    monkeypatch.setattr(module, "shared_memory_free", lambda: 1000)
+    assert own_shared_memory(environment) == share
+    monkeypatch.setattr(module, "shared_memory_free", lambda: None)
+    assert own_shared_memory(environment) is None
 
 
 @pytest.mark.parametrize(("cores", "workers", "threads"), [(8, 8, 1), (8, 2, 4), (8, 0, 8), (2, 5, 1), (1, 1, 1)])

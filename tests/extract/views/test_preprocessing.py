@@ -25,6 +25,7 @@ from frozenprobe.extract.views.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Preprocessing,
+    Resize,
     Resized,
     choose_preprocessing,
     clean_view,
@@ -186,3 +187,11 @@ def test_what_no_scale_explains_is_refused_with_an_example(mean, std) -> None:
 def test_what_networks_are_made_with_passes(mean, std) -> None:
     """[0, 1], [-1, 1], 0 to 255, and ImageNet's."""
     require_unit_scale(mean, std)
+
+
+def test_an_image_is_resized_once_a_size() -> None:
+    source = Resized(picture())
+    one, other = Resize((20,), InterpolationMode.BICUBIC), Resize((20, 20), InterpolationMode.BICUBIC)
+    assert source.to(one) is source.to(one)
+    assert source.to(other).size == (20, 20)
+    assert source.to(None) is source.image
