@@ -2,13 +2,15 @@
 
     python benchmarks/bench_extract.py data/train
     python benchmarks/bench_extract.py data/train --backbone torchvision:VisionTransformer --weights vit_s_14_224.pth
+    python benchmarks/bench_extract.py data/train --backbone vit_l_16.swag_e2e --random-weights --photos 24 --views 0 \
+        --no-loops --engines torch --batches 1,4
 
 The same photos, backbone and views (clean and `mild`) go through (a) ImageFolder and a DataLoader, (b) timm's loader,
-(c) `extract_features` into a file, one after the other, several rounds of it; rates are medians over the rounds, ratios
-are medians of each round's ratio. The network alone runs on tensors made before, in each engine that is installed,
-with several batch sizes and both ways of using all cores; the best of these are measured again in every round, and the
-fastest counts. With every stage measured alone on all cores, no program can be faster than
-1 / (t_forward + t_views + t_decode / views): that is the bound.
+(c) `extract_features` into a file, in the dtype that it chooses and in those of --beside, one after the other, several
+rounds of it; rates are medians over the rounds, ratios are medians of each round's ratio. The network alone runs on
+tensors made before, in these dtypes, in each engine that is installed, with several batch sizes and both ways of using
+all cores; the best of these are measured again in every round, and the fastest counts. With every stage measured alone
+on all cores, no program can be faster than 1 / (t_forward + t_views + t_decode / views): that is the bound.
 """
 
 from __future__ import annotations
@@ -18,13 +20,15 @@ import shutil
 import sys
 import tempfile
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from statistics import median
 
 import click
 import torch
 from loops import Loop, time_loop
+from made import make_weights, shape_of
 from stages import (
     Extraction,
     Way,
@@ -37,8 +41,11 @@ from stages import (
 )
 
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.extract.backbones.architectures import empty_network
 from frozenprobe.extract.backbones.backbone import Backbone
+from frozenprobe.extract.backbones.catalogue import find_backbone
 from frozenprobe.extract.backbones.load import load_backbone
+from frozenprobe.extract.compute.dtypes import choose_dtype, full_name
 from frozenprobe.extract.compute.embedder import Embedder
 from frozenprobe.extract.compute.engines import choose_engine
 from frozenprobe.extract.compute.pipeline import torch_threads
@@ -53,6 +60,7 @@ CPU = torch.device("cpu")
 RECIPE = "mild"
 COMPILED_SIZES = (1, 4, 32)  # every batch size is compiled for half a minute
 WHOLE, STEADY, ALONE, BOUND = "frozenprobe, whole call", "frozenprobe, under way", "the network alone", "the bound"
+COSINE = "smallest cosine to float32"
 DECODING, CUTTING = "seconds to decode an image", "seconds to cut a view"
 
 
@@ -65,19 +73,20 @@ class Case:
     backbone: Backbone
     choices: Choices
     loops: list[Loop]
+    dtype: str
+    beside: list[str]
     views: int
     epochs: int
     seconds: float
-    embedders: dict[tuple[str, int], Embedder] = field(default_factory=dict)
+    embedders: dict[tuple[str, str, int], Embedder] = field(default_factory=dict)
 
-    def embedder(self, engine: str, threads: int) -> Embedder:
+    def embedder(self, way: Way) -> Embedder:
         """The backbone in an engine whose calls take so many threads, made once: to compile takes its time."""
-        if (engine, threads) not in self.embedders:
-            with torch_threads(threads):
-                self.embedders[engine, threads] = Embedder(
-                    self.backbone, CPU, "float32", engine=engine, threads=threads
-                )
-        return self.embedders[engine, threads]
+        key = (way.engine, way.dtype, way.threads)
+        if key not in self.embedders:
+            with torch_threads(way.threads):
+                self.embedders[key] = Embedder(self.backbone, CPU, way.dtype, engine=way.engine, threads=way.threads)
+        return self.embedders[key]
 
 
 @click.command()
@@ -86,9 +95,11 @@ class Case:
 @click.option("--backbone", default="efficientnet_lite0", show_default=True)
 @click.option("--weights", type=click.Path(path_type=Path, exists=True), help="a local state dict")
 @click.option("--weights-options", default="{}", help='what it cannot tell, as JSON: {"heads": 3, ...}')
+@click.option("--random-weights", is_flag=True, help="seeded ones in place of the download, for torchvision's ViTs")
+@click.option("--beside", default="float32", show_default=True, help="dtypes to extract in, too, if not chosen anyway")
 @click.option("--engine", default="auto", show_default=True, help="for our own extraction")
 @click.option(
-    "--engines", default="torch,onnxruntime,compile", show_default=True, help="whose pure forward is measured"
+    "--engines", default="torch,onnxruntime,openvino,compile", show_default=True, help="whose pure forward is measured"
 )
 @click.option("--batches", default="1,2,4,8,16,32", show_default=True, help="sizes to try there")
 @click.option("--views", default=8, show_default=True, help="augmented ones, beside the clean view")
@@ -105,6 +116,8 @@ def main(
     backbone: str,
     weights: Path | None,
     weights_options: str,
+    random_weights: bool,
+    beside: str,
     engine: str,
     engines: str,
     batches: str,
@@ -118,23 +131,19 @@ def main(
     """Print a Markdown table of rates and ratios."""
     torch._dynamo.config.recompile_limit = 64  # beyond 8 shapes it would go back to eager torch
     options = read_weights_options(weights_options)
-    choices = Choices(
-        backbone,
-        weights,
-        options,
-        recipe=RECIPE,
-        views=views,
-        test_views=("clean",),
-        compute_dtype="float32",
-        engine=engine,
-    )
-    loaded = load_backbone(backbone, weights, options)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryDirectory() as made:
+        if random_weights:
+            weights = Path(made, "random.pth")
+            make_weights(shape_of(empty_network(find_backbone(backbone))[0]), weights)
+        how = {"recipe": RECIPE, "views": views, "test_views": ("clean",), "engine": engine}
+        choices = Choices(backbone, weights, options, **how)
+        loaded = load_backbone(backbone, weights, options)
+        dtype, _ = choose_dtype("auto", CPU, loaded.network)
+        others = [name for name in map(full_name, words(beside)) if name != dtype]
+        chosen = choose_loops() if loops else []
         paths = sample(folder, Path(scratch), photos)
-        case = Case(Path(scratch), paths, loaded, choices, choose_loops() if loops else [], views, epochs, seconds)
-        tried = try_ways(
-            case, [each for each in engines.split(",") if each], [int(size) for size in batches.split(",")]
-        )
+        case = Case(Path(scratch), paths, loaded, choices, chosen, dtype, others, views, epochs, seconds)
+        tried = try_ways(case, words(engines), [int(size) for size in words(batches)])
         measured: dict[str, list[float]] = defaultdict(list)
         for number in range(rounds):
             for name, rate in measure_round(case, [way for way, _ in best_of_engines(tried)]).items():
@@ -143,6 +152,11 @@ def main(
     report(case, tried, measured)
     if to_json is not None:
         to_json.write_text(json.dumps({"ways": {way.name: rate for way, rate in tried.items()}, "rounds": measured}))
+
+
+def words(text: str) -> list[str]:
+    """Words with commas between them."""
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def sample(folder: Path, into: Path, photos: int) -> list[Path]:
@@ -171,16 +185,16 @@ def try_ways(case: Case, engines: list[str], sizes: list[int]) -> dict[Way, floa
     """Views a second of the network alone, for each engine that is installed, batch size and way of using the cores."""
     cores, side = own_cores(), case.backbone.preprocessing.size
     rates = {}
-    for engine in engines:
+    for engine, dtype in product(engines, [case.dtype, *case.beside]):
         try:
-            choose_engine(engine, case.backbone.network, CPU, "float32")
+            choose_engine(engine, case.backbone.network, CPU, dtype)
         except FrozenprobeError as error:
-            print(f"left out, {engine}: {error}", file=sys.stderr)
+            print(f"left out, {engine} in {dtype}: {error.found}", file=sys.stderr)
             continue
         for threads, calls in {(1, cores), (cores, 1)}:
             for size in sizes if engine != "compile" else sorted({*COMPILED_SIZES} & {*sizes}):
-                way = Way(engine, size, threads, calls)
-                rates[way] = time_forward_on_cores(case.embedder(engine, threads), way, side, seconds=case.seconds)
+                way = Way(engine, dtype, size, threads, calls)
+                rates[way] = time_forward_on_cores(case.embedder(way), way, side, seconds=case.seconds)
                 print(f"{way.name}: {rates[way]:.4g}", file=sys.stderr)
     return rates
 
@@ -198,11 +212,16 @@ def measure_round(case: Case, ways: list[Way]) -> dict[str, float]:
             epochs=case.epochs,
             views=case.views,
         )
-    ours = extract(case)
+    ours = extract(case, "auto")
     rates |= {WHOLE: ours.whole, STEADY: ours.steady}
+    rates |= {COSINE: ours.report.fidelity.cosine} if ours.report.fidelity is not None else {}
+    for dtype in case.beside:
+        other = extract(case, dtype)
+        rates |= {f"{WHOLE}, {dtype}": other.whole, f"{STEADY}, {dtype}": other.steady}
     rates[ALONE] = max(
-        time_forward_on_cores(case.embedder(way.engine, way.threads), way, preprocessing.size, seconds=case.seconds)
+        time_forward_on_cores(case.embedder(way), way, preprocessing.size, seconds=case.seconds)
         for way in ways
+        if way.dtype == case.dtype
     )
     settings = ViewSettings(preprocessing, RECIPE, 0, MAX_PIXELS)
     decoding, cutting = time_cutting(jobs_of(case.paths, case.views), settings)
@@ -210,14 +229,11 @@ def measure_round(case: Case, ways: list[Way]) -> dict[str, float]:
     return rates | {DECODING: decoding, CUTTING: cutting}
 
 
-def extract(case: Case) -> Extraction:
+def extract(case: Case, dtype: str) -> Extraction:
     """Ours, into a new file."""
+    sources, choices = ImageSources(train=case.folder, test=None), replace(case.choices, compute_dtype=dtype)
     with tempfile.TemporaryDirectory() as folder:
-        return time_extraction(
-            ExtractRequest(
-                ImageSources(train=case.folder, test=None), case.choices, out=Path(folder, "features.h5"), device="cpu"
-            )
-        )
+        return time_extraction(ExtractRequest(sources, choices, out=Path(folder, "features.h5"), device="cpu"))
 
 
 def report(case: Case, tried: dict[Way, float], measured: dict[str, list[float]]) -> None:
@@ -229,16 +245,19 @@ def report(case: Case, tried: dict[Way, float], measured: dict[str, list[float]]
 
     names = [loop.name for loop in case.loops]
     fastest = {loop.channels_last: loop.name for loop in sorted(case.loops, key=lambda loop: rates[loop.name])}
-    beside = {f"of {name}": name for name in (*fastest.values(), ALONE, BOUND)}
+    ours = [WHOLE, STEADY, *(f"{name}, {dtype}" for dtype in case.beside for name in (WHOLE, STEADY))]
+    beside = {f"of {name}": name for name in (*fastest.values(), *ours[3::2], ALONE, BOUND)}
     print(
         f"{case.backbone.info.name} at {case.backbone.preprocessing.size} px, {len(case.paths)} photos x "
         f"{1 + case.views} views, recipe {RECIPE}, medians of {len(measured[WHOLE])} rounds\n{describe_machine(CPU)}"
     )
     rows = [
         [name, f"{rates[name]:.4g}", *(ratio(name, other) for other in beside.values())]
-        for name in [*names, WHOLE, STEADY, ALONE, BOUND]
+        for name in [*names, *ours, ALONE, BOUND]
     ]
     print_table(["what", "views/s", *beside], rows)
+    if COSINE in rates:
+        print(f"\nchosen: {case.dtype}, {COSINE} {rates[COSINE]:.6f}")
     print_table(["the network alone", "views/s"], [[way.name, f"{rate:.4g}"] for way, rate in best_of_engines(tried)])
     forward, cutting, decoding = 1 / rates[ALONE], rates[CUTTING], rates[DECODING]
     print(
@@ -249,10 +268,10 @@ def report(case: Case, tried: dict[Way, float], measured: dict[str, list[float]]
 
 
 def best_of_engines(tried: dict[Way, float]) -> list[tuple[Way, float]]:
-    """The fastest way of each engine and way of using the cores, fastest first."""
-    best: dict[tuple[str, int], Way] = {}
+    """The fastest way of each engine, dtype and way of using the cores, fastest first."""
+    best: dict[tuple[str, str, int], Way] = {}
     for way in sorted(tried, key=tried.__getitem__):
-        best[way.engine, way.threads] = way
+        best[way.engine, way.dtype, way.threads] = way
     return sorted(((way, tried[way]) for way in best.values()), key=lambda each: -each[1])
 
 

@@ -113,6 +113,7 @@ class Way:
     """How to call a network on a CPU: `threads` in each call, `calls` side by side, `batch` views a call."""
 
     engine: str
+    dtype: str
     batch: int
     threads: int
     calls: int
@@ -120,14 +121,13 @@ class Way:
     @property
     def name(self) -> str:
         """As in the tables."""
-        return f"{self.engine}, {self.calls} x {self.threads} threads, batch {self.batch}"
+        return f"{self.engine}, {self.dtype}, {self.calls} x {self.threads} threads, batch {self.batch}"
 
 
 def time_forward_on_cores(embedder: Embedder, way: Way, side: int, *, seconds: float) -> float:
     """Views a second of the network alone, on tensors that are there already."""
-    layout = (
-        torch.contiguous_format if way.engine == "onnxruntime" else torch.channels_last
-    )  # what each one computes on
+    of_torch = way.engine in ("torch", "compile")  # what each one computes on
+    layout = torch.channels_last if of_torch else torch.contiguous_format
     images = torch.randn(way.batch, 3, side, side).to(memory_format=layout)
     with torch_threads(way.threads), ThreadPoolExecutor(way.calls) as pool:
         list(pool.map(embedder.forward, [images] * way.calls))  # sets things up

@@ -63,7 +63,8 @@ def test_units_for_bfloat16_are_what_torch_would_use(
 
 
 @pytest.mark.parametrize(
-    ("flags", "units"), [("avx2 amx_bf16 amx_tile", "AMX"), ("avx512_bf16", "AVX-512 BF16"), ("avx512f amx_int8", "")]
+    ("flags", "units"),
+    [("avx2 amx_bf16 amx_tile", "AMX"), ("avx512_bf16", "AVX-512 BF16"), ("avx512f xavx512_bf16 amx_int8", "")],
 )
 def test_where_torch_no_longer_tells_the_flags_of_the_cpu_do(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, units: str

@@ -52,8 +52,6 @@ def choose_dtype(name: str, device: torch.device, network: nn.Module) -> tuple[s
     if is_convolutional(network):
         return "float32", "a convolutional network"
     units = bfloat16_units()
-    return (
-        ("bfloat16", f"this CPU has units for it: {units}")
-        if units
-        else ("float32", "this CPU has no units for bfloat16")
-    )
+    if units:
+        return "bfloat16", f"this CPU has units for it: {units}"
+    return "float32", "this CPU has no units for bfloat16"
