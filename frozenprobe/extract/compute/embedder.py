@@ -22,10 +22,10 @@ from frozenprobe.extract.views.transforms import Box
 
 log = logging.getLogger("frozenprobe")
 
-# CUDA, pinned memory, MPS; torch on a CPU, on Windows; ONNX Runtime and OpenVINO; cuBLAS and cuDNN; C++; MPS
+# CUDA, pinned memory, MPS; torch on a CPU, on Windows; ONNX Runtime and OpenVINO; cuBLAS and cuDNN; C++; MPS; oneDNN
 OUT_OF_MEMORY = re.compile(
     "out of memory|(can't|cannot) allocate memory|not enough memory|failed to allocate"
-    "|ALLOC(ATION)?_FAILED|bad[_ ]alloc|invalid buffer size",
+    "|ALLOC(ATION)?_FAILED|bad[_ ]alloc|invalid buffer size|could not create a primitive(?! descriptor)",
     re.IGNORECASE,
 )
 Vectors = npt.NDArray[np.float32]
