@@ -944,7 +944,8 @@ def test_the_network_is_called_with_one_number_of_threads(
         return run_noting
 
     before = torch.get_num_threads()
-    monkeypatch.setattr(rank, "own_cores", lambda: before + 2)
+    for module in (rank, work):
+        monkeypatch.setattr(module, "own_cores", lambda: before + 2)
     monkeypatch.setattr(compute, "make_engine", make_noting)
     report = extract_features(choosing(request_, compute_dtype="bfloat16"))
     assert report.fidelity is not None
