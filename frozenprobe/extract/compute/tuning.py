@@ -13,7 +13,7 @@ import torch
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.backbone import Backbone
-from frozenprobe.extract.compute.embedder import Embedder, Fidelity
+from frozenprobe.extract.compute.embedder import Embedder, Fidelity, is_out_of_memory
 from frozenprobe.extract.compute.lean_vit import has_lean_blocks
 from frozenprobe.extract.views.cut import Job, ViewSettings, cut_all
 from frozenprobe.images.places import Place
@@ -101,7 +101,13 @@ def find_batch_size(embedder: Embedder, side: int) -> int:
     best, best_rate = 0, 0.0
     for size in SIZES:
         embedder.batch_size = size
-        rate = views_a_second(embedder, side, size)
+        try:
+            rate = views_a_second(embedder, side, size)
+        except RuntimeError as error:  # not even the views themselves fit, which an embedder is given
+            if not best or not is_out_of_memory(error):
+                raise
+            embedder.batch_size = best
+            break
         if embedder.batch_size < size or rate < WORTH * best_rate:
             break
         best, best_rate = size, rate

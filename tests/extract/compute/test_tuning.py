@@ -73,6 +73,25 @@ def test_memory_that_runs_out_in_an_embedder_ends_the_search(monkeypatch: pytest
     assert find_batch_size(embedder, 32) == 16
 
 
+def test_views_that_do_not_fit_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Clock(100.0, 1.0, 1000)
+    monkeypatch.setattr(tuning, "perf_counter", lambda: device.now)
+    measured, sizes, lack = tuning.views_a_second, [], "CUDA out of memory"
+
+    def scarce(embedder: Embedder, side: int, views: int) -> float:
+        sizes.append(views)
+        if views > 32:
+            raise RuntimeError(lack)
+        return measured(embedder, side, views)
+
+    monkeypatch.setattr(tuning, "views_a_second", scarce)
+    assert find_batch_size(device, 1) == 32  # type: ignore[arg-type]
+    assert sizes == [8, 16, 32, 64]
+    lack = "something else"
+    with pytest.raises(RuntimeError, match="something else"):
+        find_batch_size(device, 1)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("views", "each", "compiles", "chosen"),
     [
