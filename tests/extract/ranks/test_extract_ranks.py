@@ -97,7 +97,7 @@ def options(request: ExtractRequest) -> list[str]:
         "extract", "--train", f"{request.sources.train}", "--test", f"{request.sources.test}", "--backbone", ANY_VIT,
         "--weights", f"{request.choices.weights}", "--attention-heads", "3", "--resize", "36",
         "--interpolation", "bicubic", "--mean", *half, "--std", *half,
-        "--views", "2", "--storage", "float32", "--batch-size", "4", "--out", f"{request.out}",
+        "--views", "2", "--dtype", "fp32", "--storage", "float32", "--batch-size", "4", "--out", f"{request.out}",
     ]  # fmt: skip
 
 
