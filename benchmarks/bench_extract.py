@@ -38,6 +38,7 @@ from stages import (
     time_cutting,
     time_extraction,
     time_forward_on_cores,
+    words_in,
 )
 
 from frozenprobe.errors import FrozenprobeError
@@ -139,11 +140,11 @@ def main(
         choices = Choices(backbone, weights, options, **how)
         loaded = load_backbone(backbone, weights, options)
         dtype, _ = choose_dtype("auto", CPU, loaded.network)
-        others = [name for name in map(full_name, words(beside)) if name != dtype]
+        others = [name for name in map(full_name, words_in(beside)) if name != dtype]
         chosen = choose_loops() if loops else []
         paths = sample(folder, Path(scratch), photos)
         case = Case(Path(scratch), paths, loaded, choices, chosen, dtype, others, views, epochs, seconds)
-        tried = try_ways(case, words(engines), [int(size) for size in words(batches)])
+        tried = try_ways(case, words_in(engines), [int(size) for size in words_in(batches)])
         measured: dict[str, list[float]] = defaultdict(list)
         for number in range(rounds):
             for name, rate in measure_round(case, [way for way, _ in best_of_engines(tried)]).items():
@@ -152,11 +153,6 @@ def main(
     report(case, tried, measured)
     if to_json is not None:
         to_json.write_text(json.dumps({"ways": {way.name: rate for way, rate in tried.items()}, "rounds": measured}))
-
-
-def words(text: str) -> list[str]:
-    """Words with commas between them."""
-    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def sample(folder: Path, into: Path, photos: int) -> list[Path]:

@@ -47,6 +47,7 @@ from stages import (
     time_cutting,
     time_extraction,
     time_forward_on_device,
+    words_in,
 )
 
 from frozenprobe.cache.store import open_features
@@ -622,11 +623,6 @@ def run_steps(look: Look, only: Sequence[str], rounds: int) -> None:
         for step in steps:
             if step.again and step.name in look.found["rounds"]:
                 look.run(step, look.found["seconds"][step.name])
-
-
-def words_in(text: str) -> list[str]:
-    """Words with commas between them."""
-    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def numbers_in(text: str) -> list[int]:

@@ -226,6 +226,11 @@ def run_commands(
     return seconds, said
 
 
+def words_in(text: str) -> list[str]:
+    """Words with commas between them."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows as Markdown."""
     print(f"\n| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
