@@ -157,7 +157,6 @@ class Setup:
     """
 
     work: Work
-
     settings: ViewSettings
     embedder: Embedder
     workers: int
@@ -193,7 +192,7 @@ def set_up(work: Work, request: ExtractRequest, progress: Progress, rank: Rank =
 def prepare(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
     """As `set_up`, in the dtype that was asked for or suits device and network."""
     target, rows = work.target, work.rows
-    backbone, settled = target.load(), target.settled
+    backbone, settled, spec = target.load(), target.settled, target.spec
     settings = ViewSettings(backbone.preprocessing, settled.recipe, settled.seed, request.max_pixels, settled.decoding)
     if rows.existing is not None:
         require_whole(rows.existing, progress)
@@ -202,7 +201,7 @@ def prepare(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
     workers, prefetch = settle_workers(work.jobs, settings, wanted, shared)
     known, here = rows.known_environments, describe_environment(target.device)
     threads = threads_a_call(workers)
-    if target.device.type == "cpu" and target.spec.compute_dtype == "bfloat16" and not bfloat16_units():
+    if target.device.type == "cpu" and spec.compute_dtype == "bfloat16" and not bfloat16_units():
         log.warning(
             "this CPU has no units for bfloat16, in which the features of %s are computed: slower than float32; "
             "--dtype float32 --out FILE makes another file",
@@ -212,8 +211,8 @@ def prepare(work: Work, request: ExtractRequest, progress: Progress) -> Setup:
         embedder = make_embedder(
             backbone,
             target.device,
-            target.spec.compute_dtype,
-            engine=target.spec.engine,
+            spec.compute_dtype,
+            engine=spec.engine,
             threads=threads,
             batch_size=request.batch_size,
             views=work.missing if request.choices.engine in (None, AUTO) else None,

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock, local
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -29,10 +29,27 @@ from frozenprobe.system.devices import full_precision
 log = logging.getLogger("frozenprobe")
 
 ATTENTION = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-OF_CPUS = {"onnxruntime": ("float32",), "openvino": ("float32", "bfloat16")}  # fastest for convolutions first; dtypes
-EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
-PACKAGES = {"onnxruntime": ("onnxruntime", "onnx", "onnxscript"), "openvino": ("openvino",)}
 Engine = Callable[[torch.Tensor], torch.Tensor]  # (B, 3, S, S) float32, normalised -> (B, D) float32
+
+
+class CpuEngine(NamedTuple):
+    """An engine for CPUs alone, with threads of its own.
+
+    Attributes:
+        extra: that installs it.
+        packages: it needs.
+        dtypes: it computes in.
+    """
+
+    extra: str
+    packages: tuple[str, ...]
+    dtypes: tuple[str, ...]
+
+
+CPU_ENGINES = {  # the fastest for convolutions first
+    "onnxruntime": CpuEngine("onnx", ("onnxruntime", "onnx", "onnxscript"), ("float32",)),
+    "openvino": CpuEngine("openvino", ("openvino",), ("float32", "bfloat16")),
+}
 
 
 def choose_engine(name: str, network: nn.Module, device: torch.device, dtype: str) -> str:
@@ -46,16 +63,16 @@ def choose_engine(name: str, network: nn.Module, device: torch.device, dtype: st
         MissingExtra: the engine's package is not installed.
         FrozenprobeError: the engine cannot run on this device, in this dtype, or without a compiler.
     """
-    serving = [each for each, dtypes in OF_CPUS.items() if device.type == "cpu" and dtype in dtypes]
+    serving = [each for each, about in CPU_ENGINES.items() if device.type == "cpu" and dtype in about.dtypes]
     if name == AUTO:
         order = serving if is_convolutional(network) else ["openvino"]
         return next((each for each in order if each in serving and is_installed(each)), "torch")
-    if name in OF_CPUS:
+    if name in CPU_ENGINES:
         if name not in serving:
-            remedy = f"leave --engine out, or take --device cpu --dtype {' or '.join(OF_CPUS[name])}"
+            remedy = f"leave --engine out, or take --device cpu --dtype {' or '.join(CPU_ENGINES[name].dtypes)}"
             raise cannot(name, f"{dtype} on {device.type}", remedy)
         if not is_installed(name):
-            raise MissingExtra(name, EXTRAS[name])
+            raise MissingExtra(name, CPU_ENGINES[name].extra)
     if name == "compile" and (sys.platform == "win32" or (not shutil.which("c++") and not shutil.which("g++"))):
         raise cannot(name, "no C++ compiler", "install g++, or leave --engine out")
     return name
@@ -68,7 +85,7 @@ def cannot(name: str, found: str, remedy: str) -> FrozenprobeError:
 
 def is_installed(engine: str) -> bool:
     """Whether the packages of an engine are there, without loading them."""
-    return all(find_spec(package) for package in PACKAGES[engine])
+    return all(find_spec(package) for package in CPU_ENGINES[engine].packages)
 
 
 def make_engine(
@@ -241,6 +258,6 @@ def openvino_engine(network: nn.Module, dtype: torch.dtype, *, side: int, thread
     def run(images: torch.Tensor) -> torch.Tensor:
         if not hasattr(own, "request"):
             own.request = compiled.create_infer_request()
-        return torch.from_numpy(own.request.infer([images.contiguous().numpy()])[0].copy())
+        return torch.from_numpy(own.request.infer([images.contiguous().numpy()])[0])  # a copy, which is ours
 
     return run

@@ -14,17 +14,16 @@ import torch
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.extract.backbones.backbone import Backbone
 from frozenprobe.extract.compute.embedder import Embedder, Fidelity, is_out_of_memory
+from frozenprobe.extract.compute.engines import CPU_ENGINES
 from frozenprobe.extract.compute.lean_vit import has_lean_blocks
 from frozenprobe.extract.views.cut import Job, ViewSettings, cut_all
 from frozenprobe.images.places import Place
 
 log = logging.getLogger("frozenprobe")
 
-CPU_BATCH, CPU_SIDE = 4, 300  # views a call of one thread: more than that leave the core's cache; of large views one
-SINGLE = (
-    "onnxruntime",
-    "openvino",
-)  # gains nothing from more: EfficientNet-Lite0 is 7 % faster one by one, ResNet-18 6 % slower
+# Views a call of one thread: more than that leave the core's cache; of large views one. Engines for CPUs alone gain
+# nothing from more: in ONNX Runtime EfficientNet-Lite0 is 7 % faster one by one, ResNet-18 6 % slower.
+CPU_BATCH, CPU_SIDE = 4, 300
 COMPILED_BATCH = 64  # every size would be compiled anew, so none is tried
 LONG = 30.0  # seconds of a pass: to compile the blocks takes 3 s on an H100 and makes it a seventh faster
 SIZES = (8, 16, 32, 64, 128, 256)
@@ -57,7 +56,7 @@ def make_embedder(
     """
     side = backbone.preprocessing.size
     if batch_size is None and device.type == "cpu":
-        batch_size = CPU_BATCH if side <= CPU_SIDE and engine not in SINGLE else 1
+        batch_size = CPU_BATCH if side <= CPU_SIDE and engine not in CPU_ENGINES else 1
     embedder = Embedder(
         backbone,
         device,
