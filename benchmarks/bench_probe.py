@@ -4,6 +4,7 @@
     python benchmarks/bench_probe.py solver --features features/x.h5     # real features
     python benchmarks/bench_probe.py heads --features features/x.h5 --solution solution.csv
     python benchmarks/bench_probe.py command --features features/x.h5
+    python benchmarks/bench_probe.py busy                                # alone and beside busy processes
 
 `solver` times (a) one C and (b) a path of 12 values of C, over 5 folds, ours all at once, scikit-learn's fold by fold
 in float32 with the faster of one and all threads. scikit-learn stops where its tolerance is met: its default, and ten
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -27,6 +29,10 @@ from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 import frozenprobe as fp
+from frozenprobe.cache.contents import Contents, Split
+from frozenprobe.cache.spec import FeatureSpec
+from frozenprobe.cache.store import write_features
+from frozenprobe.extract.ranks.rank import own_cores
 from frozenprobe.probe.fit.trainer import Trainer
 from frozenprobe.probe.folds.deal import assign_folds
 from frozenprobe.probe.heads.logreg.head import LogisticRegressionHead
@@ -306,6 +312,89 @@ def command(features: Path, repeats: int) -> None:
             fp.cross_validate(fp.open_features(features), chosen)
             inside.append(time.perf_counter() - start)
         print(f"| probe {' '.join(words)} | {np.median(whole):.1f} | {np.median(inside):.1f} |", flush=True)
+
+
+@main.command()
+@click.option("--images", default=100, show_default=True)
+@click.option("--views", default=10, show_default=True)
+@click.option("--dim", default=1024, show_default=True)
+@click.option("--classes", default=10, show_default=True)
+@click.option("--heads", "names", default="svm,lda,ridge,logreg,auto", show_default=True)
+@click.option("--repeats", default=3, show_default=True, help="Times that idle and busy take turns.")
+@click.option("--neighbours", default=3, show_default=True, help="Processes that compute beside it.")
+def busy(images: int, views: int, dim: int, classes: int, names: str, repeats: int, neighbours: int) -> None:
+    """Seconds of heads alone and beside busy processes: at the share of the cores left, the last column says 1."""
+    vectors, labels = make_features(images, views, dim, classes)
+    cores = own_cores()
+    share = min(1.0, cores / (cores + neighbours))  # of threads that all compete alike
+    print(f"{images} images x {views} views x {dim}, {classes} classes, {cores} cores, {neighbours} busy processes\n")
+    print("| head | idle, s | busy, s | busy / (idle / share) |\n| --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder:
+        opened = written(Path(folder) / "made.h5", vectors, labels)
+        for name in names.split(","):
+            seconds: dict[int, list[float]] = {0: [], neighbours: []}
+            seconds_of(opened, name)  # what is loaded once
+            for _ in range(repeats):
+                for count, own in seconds.items():
+                    with beside(count):
+                        own.append(seconds_of(opened, name))
+            idle, crowded = (float(np.median(own)) for own in seconds.values())
+            print(f"| {name} | {idle:.2f} | {crowded:.2f} | {crowded * share / idle:.2f} |", flush=True)
+
+
+def written(path, vectors, labels):
+    """A feature file of `(N, views, D)` vectors; the first view counts as the clean one."""
+    images, views, dim = vectors.shape
+    hashes = tuple(f"{index:064x}" for index in range(images))
+    train = Split(tuple(f"{index}.jpg" for index in range(images)), hashes, np.ones(images, dtype=bool), labels)
+    spec = FeatureSpec(
+        backbone="made",
+        weights_digest="0" * 64,
+        preprocessing='{"name":"weights"}',
+        recipe="made",
+        recipe_version=1,
+        seed=0,
+        decoding="full",
+        augment_on="cpu",
+        tap="head-input",
+        engine="none",
+        compute_dtype="float32",
+        storage_dtype="float32",
+    )
+    contents = Contents(
+        spec=spec,
+        taps=(("head-input", dim),),
+        test_views=("clean",),
+        augmented_views=tuple(f"aug{view}" for view in range(1, views)),
+        class_names=tuple(f"class {label}" for label in range(labels.max() + 1)),
+        train=train,
+        test=None,
+        sample=None,
+        about={"created": "2026-01-01T00:00:00.000000+00:00", "licence": "none"},
+    )
+    write_features(path, contents, lambda chosen, split, names: vectors[chosen, : len(names)].copy())
+    return fp.open_features(path)
+
+
+def seconds_of(opened, head):
+    """Of one cross-validation."""
+    start = time.perf_counter()
+    fp.cross_validate(opened, fp.ProbeOptions(head=head))
+    return time.perf_counter() - start
+
+
+@contextmanager
+def beside(count):
+    """So many processes compute, one thread each, while this goes on."""
+    alive = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
+    line = [sys.executable, "-c", alive]
+    processes = [subprocess.Popen(line) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 if __name__ == "__main__":

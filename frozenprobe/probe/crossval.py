@@ -23,8 +23,10 @@ from frozenprobe.probe.stream.outsized import find_outsized
 from frozenprobe.probe.task import Task
 from frozenprobe.system.files import StrPath
 from frozenprobe.system.progress import Progress
+from frozenprobe.system.threads import one_blas_thread
 
 
+@one_blas_thread()
 def cross_validate(
     files: Features | StrPath | Sequence[Features | StrPath],
     options: ProbeOptions = ProbeOptions(),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeVar
+from threading import Lock, local
+from typing import TypeVar
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.system.cores import available_cores
@@ -16,6 +19,7 @@ One = TypeVar("One")
 Other = TypeVar("Other")
 
 VARIABLE = "OMP_NUM_THREADS"
+INSIDE = local()  # `pool` is true in our threads: one that waited there for others would leave them too few
 
 
 @cache
@@ -51,17 +55,61 @@ def threads_asked(environment: Mapping[str, str]) -> int | None:
 @cache
 def pool() -> ThreadPoolExecutor:
     """The threads, made when they are first needed."""
-    return ThreadPoolExecutor(thread_count())
+    return ThreadPoolExecutor(thread_count(), initializer=lambda: setattr(INSIDE, "pool", True))
 
 
 def in_threads(work: Callable[[One], Other], items: Iterable[One]) -> list[Other]:
-    """Call `work` for each item, side by side; `work` must not call this again."""
-    return [*(map(work, items) if thread_count() == 1 else pool().map(work, items))]
+    """Call `work` for each item, side by side, BLAS in one thread each; one after the other inside such a call."""
+    with one_blas_thread():
+        if thread_count() == 1 or getattr(INSIDE, "pool", False):
+            return [*map(work, items)]
+        return [*pool().map(work, items)]
 
 
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """BLAS works in the thread that calls it."""
-    from threadpoolctl import threadpool_limits
+@dataclass
+class Held:
+    """What keeps BLAS to one thread.
 
-    limits: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
-    return limits
+    Attributes:
+        depth: how many ask for it now, in any thread.
+        modules: that were loaded when libraries were last looked for: a later one may bring a BLAS of its own.
+        undo: gives the libraries back what they had.
+        lock: for all of these.
+    """
+
+    depth: int = 0
+    modules: int = 0
+    undo: ExitStack = field(default_factory=ExitStack)
+    lock: Lock = field(default_factory=Lock)
+
+
+HELD = Held()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """BLAS works in the thread that calls it, in every thread, until the last one that asked for it is done.
+
+    It may be asked for again inside: that costs nothing, and takes in the libraries that were loaded since.
+    """
+    with HELD.lock:
+        HELD.depth += 1
+        if HELD.depth == 1 or len(sys.modules) != HELD.modules:
+            hold_libraries()
+    try:
+        yield
+    finally:
+        with HELD.lock:
+            HELD.depth -= 1
+            if not HELD.depth:
+                HELD.undo.close()
+
+
+def hold_libraries() -> None:
+    """Keep the BLAS libraries that are loaded and have more threads to one."""
+    from threadpoolctl import ThreadpoolController
+
+    HELD.modules = len(sys.modules)
+    libraries = ThreadpoolController().select(user_api="blas")
+    if any(library.num_threads != 1 for library in libraries.lib_controllers):
+        HELD.undo.enter_context(libraries.limit(limits=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,10 +10,16 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.system import threads
-from frozenprobe.system.threads import in_threads, pool, thread_count, threads_asked
+from frozenprobe.system.threads import in_threads, one_blas_thread, pool, thread_count, threads_asked
+
+
+def blas_threads() -> set[int]:
+    """Of the libraries that are loaded."""
+    return {library.num_threads for library in ThreadpoolController().select(user_api="blas").lib_controllers}
 
 
 @pytest.fixture
@@ -62,6 +69,46 @@ def test_answers_come_in_the_order_of_the_items_from_so_many_threads(
     assert in_threads(work, range(4)) == [0, 1, 4, 9]
     assert len(seen) == count
     assert (threading.get_ident() in seen) == (count == 1)
+
+
+@pytest.mark.usefixtures("afresh")
+def test_work_in_threads_may_ask_for_threads_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert in_threads(lambda item: in_threads(lambda other: item + other, range(3)), [0, 10, 20]) == [
+        [0, 1, 2],
+        [10, 11, 12],
+        [20, 21, 22],
+    ]
+
+
+def test_blas_gets_its_threads_back_when_the_last_one_that_held_them_is_done() -> None:
+    with threadpool_limits(2, user_api="blas"):
+        one, other = one_blas_thread(), one_blas_thread()
+        one.__enter__()
+        other.__enter__()
+        one.__exit__(None, None, None)  # not in the order of entering: they may be held in several threads
+        assert blas_threads() == {1}
+        other.__exit__(None, None, None)
+        assert blas_threads() == {2}
+
+
+def test_a_blas_that_is_loaded_while_threads_are_held_is_held_when_asked_again() -> None:
+    code = """
+import numpy
+from frozenprobe.system.threads import one_blas_thread
+from threadpoolctl import ThreadpoolController
+count = lambda: [each.num_threads for each in ThreadpoolController().select(user_api="blas").lib_controllers]
+with one_blas_thread():
+    import scipy.linalg
+    with one_blas_thread():
+        print(count())
+print(count())
+"""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    inside, after = (set(json.loads(line)) for line in done.stdout.splitlines())
+    assert inside == {1}
+    assert after == {2} or os.cpu_count() == 1  # which has no more to give back
 
 
 @pytest.mark.parametrize("text", ["0", "x"])

@@ -29,6 +29,7 @@ from frozenprobe.probe.options import AUTO, CURVE_HEAD, CURVE_SHRINKAGE, ProbeOp
 from frozenprobe.probe.result import ProbeResult
 from frozenprobe.system.files import StrPath
 from frozenprobe.system.progress import Progress
+from frozenprobe.system.threads import in_threads, one_blas_thread
 
 CURVE_OPTIONS = ProbeOptions(head=CURVE_HEAD, settings={"shrinkage": CURVE_SHRINKAGE})
 
@@ -95,6 +96,7 @@ def view_curve(
     return Curve("views", "augmented views", options, points, resampled, result.notes)
 
 
+@one_blas_thread()
 def label_curve(
     features: Features | StrPath,
     options: ProbeOptions = CURVE_OPTIONS,
@@ -183,12 +185,13 @@ def open_trainer(features: Features, options: ProbeOptions) -> tuple[Trainer, Fl
 
 def train_on_some(trainer: Trainer, val: Floats, result: ProbeResult, *, order: Ints, size: int) -> Trial:
     """Cross-validate on the folds of `result` with at most `size` clusters of each class to train on."""
-    oof, converged = np.zeros_like(result.oof), True
-    for fold in range(int(result.folds.max()) + 1):
-        held = result.folds == fold
-        fitted = trainer.fit(first_of_each_class(np.flatnonzero(~held), result.labels, order, size))
-        oof[held] = fitted.predict(val[held])
-        converged = converged and fitted.head.convergence.converged is not False
+    oof = np.zeros_like(result.oof)
+    held = [result.folds == fold for fold in range(int(result.folds.max()) + 1)]
+    fits = trainer.fit_each([first_of_each_class(np.flatnonzero(~own), result.labels, order, size) for own in held])
+    answers = in_threads(lambda fold: fits[fold].predict(val[held[fold]]), range(len(fits)))
+    for own, answer in zip(held, answers, strict=True):
+        oof[own] = answer
+    converged = all(fitted.head.convergence.converged is not False for fitted in fits)
     return judge(oof, result.labels, result.scored, converged=converged)
 
 

@@ -12,6 +12,7 @@ from frozenprobe.probe.fit.trainer import FittedProbe
 from frozenprobe.probe.result import FoldScore, Outcome
 from frozenprobe.probe.task import Task, fill_unusable, score_fold
 from frozenprobe.system.progress import Progress
+from frozenprobe.system.threads import in_threads
 
 
 def predict_one_head(task: Task, progress: Progress) -> Outcome:
@@ -24,18 +25,22 @@ def predict_one_head(task: Task, progress: Progress) -> Outcome:
     fits = trainer.fit_all(subsets, lambda done: progress("fitting", done, len(subsets)))
     seconds = (time.perf_counter() - start) / task.count
     oof = np.zeros((len(task.labels), task.classes))
+    final = fits[-1]
+    *answers, test = in_threads(
+        lambda fold: fits[fold].predict(inputs.test if fold == task.count else inputs.val[task.folds == fold]),
+        range(task.count + 1),
+    )
     best_right = 0
     rows: list[FoldScore] = []
-    for fold, fitted in enumerate(fits[:-1]):
+    for fold, (fitted, answer) in enumerate(zip(fits[:-1], answers, strict=True)):
         held = task.folds == fold
-        oof[held] = fitted.predict(inputs.val[held])
+        oof[held] = answer
         seen = held & task.scored
         best_right += best_epoch(fitted, inputs.val[seen], task.labels[seen])
         rows.append(score_fold(task, fold, oof, seconds=seconds, convergence=fitted.head.convergence))
-    final = fits[-1]
     return Outcome(
         oof=oof,
-        test=fill_unusable(task, final.predict(inputs.test)),
+        test=fill_unusable(task, test),
         fold_scores=tuple(rows),
         refit=final.head.convergence,
         optimistic=best_right / int(task.scored.sum()) if getattr(final.head, "snapshots", ()) else None,

@@ -37,6 +37,7 @@ class FittedProbe:
     total: int
     geometric: bool = False
 
+    @one_blas_thread()
     def predict(self, vectors: Floats, head: FittedHead | None = None) -> Doubles:
         """Probabilities of images, averaged over their views: `(n, views, D)` -> `(n, C)`; 0 for classes never seen."""
         images, views, dim = vectors.shape
@@ -58,6 +59,7 @@ def average_logs(probabilities: Doubles) -> Doubles:
     return result
 
 
+@one_blas_thread()
 def fit_scaled(head: Head, rows: TrainingRows, *, scale: str, seed: int) -> FittedProbe:
     """Fit the scaling called `scale`, then the head on what it makes of the rows; all its classes are theirs.
 
@@ -119,7 +121,7 @@ class Trainer:
         return fits
 
     def fit_each(self, subsets: Sequence[Ints], done: Callable[[int], None] = lambda count: None) -> list[FittedProbe]:
-        """Fit on each by itself; a head in closed form in threads of our own."""
+        """Fit on each by itself; a head that numpy fits alone in threads of our own."""
         lock, count = Lock(), itertools.count(1)
 
         def fit(images: Ints) -> FittedProbe:
@@ -128,10 +130,9 @@ class Trainer:
                 done(next(count))
             return fitted
 
-        if not entry_of(self.head).closed_form:
+        if not entry_of(self.head).numpy_alone:
             return [fit(images) for images in subsets]
-        with one_blas_thread():
-            return in_threads(fit, subsets)
+        return in_threads(fit, subsets)
 
     def fit_grid(self, heads: Sequence[Head], subsets: Sequence[Ints]) -> list[list[FittedProbe]]:
         """Each head, all of one kind and alike but for one hyper-parameter, on each set of images; in one go if it can.
@@ -160,8 +161,7 @@ class Trainer:
             W (x f) + b = W ((x - m) f) + b + f W m
         """
         rows = self.shared_rows
-        with one_blas_thread():
-            scalings = in_threads(self.scaling_of, subsets)
+        scalings = in_threads(self.scaling_of, subsets)
         factors = [float(scaling.factor[0]) for scaling in scalings]
         weights = [self.row_weights(images) for images in subsets]
         paths = head.fit_many(rows, weights, factors, values)
@@ -203,9 +203,8 @@ class Trainer:
             models = fit(moments.scaled(scaling).restricted(classes), values)
             return [self.fitted(model, scaling, classes) for model in models]
 
-        with one_blas_thread():
-            parts = in_threads(sum_up, range(len(patterns)))
-            lines = in_threads(solve, range(len(subsets)))
+        parts = in_threads(sum_up, range(len(patterns)))
+        lines = in_threads(solve, range(len(subsets)))
         return [[line[index] for line in lines] for index in range(len(values))]
 
     def fitted(self, head: FittedHead | LinearModel, scaling: Scaling, classes: Ints) -> FittedProbe:

@@ -18,10 +18,12 @@ from frozenprobe.probe.folds.deal import Union, cluster_images, unite_images
 from frozenprobe.probe.heads.parts.scaling import normalise
 from frozenprobe.probe.inputs import read_finite
 from frozenprobe.probe.options import ProbeOptions
+from frozenprobe.system.threads import in_threads
 
 MIRRORED = 0.05  # quantile of the cosines between an image and its mirror image
 CLASS_SAMPLE = 200  # images of a class that say how far apart two of a class are
 COSINES_AT_ONCE = 8_000_000  # of images with each other: bounds the memory
+STRIP = 1024  # columns of those that a thread multiplies at a time
 MOST_PAIRS = 2_000_000
 ROUNDING = 1e-6  # of a cosine in float32: equal rows must count as equal at a threshold of 1
 
@@ -160,7 +162,17 @@ def blocks(rows: Floats, columns: Floats) -> Iterator[tuple[int, Floats]]:
     """(first row, its and the next rows' cosines): with the columns from the first row on, if both are the same."""
     size = max(16, COSINES_AT_ONCE // max(1, len(columns)))
     for start in range(0, len(rows), size):
-        yield start, rows[start : start + size] @ (columns[start:] if columns is rows else columns).T
+        yield start, cosines(rows[start : start + size], columns[start:] if columns is rows else columns)
+
+
+def cosines(rows: Floats, columns: Floats) -> Floats:
+    """All rows with all columns, `(n, m)`; the same bits from any number of threads."""
+    result = np.empty((len(rows), len(columns)), dtype=rows.dtype)
+    in_threads(
+        lambda start: np.matmul(rows, columns[start : start + STRIP].T, out=result[:, start : start + STRIP]),
+        range(0, len(columns), STRIP),
+    )
+    return result
 
 
 def different_contents(hashes: tuple[str, ...], ids: tuple[str, ...]) -> Ints:

@@ -124,7 +124,7 @@ class HeadEntry:
         scale: the scaling it takes unless another is asked for.
         augmented_only: trains on augmented views only, is scored on the clean view, and on `direct`, if stored, of test
             images.
-        closed_form: numpy alone does the work, so that fits may share the cores, a thread each.
+        numpy_alone: numpy does all the work, so that fits may share the cores, a thread each.
         moments: how it is fitted from moments; None: it needs the rows.
         stream: `module:function`, (Stream, Head, seed, progress) -> FittedProbes without each fold and with all, of a
             head that needs the rows and can do with blocks of them.
@@ -138,7 +138,7 @@ class HeadEntry:
     options: dict[str, Option] = field(default_factory=dict)
     scale: str = "global"
     augmented_only: bool = False
-    closed_form: bool = False
+    numpy_alone: bool = False
     moments: MomentPath | None = None
     stream: str = ""
     trials: tuple[TrialGroup, ...] = ()
@@ -193,7 +193,7 @@ HEADS = {
         "frozenprobe.probe.heads.lda:ShrinkageLdaHead",
         "shrinkage LDA, closed form (--shrinkage)",
         {"shrinkage": Option(float, "above 0, up to 1", "chosen on inner folds")},
-        closed_form=True,
+        numpy_alone=True,
         moments=MomentPath(
             "shrinkage", "frozenprobe.probe.heads.lda:fit_moments", "frozenprobe.probe.heads.lda:SHRINKAGES", False
         ),
@@ -213,12 +213,13 @@ HEADS = {
             "tol": Option(float, "how far above the optimum the objective may end, relatively", "0.001"),
             "max_iter": Option(int, "evaluations or iterations at most", "50"),
         },
+        numpy_alone=True,
     ),
     "ridge": HeadEntry(
         "frozenprobe.probe.heads.ridge:RidgeHead",
         "ridge on one-hot targets, calibrated (--alpha)",
         {"alpha": RELATIVE_PENALTY},
-        closed_form=True,
+        numpy_alone=True,
         moments=MomentPath(
             "alpha", "frozenprobe.probe.heads.ridge:fit_moments", "frozenprobe.probe.heads.ridge:ALPHAS", True
         ),
@@ -233,7 +234,7 @@ HEADS = {
             "kernel": Option(str, "rbf or arccos", "rbf"),
             "gamma": Option(float, "gamma of rbf, relative", "chosen on images left out"),
         },
-        closed_form=True,
+        numpy_alone=True,
         trials=(TrialGroup(70, "mean", ({"kernel": "arccos"},)),),
         cost=kernel_cost,
     ),
@@ -241,7 +242,7 @@ HEADS = {
         "frozenprobe.probe.heads.prototypes:PrototypeHead",
         "nearest class mean in cosine",
         {"temperature": TEMPERATURE},
-        closed_form=True,
+        numpy_alone=True,
         trials=(TrialGroup(30, "mean"),),
     ),
     "knn": HeadEntry(
@@ -251,7 +252,7 @@ HEADS = {
             "k": Option(int, "neighbours, in images", "chosen"),
             "temperature": TEMPERATURE,
         },
-        closed_form=True,
+        numpy_alone=True,
         trials=(TrialGroup(40, "mean"),),
     ),
     "linear": HeadEntry(

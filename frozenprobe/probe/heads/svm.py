@@ -13,10 +13,11 @@ from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.folds.deal import assign_folds
 from frozenprobe.probe.heads.head import Convergence, LinearModel, TrainingRows, require_positive
 from frozenprobe.probe.heads.parts.temperature import fit_temperature
+from frozenprobe.system.threads import in_threads
 
 INNER_FOLDS = 3
 UNKNOWN = 1.0  # images of a class that nobody knows: bounds the certainty that a few images can show
-MACHINES = 256  # machines solved at once: bounds the memory
+MACHINES = 128  # machines solved at once in a thread: bounds the memory
 CG_STEPS = 100
 EASY, LOOSE = 10.0, 1e-2  # C |x|^2 to start at, and the tolerance on the way
 
@@ -102,8 +103,9 @@ def solve(rows: TrainingRows, costs: Floats, *, tol: float, max_iter: int) -> Ma
     sides = np.where(rows.labels == np.arange(rows.classes)[:, None], np.float32(1), np.float32(-1))
     total = len(costs) * rows.classes
     weights = np.zeros((total, reduced.shape[1]), dtype=np.float32)
-    converged, iterations = np.zeros(total, dtype=bool), 0
-    for start in range(0, total, MACHINES):
+    converged = np.zeros(total, dtype=bool)
+
+    def solve_block(start: int) -> int:
         block = np.arange(start, min(start + MACHINES, total))
         problem = Problem(reduced, sides[block % rows.classes], costs[block // rows.classes], eigenvalues)
         for easing in easings(float(eigenvalues.sum() / rows.weight.sum())):
@@ -111,7 +113,9 @@ def solve(rows: TrainingRows, costs: Floats, *, tol: float, max_iter: int) -> Ma
             share = np.float32(easing)
             eased = replace(problem, costs=share * problem.costs, eigenvalues=share * problem.eigenvalues)
             weights[block], converged[block], steps = newton(eased, weights[block], tol=near_enough, max_iter=max_iter)
-        iterations = max(iterations, steps)
+        return steps
+
+    iterations = max(in_threads(solve_block, range(0, total, MACHINES)))
     return Machines(weights @ basis.T, converged, iterations)
 
 

@@ -24,6 +24,7 @@ from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.select.blend import blend, fit_stack
 from frozenprobe.probe.stats.metrics import log_loss
+from frozenprobe.system.threads import in_threads
 
 SMALL = 0.02  # a member with less of a blend is left out of it
 KNOWING = 0.999  # of the log-loss of predicting all classes alike
@@ -171,13 +172,16 @@ def predict_held_out(fitted: Sequence[FittedProbe], val: Floats, nested: NestedF
     """What one candidate's fits predict of the images they did not see."""
     oof = np.zeros((len(val), total), dtype=np.float32)
     inner = [np.zeros((len(images), total), dtype=np.float32) for images in nested.chosen_on]
-    for probe, held_out in zip(fitted, nested.held_out, strict=True):
-        for held in held_out:
-            logits = logits_of(probe.predict(val[held.images]))
+
+    def predict(fit: int) -> None:
+        for held in nested.held_out[fit]:
+            logits = logits_of(fitted[fit].predict(val[held.images]))
             if held.fold is None:
                 oof[held.images] = logits
             else:
                 inner[held.fold][np.searchsorted(nested.chosen_on[held.fold], held.images)] = logits
+
+    in_threads(predict, range(len(fitted)))
     return Predictions(oof, inner, [probe.head.convergence for probe in fitted[: len(nested.chosen_on)]])
 
 

@@ -21,6 +21,7 @@ from frozenprobe.probe.heads.parts.temperature import choose_by_loss, scores_of,
 from frozenprobe.probe.heads.registry import entry_of, load
 from frozenprobe.probe.inputs import Views, aggregate_views, read_finite
 from frozenprobe.system.progress import Progress
+from frozenprobe.system.threads import in_threads
 
 MEMORY = 256 << 20
 LEAST_INNER = 3  # folds that a choice is made on
@@ -229,7 +230,8 @@ class FoldMoments:
         kept = np.flatnonzero(self.home // self.stream.sections_a_fold != (-1 if fold is None else fold))
         scores = np.zeros((len(solver.values), len(kept), self.stream.classes), dtype=np.float32)
         known = np.zeros(len(kept), dtype=np.int64)
-        for section in np.unique(self.home[kept]).tolist():
+
+        def score(section: int) -> None:
             training, classes, scaling = self.without(fold, section)
             held = np.flatnonzero(self.home[kept] == section)
             rows = scaling.apply(self.rows[kept[held]])
@@ -238,6 +240,8 @@ class FoldMoments:
                 own = scores_of(model, rows)
                 scores[index, held] = own.min(axis=1, keepdims=True)
                 scores[index, held[:, None], classes] = own
+
+        in_threads(score, np.unique(self.home[kept]).tolist())
         return scores, kept, known
 
     def without(self, fold: int | None, section: int | None = None) -> tuple[Moments, Ints, Scaling]:
@@ -266,7 +270,6 @@ def accumulate(stream: Stream, sample: Ints, tell: Progress) -> FoldMoments:
     sections = stream.sections
     parts: list[Moments] = []
     for images, vectors in stream.blocks("train", stream.views.train):
-        views = vectors.shape[1]
         inside = slice(*np.searchsorted(sample, (images.start, images.stop)))
         rows[inside] = vectors[sample[inside] - images.start, 0]
         if stream.scale in ("global", "l2"):
@@ -276,14 +279,32 @@ def accumulate(stream: Stream, sample: Ints, tell: Progress) -> FoldMoments:
             none = np.zeros(0, dtype=np.int64)
             empty = Moments.of(vectors[:0, 0], none, np.zeros(0), classes=stream.classes, origin=origin)
             parts = [empty] * (int(sections.max()) + 1)
-        for section in np.unique(sections[images]).tolist():
-            held = np.flatnonzero(sections[images] == section) + images.start
-            parts[section] += Moments.of(
-                vectors[held - images.start].reshape(-1, dim),
-                np.repeat(stream.labels[held], views),
-                np.repeat(stream.weight[held] / views, views),
-                classes=stream.classes,
-                origin=origin,
-            )
+        add_block(parts, stream, sections[images], images, vectors)
         tell("summing", images.stop, count)
     return FoldMoments(stream, parts, sample, rows, sections[sample])
+
+
+def add_block(parts: list[Moments], stream: Stream, sections: Ints, images: slice, vectors: Floats) -> None:
+    """Add the moments of a block's images to those of their sections, a thread a section.
+
+    Args:
+        parts: the moments of each section so far.
+        stream: what is read.
+        sections: `(n,)` of these images.
+        images: their places.
+        vectors: `(n, views, D)` of them, normalised if the scaling does so.
+    """
+    _, views, dim = vectors.shape
+    labels, weight = stream.labels[images], stream.weight[images] / views
+
+    def add(section: int) -> None:
+        held = np.flatnonzero(sections == section)
+        parts[section] += Moments.of(
+            vectors[held].reshape(-1, dim),
+            np.repeat(labels[held], views),
+            np.repeat(weight[held], views),
+            classes=stream.classes,
+            origin=parts[section].origin,
+        )
+
+    in_threads(add, np.unique(sections).tolist())

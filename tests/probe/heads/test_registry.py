@@ -106,7 +106,7 @@ def test_of_a_head_that_is_not_listed_nothing_is_known() -> None:
         pass
 
     entry = entry_of(Own())
-    assert not entry.closed_form
+    assert not entry.numpy_alone
     assert not entry.streams
     assert entry.moments is None
 
@@ -138,7 +138,7 @@ HEADS["toy"] = HeadEntry(
     "toy_head:ToyHead",
     "nearest class mean (--toy-option)",
     {"toy_option": Option(float, "how sure it is", "1.0")},
-    closed_form=True,
+    numpy_alone=True,
     trials=(TrialGroup(15, "mean", grid_of("toy_option", 0.1, 1.0)),),
 )
 """

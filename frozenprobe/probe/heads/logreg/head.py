@@ -12,6 +12,7 @@ from frozenprobe.probe.arrays import Doubles, softmax
 from frozenprobe.probe.heads.head import Convergence, LinearModel, TrainingRows, require_positive
 from frozenprobe.probe.heads.logreg.problems import LogisticProblems
 from frozenprobe.probe.heads.logreg.solver import Solution, solve_logistic
+from frozenprobe.system.threads import one_blas_thread
 
 SOLVERS = ("own", "sklearn")
 OWN_TOL, SKLEARN_TOL = 1e-5, 1e-4
@@ -94,7 +95,8 @@ class LogisticRegressionHead:
         from sklearn.linear_model import LogisticRegression
 
         model = LogisticRegression(C=self.c, tol=self.tolerance, max_iter=self.max_iter)
-        model.fit(rows.features, rows.labels, sample_weight=rows.weight)
+        with one_blas_thread():  # asked for again: of what scikit-learn, if only now loaded, brought
+            model.fit(rows.features, rows.labels, sample_weight=rows.weight)
         coefficients, intercepts = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
         if rows.classes == 2:  # scikit-learn has one row then: sigmoid(w x + b) = softmax((0, w x + b))_1
             coefficients, intercepts = np.vstack([0 * coefficients, coefficients]), np.append(0.0, intercepts)

@@ -11,6 +11,7 @@ from frozenprobe.errors import unknown_name
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.probe.heads.parts.scaling import Scaling
 from frozenprobe.probe.options import SCALES
+from frozenprobe.system.threads import one_blas_thread
 
 MULTIPLIED_ROWS = 4096  # rows multiplied in float32 at once
 SPREAD = 500  # rows that tell where most of them are
@@ -167,8 +168,7 @@ def starting_point(features: Floats) -> Doubles:
 def solve_shifted(scatter: Doubles, right: Doubles, *, keep: float, shift: float, exact: bool) -> Doubles:
     """(keep scatter + shift I)^-1 right by Cholesky's decomposition, `(D, m)` float64.
 
-    At D = 1024 on one core float32 takes 20 ms, float64 30; one eigendecomposition, for all shifts, takes 200, and on a
-    busy machine with several threads many times that.
+    At D = 1024 on one core float32 takes 20 ms, float64 30; one eigendecomposition, for all shifts, takes 200.
 
     Args:
         scatter: `(D, D)`, symmetric and but for rounding positive.
@@ -179,14 +179,15 @@ def solve_shifted(scatter: Doubles, right: Doubles, *, keep: float, shift: float
     """
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-    for dtype in (np.float64,) if exact else (np.float32, np.float64):
-        matrix = (keep * scatter + shift * np.eye(len(scatter))).astype(dtype)
-        try:
-            # the transpose of a symmetric matrix is itself, in the order of columns that LAPACK takes without a copy
-            factor = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
-        except LinAlgError:
-            continue
-        solution: Doubles = cho_solve(factor, right.astype(dtype), check_finite=False).astype(np.float64)
-        return solution
+    with one_blas_thread():  # asked for again: scipy, if only now loaded, brought a BLAS of its own
+        for dtype in (np.float64,) if exact else (np.float32, np.float64):
+            matrix = (keep * scatter + shift * np.eye(len(scatter))).astype(dtype)
+            try:
+                # a symmetric matrix is its own transpose, whose order of columns LAPACK takes without a copy
+                factor = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
+            except LinAlgError:
+                continue
+            solution: Doubles = cho_solve(factor, right.astype(dtype), check_finite=False).astype(np.float64)
+            return solution
     nearest = np.linalg.lstsq(keep * scatter + shift * np.eye(len(scatter)), right, rcond=None)[0]
     return nearest.astype(np.float64)
