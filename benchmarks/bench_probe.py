@@ -366,7 +366,7 @@ def written(path, vectors, labels):
         taps=(("head-input", dim),),
         test_views=("clean",),
         augmented_views=tuple(f"aug{view}" for view in range(1, views)),
-        class_names=tuple(f"class {label}" for label in range(labels.max() + 1)),
+        class_names=tuple(f"class {label:04}" for label in range(labels.max() + 1)),
         train=train,
         test=None,
         sample=None,
