@@ -13,7 +13,9 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.curves.points import Point, Resampled, Trial, judge, measure
-from frozenprobe.probe.curves.subsets import (
+from frozenprobe.probe.fit.candidate import candidate_of, trainer_of
+from frozenprobe.probe.fit.trainer import Trainer
+from frozenprobe.probe.folds.subsets import (
     draw_order,
     draws_of,
     first_of_each_class,
@@ -21,8 +23,6 @@ from frozenprobe.probe.curves.subsets import (
     training_counts,
     typical,
 )
-from frozenprobe.probe.fit.candidate import candidate_of, trainer_of
-from frozenprobe.probe.fit.trainer import Trainer
 from frozenprobe.probe.heads.registry import HEADS
 from frozenprobe.probe.inputs import choose_views, read_inputs
 from frozenprobe.probe.options import AUTO, CURVE_HEAD, CURVE_SHRINKAGE, ProbeOptions

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frozenprobe.probe.curves.subsets import (
+from frozenprobe.probe.folds.deal import cluster_images
+from frozenprobe.probe.folds.subsets import (
     draw_order,
     draws_of,
     first_of_each_class,
@@ -15,7 +16,6 @@ from frozenprobe.probe.curves.subsets import (
     training_counts,
     typical,
 )
-from frozenprobe.probe.folds.deal import cluster_images
 
 HASHES = tuple(f"{index:064x}" for index in range(12))
 ALONE = np.arange(12)
