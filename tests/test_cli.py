@@ -263,7 +263,7 @@ def test_a_csv_of_labels_works_end_to_end(run, tiny_vit, tmp_path):
 
 def test_a_smoke_run_of_four_images_can_be_probed_without_more_options(run, extract_tiny):
     extract_tiny("--views 1 --limit 4")
-    assert "4 folds" in run("probe --head lda")[0]
+    assert "2 folds" in run("probe --head lda")[0]  # two images a class
 
 
 def test_the_same_command_line_never_writes_over_a_folder(run, make_features):

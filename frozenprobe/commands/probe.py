@@ -45,7 +45,7 @@ def probe(features: tuple[Path, ...], features_dir: Path, runs: Path, as_json: b
     from frozenprobe.probe.repeats import repeat_probe
     from frozenprobe.probe.report.runs import save_run
     from frozenprobe.probe.report.summary import render, summarise, title
-    from frozenprobe.probe.stats.intervals import public_images
+    from frozenprobe.probe.stats.public import public_images
     from frozenprobe.system.atomic_files import require_writable
 
     require_writable(runs, "name another folder with --runs DIR", folder=True)

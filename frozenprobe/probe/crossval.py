@@ -145,6 +145,19 @@ def settle_auto(options: ProbeOptions) -> ProbeOptions:
     return replace(options, head=AUTO)
 
 
+def default_folds(labels: Ints, clusters: Ints) -> int:
+    """5, or as many as a typical class has clusters, at least 2: so that each fold takes as much of every class.
+
+    Of two images a class, five folds take one image of a part of the classes: those classes are held against others
+    that have twice their images, and the scores are far below those of the final head.
+    """
+    pairs = np.unique(np.stack([labels, clusters]), axis=1)
+    counts = np.bincount(pairs[0])
+    several = counts[counts > 1]
+    typical = int(np.median(several)) if len(several) else DEFAULT_FOLDS
+    return min(DEFAULT_FOLDS, int(clusters.max()) + 1, max(2, typical))
+
+
 def deal_folds(features: Features, labels: Ints, clusters: Ints, options: ProbeOptions) -> tuple[Ints, Ints]:
     """`(N,)` fold of each image, and the classes that cannot be scored with these folds.
 
@@ -155,7 +168,7 @@ def deal_folds(features: Features, labels: Ints, clusters: Ints, options: ProbeO
     if split.folds is not None and options.folds is None:
         folds = folds_from_column(split.folds)
     else:
-        count = min(DEFAULT_FOLDS, int(clusters.max()) + 1) if options.folds is None else options.folds
+        count = default_folds(labels, clusters) if options.folds is None else options.folds
         folds = assign_folds(labels, clusters, split.hashes, folds=count, seed=options.seed)
     unscored = unscored_classes(labels, folds)
     if np.isin(labels[folds != NEVER], unscored).all():

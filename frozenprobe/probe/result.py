@@ -52,6 +52,28 @@ class CandidateScore:
 
 
 @dataclass(frozen=True)
+class Halved:
+    """What the head predicts of some images with half of its training images, and with all of them.
+
+    Attributes:
+        images: `(h,)` that are predicted, out of fold.
+        fewer: `(h, C)` probabilities with half of the training images.
+        more: `(h, C)` with all; of a blend its largest member's.
+        times: how many times the training images; 1 where no class has two clusters to halve.
+    """
+
+    images: Ints
+    fewer: Doubles
+    more: Doubles
+    times: float
+
+    @staticmethod
+    def nothing(classes: int) -> Halved:
+        """Where there is nothing to halve."""
+        return Halved(np.zeros(0, dtype=np.int64), np.zeros((0, classes)), np.zeros((0, classes)), 1.0)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The part of a `ProbeResult` that heads decide; see there."""
 
@@ -65,6 +87,7 @@ class Outcome:
     candidates: tuple[CandidateScore, ...] = ()
     skipped: tuple[str, ...] = ()
     uncalibrated: Doubles | None = None
+    halved: Halved | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -94,6 +117,7 @@ class ProbeResult(Outcome):
         candidates: what was tried, best first; empty where nothing was chosen.
         skipped: what did not fit into the budget.
         uncalibrated: `(N, C)` out-of-fold probabilities before the temperature; None where none was fitted.
+        halved: what half of the training images would do; None: not measured (features that are streamed).
         repeats: the cross-validations that were joined, this one first; empty if it stands alone.
     """
 

@@ -117,8 +117,12 @@ def test_every_image_is_predicted_once_by_a_fit_without_it(
     monkeypatch.setattr(FittedProbe, "predict", spy_predict)
     result = probe(features, head)
     expected = [np.flatnonzero(result.folds != fold).tolist() for fold in range(5)]
-    assert sorted(trained) == sorted([*expected, list(range(18))])  # the refit sees everything
-    assert predicted == [*np.bincount(result.folds), 7]
+    *own, half, other = trained  # behind the folds and the refit two halves tell how much more images give
+    assert sorted(own) == sorted([*expected, list(range(18))])  # the refit sees everything
+    assert set(half) < set(expected[0])
+    assert set(other) < set(expected[1])
+    sizes = np.bincount(result.folds)
+    assert predicted == [*sizes, 7, *sizes[:2]]
     assert result.oof.shape == (18, 3)
     assert result.test.shape == (7, 3)
     np.testing.assert_allclose(result.oof.sum(axis=1), 1, atol=1e-9)
@@ -666,7 +670,7 @@ def test_an_option_of_another_type_is_an_error_that_names_it(options: dict[str, 
 def test_progress_is_told_after_every_fit(make_features: MakeFeatures) -> None:
     told: list[tuple[str, int, int]] = []
     cross_validate(make_features(), ProbeOptions("lda", folds=3), lambda *news: told.append(news))
-    assert told == [("fitting", done, 4) for done in (1, 2, 3, 4)]
+    assert told == [("fitting", done, 6) for done in range(1, 7)]
 
 
 def test_folds_are_scored_on_their_own_images(make_features: MakeFeatures) -> None:
@@ -693,3 +697,11 @@ def test_labels_are_needed(make_features: MakeFeatures) -> None:
     features = make_features()
     with pytest.raises(FrozenprobeError, match="Labels of the training images"):
         cross_validate(replace(features, train=replace(features.train, labels=None)))
+
+
+@pytest.mark.parametrize(("sizes", "folds"), [((2, 2), 2), ((3, 3, 9), 3), ((9, 9), 5), ((1, 1, 4), 4), ((1, 2, 2), 2)])
+def test_there_are_no_more_folds_than_a_typical_class_has_images(
+    sizes: tuple[int, ...], folds: int, make_features: MakeFeatures
+) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes).tolist()
+    assert probe(make_features(classes=len(sizes), labels=labels)).options.folds == folds

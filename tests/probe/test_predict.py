@@ -14,6 +14,7 @@ import pytest
 from frozenprobe.probe.arrays import Doubles, Ints, softmax
 from frozenprobe.probe.checks import transductive, tripwire
 from frozenprobe.probe.fit.candidate import Candidate
+from frozenprobe.probe.fit.halves import HALVED_FOLDS
 from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer
 from frozenprobe.probe.heads.head import FittedHead
 from frozenprobe.probe.heads.parts.scaling import Scaling, fit_scaling
@@ -466,7 +467,8 @@ def test_seconds_are_equal_shares_of_all_fits_the_final_one_among_them(
     monkeypatch.setattr(Trainer, "fitted", fit_slowly)
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     seconds = [score.seconds for score in run(task).fold_scores]
-    fits = 6 if options is PLAIN else 1 + len(NestedFolds.of(task.folds, task.labels, task.deal).subsets)
+    folds = 5 if options is PLAIN else len(NestedFolds.of(task.folds, task.labels, task.deal).subsets)
+    fits = folds + 1 + HALVED_FOLDS
     assert len(set(seconds)) == 1
     assert sum(seconds) == pytest.approx(7.0 * fits)
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.probe.arrays import Doubles, Ints
-from frozenprobe.probe.stats import intervals
+from frozenprobe.probe.stats.intervals import Interval, accuracy_interval, interval_of
 
-Interval = tuple[float, float]
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def measure(
         Point(
             at=float(where),
             accuracy=accuracy,
-            interval=accuracy_interval(accuracy, column, drawn.clusters),
+            interval=wider(accuracy_interval(*mean_right(row, clusters)), interval_of(column)),
             difference=accuracy - accuracies[-1],
-            difference_interval=intervals.interval_of(column - drawn.accuracy[:, -1]),
+            difference_interval=interval_of(column - drawn.accuracy[:, -1]),
             draws=len(row),
             unconverged=sum(not trial.converged for trial in row),
         )
@@ -113,11 +113,11 @@ def resample(trials: Sequence[Sequence[Trial]], clusters: Ints) -> Resampled:
     cells = np.array(sums)  # (right, images) x cross-validations x clusters
     many = cells.shape[2]
     rng = np.random.default_rng([0, 3])
-    drawn = np.empty((intervals.RESAMPLES, 2, len(right)))
+    drawn = np.empty((RESAMPLES, 2, len(right)))
     for sample in drawn:
         sample[:] = cells @ np.bincount(rng.integers(many, size=many), minlength=many)
-    chance = np.random.default_rng([0, 4]).random((intervals.RESAMPLES, 1, max(map(len, trials))))
-    accuracy, start = np.empty((intervals.RESAMPLES, len(trials))), 0
+    chance = np.random.default_rng([0, 4]).random((RESAMPLES, 1, max(map(len, trials))))
+    accuracy, start = np.empty((RESAMPLES, len(trials))), 0
     for column, length in enumerate(map(len, trials)):
         pick = start + (chance[:, :, :length] * length).astype(np.int64)  # lists of one length pick alike
         hits, images = np.take_along_axis(drawn, pick, axis=2).sum(axis=2).T
@@ -126,14 +126,13 @@ def resample(trials: Sequence[Sequence[Trial]], clusters: Ints) -> Resampled:
     return Resampled(accuracy, images=int(seen.sum()), clusters=many)
 
 
-def accuracy_interval(accuracy: float, drawn: Doubles, clusters: int) -> Interval:
-    """95 % percentile interval; where all is right or all is wrong, what `intervals.accuracy_interval` says then.
+def wider(one: Interval, other: Interval) -> Interval:
+    """From the lower of their ends to the higher: that of the images, and that of the draws as well."""
+    return min(one[0], other[0]), max(one[1], other[1])
 
-    Args:
-        accuracy: as measured.
-        drawn: `(resamples,)` bootstrapped.
-        clusters: of images that were scored.
-    """
-    if accuracy in (0, 1):
-        return intervals.accuracy_interval(np.full(clusters, accuracy == 1), np.arange(clusters))
-    return intervals.interval_of(drawn)
+
+def mean_right(trials: Sequence[Trial], clusters: Ints) -> tuple[Doubles, Ints]:
+    """How often each scored image is right, and its cluster."""
+    right = np.array([trial.right for trial in trials])
+    seen = ~np.isnan(right).all(axis=0)
+    return np.nanmean(right[:, seen], axis=0), clusters[seen]

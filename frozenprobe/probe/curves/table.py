@@ -7,9 +7,10 @@ from typing import Any
 
 from frozenprobe.cache.store import Features
 from frozenprobe.probe.curves.curve import Curve, size_text
-from frozenprobe.probe.curves.points import Interval, Point
+from frozenprobe.probe.curves.points import Point
 from frozenprobe.probe.curves.verdict import Enough, Extrapolation, NoExtrapolation, enough_views, extrapolate
 from frozenprobe.probe.heads.registry import HEADS
+from frozenprobe.probe.stats.intervals import Interval
 
 BAR = 39  # characters
 
@@ -105,12 +106,14 @@ def render_extrapolation(found: Extrapolation | NoExtrapolation, unit: str) -> s
     """What twice the photos would give."""
     if isinstance(found, NoExtrapolation):
         return f"no extrapolation to twice the photos: {found.reason}"
+    tried = "which the smaller sizes foretold"
+    if found.widened > 1:
+        tried = f"which the smaller sizes did not foretell: the interval is {found.widened:.1f} times as wide for it"
     sizes = f"{size_text(2 * found.at)} in place of {size_text(found.at)} {unit} to train on"
     return (
         f"twice the photos ({sizes}) would give about "
         f"{signed(found.gain)} points (95 % interval {signed_interval(found.interval)[1:-1]})\n"
-        f"extrapolated, not measured: error = {found.floor:.3f} + {found.scale:.3f} n^-{found.exponent:.2f} "
-        "fitted to the points above"
+        f"extrapolated, not measured: by the rise from {size_text(found.since)} to {size_text(found.at)}, {tried}"
     )
 
 

@@ -1,21 +1,21 @@
-"""What a curve says: how many views are enough, and by the power law of learning curves what twice the photos give."""
+"""What a curve says: how many views are enough, and by how accuracy rises what twice the photos would give."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from frozenprobe.probe.arrays import Doubles
 from frozenprobe.probe.curves.curve import Curve, size_text
-from frozenprobe.probe.curves.points import Interval
-from frozenprobe.probe.stats.intervals import interval_of
+from frozenprobe.probe.curves.points import Point
+from frozenprobe.probe.stats.growth import ACCURACY, Estimate, Growth, grow, growth_of, inside
+from frozenprobe.probe.stats.intervals import DEPENDENCE, Interval, interval_of
 
-FEWEST = 3  # points that a law of three numbers is fitted to
-TOLERATED = 0.02  # a law may miss a point by this much more than the point's own interval allows
-# Measured exponents lie between 0.07 and 1 (Hestness et al. 2017, arXiv:1712.00409; Rosenfeld et al. 2020,
-# arXiv:1909.12673), and 1 is the fast rate of learning theory. A larger one would let a few points promise a plateau.
-EXPONENTS = np.linspace(0.01, 1, 100)
+FEWEST = 3  # sizes: two tell a slope, and a third whether it could have been foretold
+HALF = 0.6  # a size of at most so much of another tells how its accuracy grows
+REFUSED = 3.0  # a forecast of the last size that is off by so many times its interval is none
 
 
 @dataclass(frozen=True)
@@ -36,44 +36,22 @@ class Enough:
 
 
 @dataclass(frozen=True)
-class PowerLaw:
-    """The law error(n) = a + b n^-c, or many of them fitted at once: arrays of one shape.
-
-    Attributes:
-        floor: a, at least 0: the error that no number of images takes away.
-        scale: b, at least 0.
-        exponent: c, one of `EXPONENTS`.
-    """
-
-    floor: Doubles
-    scale: Doubles
-    exponent: Doubles
-
-    def error(self, size: float) -> Doubles:
-        """a + b n^-c at n = `size`, above 0."""
-        result: Doubles = self.floor + self.scale * size**-self.exponent
-        return result
-
-
-@dataclass(frozen=True)
 class Extrapolation:
     """What twice the images of every class would give: an extrapolation.
 
     Attributes:
         at: images a class of the last point.
+        since: of the point from which on the rise was measured.
         gain: of accuracy, from `at` to twice as many.
-        interval: 95 %, of the gain: every resample is fitted again, with and without the smallest size.
-        floor: a of error(n) = a + b n^-c.
-        scale: b.
-        exponent: c.
+        interval: 95 %, of the gain.
+        widened: by how much the interval is wider, because the smaller sizes did not foretell the last one; else 1.
     """
 
     at: float
+    since: float
     gain: float
     interval: Interval
-    floor: float
-    scale: float
-    exponent: float
+    widened: float
 
 
 @dataclass(frozen=True)
@@ -101,62 +79,61 @@ def enough_views(curve: Curve) -> Enough:
 
 
 def extrapolate(curve: Curve) -> Extrapolation | NoExtrapolation:
-    """Fit the power law to the curve and to each of its resamples, and read it at twice the last size.
+    """Carry the last accuracy on to twice its size, by the rise from half of it; see `stats.growth`.
 
-    Curves are flatter at the smallest sizes than a power law (Hestness et al. 2017: the small-data region). Nobody
-    knows where that ends, so the interval holds the fits without the smallest size, too, where enough points are left.
+    It is tried on the curve first: the rise up to half of the last size has to foretell the last accuracy. Where that
+    lies outside the interval, all intervals are widened until it does not; far outside, nothing is foretold.
     """
-    points, drawn = curve.points, curve.resampled
+    points = curve.points
     if len(points) < FEWEST:
         return NoExtrapolation(f"it takes {FEWEST} sizes, there are {len(points)}")
-    sizes = np.array([point.at for point in points])
-    errors = np.array([1 - point.accuracy for point in points])
-    if errors[-1] > errors[0]:
+    if points[-1].accuracy < points[0].accuracy:
         return NoExtrapolation("accuracy does not rise with the images")
-    weight = 1 / (drawn.accuracy.var(axis=0) + (0.5 / drawn.images) ** 2)  # no point is known better than half an image
-    law = fit_power_law(sizes, errors, weight)
-    for point, error in zip(points, errors, strict=True):
-        missed = abs(float(law.error(point.at)) - error)
-        if missed > (point.interval[1] - point.interval[0]) / 2 + TOLERATED:
-            by = f"at {size_text(point.at)} by {100 * missed:.1f} points"
-            return NoExtrapolation(f"no power law fits: the best one misses the accuracy {by}")
-    at, gains = points[-1].at, []
-    for start in range(len(points) - FEWEST + 1)[:2]:
-        laws = fit_power_law(sizes[start:], 1 - drawn.accuracy[:, start:], weight[start:])
-        gains.append(laws.error(at) - laws.error(2 * at))
+    last = len(points) - 1
+    middle = half_of(points, last)
+    first = half_of(points, middle)
+    foretold = foretell(curve, first, middle, times=points[last].at / points[middle].at)
+    off = missed_by(foretold, points[last].accuracy - points[middle].accuracy)
+    if off > REFUSED:
+        at = f"that at {size_text(points[last].at)}, {points[last].accuracy:.1%}"
+        return NoExtrapolation(f"the accuracies up to {size_text(points[middle].at)} do not foretell {at}")
+    found = foretell(curve, middle, last, times=2, widened=max(1.0, off))
     return Extrapolation(
-        at=at,
-        gain=float(law.error(at) - law.error(2 * at)),
-        interval=interval_of(np.concatenate(gains)),
-        floor=float(law.floor),
-        scale=float(law.scale),
-        exponent=float(law.exponent),
+        at=points[last].at,
+        since=points[middle].at,
+        gain=found.value,
+        interval=(found.low, found.high),
+        widened=max(1.0, off),
     )
 
 
-def fit_power_law(sizes: Doubles, errors: Doubles, weight: Doubles) -> PowerLaw:
-    """The law nearest to the points, exactly over a and b, by a grid over c.
+def half_of(points: Sequence[Point], index: int) -> int:
+    """The largest of the sizes before this one that are well below it; the smallest, if none is."""
+    below = [number for number in range(index) if points[number].at <= HALF * points[index].at]
+    return below[-1] if below else 0
 
-    For a given c, with z_p = n_p^-c, least squares over a and b is the line through the points (z_p, e_p):
-        b = (W Sze - Sz Se) / (W Szz - Sz^2)     a = (Se - b Sz) / W     Szz = sum w z^2, W = sum w, and so on.
-    The sum of squares is convex, so where a or b comes out below 0, the best point lies on that edge:
-        a = 0: b = Sze / Szz                     b = 0: a = Se / W
 
-    Args:
-        sizes: `(P,)` numbers of images a class, above 0, at least two of them different.
-        errors: `(..., P)` one curve or many.
-        weight: `(P,)` above 0: 1 / variance of each point's error.
+def foretell(curve: Curve, first: int, last: int, *, times: float, widened: float = 1.0) -> Estimate:
+    """What accuracy gains from one point to `times` its size, by the rise from another one; its interval `widened`.
+
+    The error of the rise is that of the resamples, and DEPENDENCE as for any accuracy out of fold.
     """
-    z = sizes ** -EXPONENTS[:, None]  # (c, P)
-    share = weight / weight.sum()  # so W = 1
-    sz, szz = z @ share, np.square(z) @ share
-    se, sze = (errors @ share)[..., None], (errors * share) @ z.T  # (..., 1), (..., c)
-    scale = (sze - sz * se) / (szz - np.square(sz))
-    floor = se - scale * sz
-    scale = np.where(floor < 0, sze / szz, scale)
-    floor = np.where(scale < 0, se, np.maximum(floor, 0))
-    scale = np.maximum(scale, 0)
-    missed = np.square(errors[..., None, :] - floor[..., None] - scale[..., None] * z) @ share
-    best = missed.argmin(axis=-1)[..., None]
-    floor, scale = (np.take_along_axis(values, best, axis=-1)[..., 0] for values in (floor, scale))
-    return PowerLaw(floor, scale, EXPONENTS[best[..., 0]])
+    points, drawn = curve.points, curve.resampled
+    images, step = drawn.images, math.log(points[last].at / points[first].at) if first != last else 0.0
+    if not step:
+        growth = ACCURACY.unmeasured
+    else:
+        start, end = (ACCURACY.to(inside(points[number].accuracy, ACCURACY, images)) for number in (first, last))
+        columns = np.clip(drawn.accuracy[:, [first, last]], 0.5 / images, 1 - 0.5 / images)
+        rises = np.diff(np.log(columns / (1 - columns)), axis=1)
+        growth = growth_of((end - start) / step, math.sqrt(DEPENDENCE) * float(rises.std()) / step)
+    growth = Growth(growth.slope, widened * growth.below, widened * growth.above)
+    share = points[last].accuracy
+    found = grow(share, (share, share), growth, times=times, images=images, scale=ACCURACY)
+    return Estimate(found.value - share, found.low - share, found.high - share)
+
+
+def missed_by(foretold: Estimate, gain: float) -> float:
+    """How far off a forecast is, in halves of its interval."""
+    half = foretold.high - foretold.value if gain > foretold.value else foretold.value - foretold.low
+    return abs(gain - foretold.value) / half if half else 0.0

@@ -8,6 +8,7 @@ import numpy as np
 
 from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.fit.candidate import candidate_of, trainer_of
+from frozenprobe.probe.fit.halves import Halves
 from frozenprobe.probe.fit.trainer import FittedProbe
 from frozenprobe.probe.result import FoldScore, Outcome
 from frozenprobe.probe.task import Task, fill_unusable, score_fold
@@ -21,8 +22,11 @@ def predict_one_head(task: Task, progress: Progress) -> Outcome:
     inputs = task.sources[0].aggregated(candidate.aggregate)
     trainer = trainer_of(candidate, inputs, task.labels, options=task.options, total=task.classes)
     subsets = [np.flatnonzero(task.folds != fold) for fold in range(task.count)] + [np.arange(len(task.labels))]
+    halves = Halves.of(task)
+    every = subsets + halves.subsets
     start = time.perf_counter()
-    fits = trainer.fit_all(subsets, lambda done: progress("fitting", done, len(subsets)))
+    every_fit = trainer.fit_all(every, lambda done: progress("fitting", done, len(every)))
+    fits, of_halves = every_fit[: len(subsets)], every_fit[len(subsets) :]
     seconds = (time.perf_counter() - start) / task.count
     oof = np.zeros((len(task.labels), task.classes))
     final = fits[-1]
@@ -45,6 +49,7 @@ def predict_one_head(task: Task, progress: Progress) -> Outcome:
         refit=final.head.convergence,
         optimistic=best_right / int(task.scored.sum()) if getattr(final.head, "snapshots", ()) else None,
         model=final.arrays(),
+        halved=halves.answered(of_halves, inputs.val, oof),
     )
 
 

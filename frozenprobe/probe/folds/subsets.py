@@ -39,12 +39,31 @@ def first_of_each_class(images: Ints, labels: Ints, order: Ints, size: int) -> I
         order: `(N,)` place of each image's cluster.
         size: clusters of a class at most, from 1 on.
     """
-    many = int(order.max()) + 1
-    unit, unit_of = np.unique(labels[images] * many + order[images], return_inverse=True)  # (class, cluster) pairs
-    label = unit // many
-    place = np.arange(len(unit)) - np.searchsorted(label, label)  # of the cluster in its class
+    unit_of, place, _ = places_in_classes(images, labels, order)
     chosen: Ints = images[(place < size)[unit_of]]
     return chosen
+
+
+def places_in_classes(images: Ints, labels: Ints, order: Ints) -> tuple[Ints, Ints, Ints]:
+    """The pairs of a class and one of its clusters: `(n,)` the pair of each image; of each its place, and how many."""
+    many = int(order.max()) + 1
+    unit, unit_of = np.unique(labels[images] * many + order[images], return_inverse=True)
+    label = unit // many
+    first, last = np.searchsorted(label, label), np.searchsorted(label, label, side="right")
+    return unit_of, np.arange(len(unit)) - first, last - first
+
+
+def half_of_each_class(images: Ints, labels: Ints, order: Ints) -> Ints:
+    """Those of `images` in the first half of the clusters of their class, rounded up.
+
+    Args:
+        images: indices to choose from.
+        labels: `(N,)`.
+        order: `(N,)` place of each image's cluster.
+    """
+    chosen, place, count = places_in_classes(images, labels, order)
+    half: Ints = images[(2 * place < count)[chosen]]
+    return half
 
 
 def training_counts(labels: Ints, clusters: Ints, folds: Ints) -> Ints:

@@ -11,14 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.cache.store import Features
-from frozenprobe.probe.arrays import Ints
 from frozenprobe.probe.heads.head import Convergence
 from frozenprobe.probe.heads.parts.temperature import expected_calibration_error
 from frozenprobe.probe.options import AUTO
+from frozenprobe.probe.report.final_head import FinalHead, estimate_final, right_of
 from frozenprobe.probe.result import ProbeResult, ScoredPredictions
 from frozenprobe.probe.stats import intervals, metrics
+from frozenprobe.probe.stats.growth import Estimate
+from frozenprobe.probe.stats.intervals import FEWEST
+from frozenprobe.probe.stats.public import public_score_interval, render_public
 
 WIDTH = 118  # of a line
+TOO_FEW = f"too few groups of images to say how far off: {FEWEST} of a size are needed"
 TOP = 5  # classes that count as a hit in the top-5 accuracy
 
 
@@ -36,10 +40,11 @@ def summarise(result: ProbeResult, *, public_share: float | None = None) -> dict
     """
     scored, names = result.scored_predictions(), result.class_names
     oof, labels = scored.oof, scored.labels
-    right = oof.argmax(axis=1) == labels
+    right = right_of(oof, labels)
     counts = result.confusion()
     low, high = intervals.accuracy_interval(right, scored.clusters)
-    loss_low, loss_high = intervals.mean_interval(metrics.losses(oof, labels), scored.clusters)
+    loss_low, loss_high = intervals.loss_interval(metrics.losses(oof, labels), scored.clusters)
+    final = estimate_final(result)
     return {
         "accuracy": metrics.accuracy(oof, labels),
         "accuracy_low": low,
@@ -47,9 +52,14 @@ def summarise(result: ProbeResult, *, public_share: float | None = None) -> dict
         "log_loss": metrics.log_loss(oof, labels),
         "log_loss_low": loss_low,
         "log_loss_high": loss_high,
+        "final_head": summarise_final(final),
         "calibration_error": expected_calibration_error(oof, labels),
         "before_temperature": summarise_uncalibrated(scored),
-        "public_score": summarise_public(right, scored.clusters, len(result.test_ids), public_share),
+        "public_score": summarise_public(
+            final.accuracy if final else Estimate(metrics.accuracy(oof, labels), low, high),
+            len(result.test_ids),
+            public_share,
+        ),
         "macro_f1": metrics.macro_f1(counts),
         "balanced_accuracy": metrics.balanced_accuracy(counts),
         "top5": metrics.top_k(oof, labels, TOP) if len(names) > TOP else None,
@@ -89,13 +99,23 @@ def summarise_classes(counts: npt.NDArray[np.int64], names: Sequence[str]) -> li
     ]
 
 
-def summarise_public(
-    right: npt.NDArray[np.bool_], clusters: Ints, test_images: int, share: float | None
-) -> dict[str, float] | None:
+def summarise_final(final: FinalHead | None) -> dict[str, float] | None:
+    """What the head that is trained on all images will score, estimated; None where that was not measured."""
+    if final is None:
+        return None
+    scores = {
+        f"{name}{end}": getattr(getattr(final, name), of)
+        for name in ("accuracy", "log_loss")
+        for end, of in (("", "value"), ("_low", "low"), ("_high", "high"))
+    }
+    return scores | {"times_the_images": final.times}
+
+
+def summarise_public(accuracy: Estimate, test_images: int, share: float | None) -> dict[str, float] | None:
     """Where the score of a leaderboard will fall that shows a share of the test images; None if none is asked about."""
     if share is None:
         return None
-    low, high = intervals.public_score_interval(right, clusters, test_images=test_images, share=share)
+    low, high = public_score_interval(accuracy, test_images=test_images, share=share)
     return {"low": low, "high": high, "test_images": test_images, "share": share}
 
 
@@ -204,16 +224,18 @@ def render_repeats(folds: list[dict[str, Any]]) -> list[str]:
 
 def render_scores(summary: dict[str, Any]) -> list[str]:
     """The numbers over all scored images."""
-    low, high = summary["accuracy_low"], summary["accuracy_high"]
-    loss = f"{summary['log_loss']:.3f}   (95 % interval {summary['log_loss_low']:.3f} to {summary['log_loss_high']:.3f}"
+    few = summary["accuracy_low"] == 0 and summary["accuracy_high"] == 1
+    low, high = summary["log_loss_low"], summary["log_loss_high"]
+    loss = f"{summary['log_loss']:.3f}   ({TOO_FEW if few else f'95 % interval {low:.3f} to {high:.3f}'}"
     error = f"{summary['calibration_error']:.1%}"
     before = summary["before_temperature"]
     if before is not None:
         loss += f"; {before['log_loss']:.3f} before the temperature"
         error += f"    ({before['calibration_error']:.1%} before the temperature)"
     lines = [
-        f"out-of-fold accuracy  {summary['accuracy']:.1%}   (95 % interval {low:.1%} to {high:.1%}, "
+        f"out-of-fold accuracy  {with_interval(summary, 'accuracy')}, "
         f"{summary['images']} images, {summary['classes']} classes)",
+        *([] if summary["final_head"] is None else [render_final(summary["final_head"])]),
         *([] if summary["top5"] is None else [f"top-5 accuracy        {summary['top5']:.1%}"]),
         f"balanced accuracy     {summary['balanced_accuracy']:.1%}",
         f"log-loss              {loss})",
@@ -223,7 +245,7 @@ def render_scores(summary: dict[str, Any]) -> list[str]:
     public = summary["public_score"]
     if public is not None:
         told = {"test_images": public["test_images"], "share": public["share"]}
-        lines.append(intervals.render_public((public["low"], public["high"]), **told))
+        lines.append(render_public((public["low"], public["high"]), **told))
     if summary["repeats"] is not None:
         lines += wrapped(f"over the repeats      {summary['repeats']['note']}", indent=22)
     if summary["chosen"]:
@@ -232,6 +254,21 @@ def render_scores(summary: dict[str, Any]) -> list[str]:
         certified = "" if gap is None else f"; within {gap:.1e} of the optimum"
         lines += ["", *wrapped(f"final{several}: {summary['chosen']}{certified}", indent=7)]
     return lines
+
+
+def with_interval(scores: dict[str, Any], name: str) -> str:
+    """A share with its interval, the bracket left open."""
+    low, high = scores[f"{name}_low"], scores[f"{name}_high"]
+    interval = TOO_FEW if (low, high) == (0, 1) else f"95 % interval {low:.1%} to {high:.1%}"
+    return f"{scores[name]:.1%}   ({interval}"
+
+
+def render_final(final: dict[str, Any]) -> str:
+    """What the final head will score, and why that is another number."""
+    return (
+        f"final head, estimated {with_interval(final, 'accuracy')}; it has {final['times_the_images']:.2g} times "
+        "the images of those out of fold)"
+    )
 
 
 def wrapped(text: str, *, indent: int = 6) -> list[str]:

@@ -9,10 +9,11 @@ import numpy as np
 
 from frozenprobe.probe.arrays import Arrays, Floats
 from frozenprobe.probe.fit.candidate import Candidate, candidate_of, trainer_of
+from frozenprobe.probe.fit.halves import Halves
 from frozenprobe.probe.fit.trainer import FittedProbe
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import AUTO
-from frozenprobe.probe.result import CandidateScore, Outcome
+from frozenprobe.probe.result import CandidateScore, Halved, Outcome
 from frozenprobe.probe.select.candidates import Portfolio, make_portfolio
 from frozenprobe.probe.select.nested import (
     Member,
@@ -57,6 +58,7 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
         blends.append(members)
     final = choose(candidates, [each.oof[task.scored] for each in predictions], task.labels[task.scored])
     fits, logits = zip(*(refit(task, candidates[member.number]) for member in final), strict=True)
+    halved = halve_largest(task, candidates, final, predictions)
     seconds = (time.perf_counter() - start) / task.count
     return Outcome(
         oof=oof,
@@ -78,6 +80,7 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
         chosen=describe_blend(final, candidates, task.sources),
         candidates=tuple(score_candidates(task, candidates, predictions, final)),
         skipped=tuple(portfolio.skipped),
+        halved=halved,
         uncalibrated=np.exp(predictions[0].oof.astype(np.float64)) if len(candidates) == 1 else None,
     )
 
@@ -103,6 +106,18 @@ def refit(task: Task, candidate: Candidate) -> tuple[FittedProbe, Floats]:
     trainer = trainer_of(candidate.final(), inputs, task.labels, options=task.options, total=task.classes)
     ((fitted,),) = trainer.fit_grid([trainer.head], [np.arange(len(task.labels))])  # as the fits that chose
     return fitted, logits_of(fitted.predict(inputs.test))
+
+
+def halve_largest(
+    task: Task, candidates: Sequence[Candidate], members: Sequence[Member], predictions: Sequence[Predictions]
+) -> Halved:
+    """What half of the training images would do to the blend, by its largest member."""
+    halves, largest = Halves.of(task), max(members, key=lambda member: member.share)
+    candidate = candidates[largest.number]
+    inputs = task.sources[candidate.source].aggregated(candidate.aggregate)
+    trainer = trainer_of(candidate, inputs, task.labels, options=task.options, total=task.classes)
+    (fits,) = trainer.fit_grid([trainer.head], halves.subsets) if halves.subsets else ([],)
+    return halves.answered(fits, inputs.val, np.exp(predictions[largest.number].oof.astype(np.float64)))
 
 
 def describe_blend(members: Sequence[Member], candidates: Sequence[Candidate], sources: Sequence[Inputs]) -> str:

@@ -141,7 +141,7 @@ def test_training_parts_are_nested_and_never_hold_a_held_out_image(
     folds = cross_validate(features, LDA).folds
     fits.clear()
     label_curve(features, LDA)
-    trained = [set(images.tolist()) for images in fits[6:]]  # behind the probe: five folds and a refit
+    trained = [set(images.tolist()) for images in fits[8:]]  # behind the probe: five folds, a refit, two halves
     assert len(trained) == 5 * (5 + 4 + 2)
     parts = np.array(trained, dtype=object).reshape(-1, 5)  # (size and draw, fold)
     start = {1: 0, 2: 5, 4: 9}

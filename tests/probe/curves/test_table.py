@@ -61,11 +61,13 @@ def test_enough_is_said_with_what_could_not_be_seen() -> None:
 
 
 def test_an_extrapolation_says_that_it_is_one() -> None:
-    found = Extrapolation(8, 0.04, (-0.001, 0.07), 0.05, 0.6, 0.5)
+    found = Extrapolation(8, 4, 0.04, (-0.001, 0.07), 1.0)
     text = render_extrapolation(found, "images a class")
     assert "twice the photos (16 in place of 8 images a class to train on) would give about +4.0 points" in text
     assert "(95 % interval -0.1 to +7.0)" in text
-    assert "extrapolated, not measured: error = 0.050 + 0.600 n^-0.50" in text
+    assert "extrapolated, not measured: by the rise from 4 to 8, which the smaller sizes foretold" in text
+    wide = render_extrapolation(replace(found, widened=1.7), "images a class")
+    assert "which the smaller sizes did not foretell: the interval is 1.7 times as wide for it" in wide
     assert render_extrapolation(NoExtrapolation("because"), "x") == "no extrapolation to twice the photos: because"
 
 

@@ -12,6 +12,7 @@ from frozenprobe.probe.folds.subsets import (
     draw_order,
     draws_of,
     first_of_each_class,
+    half_of_each_class,
     subset_sizes,
     training_counts,
     typical,
@@ -35,6 +36,18 @@ def test_a_class_gives_as_many_as_asked_or_all_it_has() -> None:
 @given(seed=st.integers(0, 1000), draw=st.integers(0, 5), size=st.integers(1, 5))
 def test_subsets_of_a_draw_are_nested(seed: int, draw: int, size: int) -> None:
     assert chosen(size, seed=seed, draw=draw) <= chosen(size + 1, seed=seed, draw=draw)
+
+
+def test_half_is_half_of_the_clusters_of_every_class_rounded_up() -> None:
+    order = draw_order(ALONE, HASHES, seed=0, draw=0)
+    half = half_of_each_class(np.arange(12), LABELS, order)
+    assert np.bincount(LABELS[half]).tolist() == [3, 2, 1]
+    for size, label in ((3, 0), (2, 1), (1, 2)):
+        assert {image for image in half.tolist() if LABELS[image] == label} <= chosen(size)
+    assert np.bincount(LABELS[half_of_each_class(np.array([0, 1, 2, 6, 10]), LABELS, order)]).tolist() == [2, 1, 1]
+    together = draw_order(ALONE // 3, HASHES, seed=0, draw=0)
+    whole = half_of_each_class(np.arange(12), LABELS, together)
+    assert {tuple(whole[LABELS[whole] == 0])} <= {(0, 1, 2), (3, 4, 5)}
 
 
 def test_draws_and_seeds_differ_and_repeat() -> None:

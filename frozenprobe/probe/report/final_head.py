@@ -1,0 +1,81 @@
+"""Out-of-fold scores of heads with a part of the images -> what the final head, which has all, will score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from frozenprobe.probe.arrays import Doubles, Ints
+from frozenprobe.probe.result import ProbeResult
+from frozenprobe.probe.stats import intervals, metrics
+from frozenprobe.probe.stats.growth import ACCURACY, LOSS, Estimate, Scale, grow, measure_growth
+from frozenprobe.probe.stats.intervals import Interval
+
+
+@dataclass(frozen=True)
+class FinalHead:
+    """What the head trained on all images will score on new ones like them.
+
+    Attributes:
+        times: how many times the training images of the heads out of fold it has.
+        accuracy: with its interval.
+        log_loss: with its interval.
+    """
+
+    times: float
+    accuracy: Estimate
+    log_loss: Estimate
+
+
+def estimate_final(result: ProbeResult) -> FinalHead | None:
+    """Carry the out-of-fold scores on to all images, by what twice the images gave; None: that was not measured.
+
+    The head on half of the images tells how its score grows with their logarithm; `stats.growth` goes on from there,
+    with the doubt that goes with it.
+    """
+    if any(one.halved is None for one in every(result)):
+        return None
+    held = [np.bincount(one.folds[one.scored], minlength=one.folds.max() + 1) for one in every(result)]
+    count = len(result.labels)
+    training = [count - np.bincount(one.folds[one.folds >= 0]) for one in every(result)]
+    seen = sum(int(own @ left) for own, left in zip(held, training, strict=True)) / sum(int(own.sum()) for own in held)
+    return FinalHead(
+        count / seen,
+        carry(result, right_of, intervals.accuracy_interval, ACCURACY, times=count / seen),
+        carry(result, metrics.losses, intervals.loss_interval, LOSS, times=count / seen),
+    )
+
+
+def every(result: ProbeResult) -> tuple[ProbeResult, ...]:
+    """Its repeats, or itself."""
+    return result.repeats or (result,)
+
+
+def right_of(probabilities: Doubles, labels: Ints) -> Doubles:
+    """`(n,)` 1 where the most probable class is the image's, else 0."""
+    right: Doubles = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    return right
+
+
+def carry(
+    result: ProbeResult,
+    score: Callable[[Doubles, Ints], Doubles],
+    interval: Callable[[Doubles, Ints], Interval],
+    scale: Scale,
+    *,
+    times: float,
+) -> Estimate:
+    """One score of the out-of-fold predictions, with `times` the images."""
+    halved = [(one, one.halved) for one in every(result) if one.halved is not None]
+    fewer, more = (
+        np.concatenate([score(getattr(half, name), one.labels[half.images]) for one, half in halved])
+        for name in ("fewer", "more")
+    )
+    clusters = np.concatenate([one.clusters[half.images] for one, half in halved])
+    growth = measure_growth(fewer, more, clusters, times=halved[0][1].times, scale=scale)
+    scored = result.scored_predictions()
+    scores = score(scored.oof, scored.labels)
+    measured = interval(scores, scored.clusters)
+    return grow(float(scores.mean()), measured, growth, times=times, images=len(scores), scale=scale)
