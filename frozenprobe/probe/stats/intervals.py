@@ -94,10 +94,18 @@ def interval_of(drawn: Doubles, *, method: Any = "linear") -> Interval:
 
 
 def t_quantile(freedom: float) -> float:
-    """97.5 % quantile of Student's t."""
-    from scipy.special import stdtrit  # here, for it takes longer to load than to probe
+    """97.5 % quantile of Student's t, within 0.1 % from 3 degrees of freedom on (Abramowitz and Stegun 1964, 26.7.5).
 
-    return float(stdtrit(freedom, CONFIDENCE))
+    scipy has it exactly, and takes 0.2 s to load.
+    """
+    # t = z + (z^3 + z) / 4 v + (5 z^5 + 16 z^3 + 3 z) / 96 v^2 + ...
+    terms = (
+        (Z**3 + Z) / 4,
+        (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96,
+        (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / 384,
+        (79 * Z**9 + 776 * Z**7 + 1482 * Z**5 - 1920 * Z**3 - 945 * Z) / 92160,
+    )
+    return Z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
 
 
 def cluster_sums(values: Doubles, clusters: Ints) -> tuple[Doubles, Doubles]:

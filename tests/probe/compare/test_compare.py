@@ -346,10 +346,10 @@ def test_the_command_compares_the_named_runs_or_the_two_newest(tmp_path: Path, m
     assert set(values["pairs"][0]) >= {"difference", "low", "high", "p", "log_loss_difference", "smallest_difference"}
 
 
-def test_comparing_runs_loads_nothing_heavy(tmp_path: Path) -> None:
+def test_comparing_runs_loads_scipy_for_a_t_test_only(tmp_path: Path) -> None:
     for name in "ab":
         save(make_run(rng().random(60) < 0.7, name=name), tmp_path)
-    heavy = ("h5py", "sklearn", "pandas", "torch")
+    heavy = ("h5py", "scipy", "sklearn", "pandas", "torch")
     code = (
         "import sys\nfrom frozenprobe.cli import main\n"
         "try: main(['compare', 'runs/a', 'runs/b'])\nexcept SystemExit as end: assert not end.code\n"
