@@ -5,6 +5,9 @@
     python benchmarks/bench_coverage.py forecast
     python benchmarks/bench_coverage.py groups
 
+`forecast` draws training sets twice as large, and looks whether what `curve labels` says of half of them comes true;
+`groups` is about the interval of an accuracy alone, of images whose groups are right and wrong together.
+
 `final` draws a training set again and again, probes it, and looks whether the 95 % interval that is printed for the
 final head holds its accuracy (and its log-loss) on thousands of new images. Beside it stands what the interval of the
 out-of-fold accuracy alone would cover: it is that of heads with fewer images. Training sets are made (classes around
@@ -28,7 +31,12 @@ from made_features import written
 from sklearn.datasets import load_digits
 
 import frozenprobe as fp
+from frozenprobe.probe.curves.curve import label_curve
+from frozenprobe.probe.curves.verdict import Extrapolation, extrapolate
+from frozenprobe.probe.fit.trainer import Trainer
+from frozenprobe.probe.heads.registry import make_head
 from frozenprobe.probe.report.summary import summarise
+from frozenprobe.probe.stats.intervals import accuracy_interval
 from frozenprobe.probe.stats.metrics import accuracy, log_loss
 
 CLASSES, DIM, UNSEEN = 20, 48, 4000
@@ -153,6 +161,79 @@ def one_final(name: str, kind: str, count: int, seed: int, head: str) -> list[fl
         told["accuracy_low"] <= truth <= told["accuracy_high"],
         found["log_loss_low"] <= loss <= found["log_loss_high"],
     ]
+
+
+@main.command()
+@click.option("--heads", default="cosine,lda,knn", show_default=True, help=", ".join(HEADS))
+@click.option("--simulations", default=300, show_default=True, help="Training sets a row, shared among the heads.")
+@click.option("--jobs", default=2, show_default=True)
+def forecast(heads: str, simulations: int, jobs: int) -> None:
+    """Coverage of `curve labels`' forecast of what twice the photos give."""
+    names = heads.split(",")
+    print(f"{simulations} training sets a row; heads {heads}; intervals are of 95 %\n")
+    print("| set | images a class | forecast | true gain | its interval covers | width | widened | refused |")
+    print("| --- " * 8 + "|")
+    for name, count in [(name, count) for name in SETS for count in (5, 10, 20)]:
+        tasks = (delayed(one_forecast)(name, count, seed, names[seed % len(names)]) for seed in range(simulations))
+        rows = np.array(Parallel(n_jobs=jobs)(tasks))
+        told = rows[~np.isnan(rows[:, 0])]
+        covers, widened = (f"{100 * told[:, column].mean():.1f} %" for column in (2, 4))
+        gain, truth, wide = (f"{100 * told[:, column].mean():+.1f}" for column in (0, 1, 3))
+        refused = f"{100 * (1 - len(told) / len(rows)):.1f} %"
+        print(f"| {name} | {count} | {gain} | {truth} | {covers} | {wide[1:]} | {widened} | {refused} |", flush=True)
+
+
+def one_forecast(name: str, count: int, seed: int, head: str) -> list[float]:
+    """(forecast, true gain, covered, width, widened) of one training set; NaN where nothing is foretold."""
+    drawn = SETS[name](2 * count, "independent", seed)
+    place = np.arange(len(drawn.labels)) - np.searchsorted(drawn.labels, drawn.labels)
+    known = place < count
+    options = fp.ProbeOptions(head=head, settings=HEADS[head], near_duplicates=0.0)
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")
+        opened = written(Path(folder) / "made.h5", drawn.vectors[known][:, None], drawn.labels[known])
+        found = extrapolate(label_curve(opened, options))
+    if not isinstance(found, Extrapolation):
+        return [np.nan] * 5
+    trainer = Trainer(make_head(head, HEADS[head]), drawn.vectors[:, None], drawn.labels)
+    fewer, more = (
+        [accuracy(fit.predict(drawn.unseen[:, None]), drawn.unseen_labels) for fit in fits]
+        for fits in (
+            trainer.fit_each([chosen_of(drawn.labels, round(times * found.at), seed, draw) for draw in range(3)])
+            for times in (1, 2)
+        )
+    )
+    gain = float(np.mean(more) - np.mean(fewer))
+    low, high = found.interval
+    return [found.gain, gain, low <= gain <= high, high - low, found.widened > 1]
+
+
+def chosen_of(labels: np.ndarray, count: int, seed: int, draw: int) -> np.ndarray:
+    """So many images of each class, drawn."""
+    order = np.random.default_rng([seed, draw]).permutation(len(labels))
+    ranked = order[np.argsort(labels[order], kind="stable")]
+    return ranked[np.arange(len(labels)) - np.searchsorted(labels[ranked], labels[ranked]) < count]
+
+
+@main.command()
+@click.option("--simulations", default=2000, show_default=True)
+def groups(simulations: int) -> None:
+    """Coverage of an accuracy's interval where images of a group are right and wrong together."""
+    rng = np.random.default_rng(0)
+    print(f"{simulations} simulations a cell, groups of 20 images; `alike`: share of variance between groups\n")
+    counts = (4, 5, 7, 10, 20, 40)
+    print("| accuracy | alike | " + " | ".join(f"{count} groups" for count in counts) + " |\n" + "| --- " * 8 + "|")
+    for truth in (0.6, 0.8, 0.95):
+        for alike in (0.05, 0.3, 0.6):
+            cells = []
+            for count in counts:
+                each = rng.beta(truth * (1 / alike - 1), (1 - truth) * (1 / alike - 1), size=(simulations, count, 1))
+                right = 1.0 * (rng.random((simulations, count, 20)) < each).reshape(simulations, -1)
+                found = [accuracy_interval(row, np.arange(count * 20) // 20) for row in right]
+                covered = np.mean([low <= truth <= high for low, high in found])
+                cells.append(f"{100 * covered:.0f} % ({100 * np.mean([high - low for low, high in found]):.0f})")
+            print(f"| {truth:.0%} | {alike} | " + " | ".join(cells) + " |", flush=True)
+    print("\nin brackets: mean width in points; fewer than 4 groups are too few to say")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ ACCURACY = Scale(
     lambda share: math.log(share / (1 - share)) if 0 < share < 1 else math.copysign(math.inf, share - 0.5),
     lambda place: 1 / (1 + math.exp(-place)) if place > -500 else 0.0,
     lambda share: 1 / (share * (1 - share)),
-    Growth(1.0, 1.0, 1.9),
+    Growth(1.1, 1.3, 2.3),
 )
 LOSS = Scale(
     lambda loss: -math.log(loss) if loss > 0 else math.inf,
