@@ -47,13 +47,13 @@ class ShrinkageLdaHead:
 def fit_moments(moments: Moments, shrinkages: Sequence[float]) -> list[LinearModel]:
     """The plain posterior for every shrinkage, solved in float32 if they are several; all classes have weight.
 
-    With S the scatter within classes, m_c the class means, p_c the classes' shares of the weight:
+    With S the noise within classes (see `Moments.noise`), m_c the class means, p_c the classes' shares of the weight:
         Sigma = (1 - s) S + s tr(S)/D I       W_c = Sigma^-1 m_c       b_c = log p_c - m_c^T Sigma^-1 m_c / 2
     Means are taken from the mean m of all rows, which shifts all scores of a row alike and keeps them small:
         W_c (x - m) + log p_c - W_c (m_c - m) / 2
     """
-    scatter = moments.within()
-    variance = float(np.trace(scatter)) / len(scatter) or 1.0
+    scatter = moments.noise()
+    variance = float(np.trace(scatter)) / len(scatter)
     away = moments.means - moments.mean
     log_share = np.log(moments.weight / moments.total_weight)
     models = []
