@@ -100,16 +100,17 @@ def test_what_cannot_share_a_matrix_is_fitted_one_by_one(settings: dict[str, Any
 
 
 @pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
 @pytest.mark.parametrize(
     ("name", "setting", "values"),
     [("lda", "shrinkage", [0.3]), ("lda", "shrinkage", [0.1, 0.5, 1.0]), ("ridge", "alpha", [0.01, 0.3])],
 )
 def test_a_head_from_moments_is_that_on_the_rows_but_for_its_temperature(
-    scale: str, name: str, setting: str, values: list[float]
+    scale: str, class_weight: str | None, name: str, setting: str, values: list[float]
 ) -> None:
     vectors, labels = make_vectors()
     grid = heads(name, setting, values)
-    trainer = Trainer(grid[0], vectors, labels, scale=scale)
+    trainer = Trainer(grid[0], vectors, labels, scale=scale, class_weight=class_weight)
     assert trainer.moment_path(grid) is not None
     for line, expected in zip(trainer.fit_grid(grid, subsets()), one_by_one(trainer, grid), strict=True):
         for fitted, alone in zip(line, expected, strict=True):
@@ -159,21 +160,11 @@ def scores_differ(one: FittedHead, other: FittedHead) -> float:
     return max(float(np.abs(a - temperature * b).max() / (np.abs(a).max() or 1)) for a, b in pairs)
 
 
-@pytest.mark.parametrize(
-    ("name", "settings", "class_weight"),
-    [
-        ("lda", {"shrinkage": 0.3}, "balanced"),
-        ("ridge", {"alpha": 0.1}, "balanced"),
-        ("lda", {}, None),
-        ("ridge", {}, None),
-    ],
-)
-def test_what_moments_cannot_tell_is_fitted_on_the_rows(
-    name: str, settings: dict[str, Any], class_weight: str | None
-) -> None:
+@pytest.mark.parametrize("name", ["lda", "ridge"])
+def test_what_moments_cannot_tell_is_fitted_on_the_rows(name: str) -> None:
     vectors, labels = make_vectors()
-    head = make_head(name, settings)
-    trainer = Trainer(head, vectors, labels, class_weight=class_weight)
+    head = make_head(name, {})
+    trainer = Trainer(head, vectors, labels)
     assert trainer.moment_path([head]) is None
     (line,) = trainer.fit_grid([head], subsets())
     (expected,) = one_by_one(trainer, [head])

@@ -120,6 +120,14 @@ class Moments:
         scatter[none], scatter[:, none] = 0, 0
         return scatter
 
+    @property
+    def variance(self) -> float:
+        """Mean over the features of the variance within classes; 0 where no two rows of a class differ."""
+        square = np.diag(self.second)
+        part = (np.square(self.sums) / np.where(self.weight > 0, self.weight, 1)[:, None]).sum(axis=0)
+        left = square - part
+        return float(left[left > ROUNDING * square].sum()) / (self.total_weight * len(left))
+
     def noise(self) -> Doubles:
         """`(D, D)` what rows of one class are taken to differ by, with a positive trace: their scatter.
 
