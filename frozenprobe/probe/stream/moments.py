@@ -209,13 +209,15 @@ class FoldMoments:
     def fit(self, solvers: Sequence[Solver], fold: int | None) -> FittedProbe:
         """The best head without a fold, or with all of them; chosen and calibrated without that fold."""
         training, classes, scaling = self.without(fold)
-        choices = []
+        choices, told = [], []
         for solver in solvers:
             scores, kept, known = self.inner_scores(solver, fold)
             images = self.sample[kept]
             choices.append(choose_by_loss(scores, self.stream.labels[images], self.stream.weight[images] * known))
-        comparable = all(choice.told for choice in choices)  # else the first head
-        choice, solver = min(zip(choices, solvers, strict=True), key=lambda each: each[0].loss if comparable else 0.0)
+            told.append(known.tolist())
+        comparable = all(known == told[0] for known in told)  # else the first head: it knows too little of some images
+        best = min(range(len(choices)), key=lambda number: choices[number].loss) if comparable else 0
+        choice, solver = choices[best], solvers[best]
         value = solver.values[choice.index]
         (model,) = solver.fit(training, [value])
         means, each = training.means.astype(np.float32), np.arange(len(classes))
@@ -227,6 +229,7 @@ class FoldMoments:
         kept = np.flatnonzero(self.home // self.stream.sections_a_fold != (-1 if fold is None else fold))
         scores = np.zeros((len(solver.values), len(kept), self.stream.classes), dtype=np.float32)
         known = np.zeros(len(kept), dtype=np.int64)
+        final = self.without(fold)[0].variance
 
         def score(section: int) -> None:
             training, classes, scaling = self.without(fold, section)
@@ -235,8 +238,9 @@ class FoldMoments:
             if solver.needs_variance and not training.variance:
                 return
             known[held] = np.isin(self.stream.labels[self.sample[kept[held]]], classes)
+            larger = np.float32(training.variance / final if solver.needs_variance else 1)  # see `lda.fit_chosen`
             for index, model in enumerate(solver.fit(training, solver.values)):
-                own = scores_of(model, rows)
+                own = larger * scores_of(model, rows)
                 scores[index, held] = own.min(axis=1, keepdims=True)
                 scores[index, held[:, None], classes] = own
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from frozenprobe.probe.arrays import Doubles, Floats, Ints, softmax
 from frozenprobe.probe.heads.head import LinearModel
 
-LOWEST, HIGHEST = 1e-3, 1e12  # temperatures: LDA's scores grow with one over the scatter within classes
+LOWEST, HIGHEST = 1e-3, 1e3  # temperatures
 LEAD = 5.0  # of the own class over the mean of all where nothing tells how sure to be, in nats
 EXACT = 1e-9  # the relative step in the temperature at which the search ends
 STEPS = 100
@@ -36,7 +36,7 @@ def fit_temperature(logits: Scores, labels: Ints, weight: Doubles | None = None,
             takes the place of the true one). With 0, scores without one mistake are pushed to certainty.
 
     Returns:
-        T in [1e-3, 1e12], exact to 1e-6 of itself where the optimum is inside.
+        T in [1e-3, 1e3], exact to 1e-6 of itself where the optimum is inside.
     """
     scores = logits.astype(np.float64)
     weight = np.ones(len(labels)) if weight is None else weight

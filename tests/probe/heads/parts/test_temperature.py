@@ -11,7 +11,6 @@ from scipy.optimize import minimize_scalar
 
 from frozenprobe.probe.arrays import softmax
 from frozenprobe.probe.heads.parts.temperature import (
-    HIGHEST,
     apply_temperature,
     choose_by_loss,
     expected_calibration_error,
@@ -85,7 +84,7 @@ def test_scores_without_a_mistake_are_certain_and_unknown_images_hold_them_back(
 
 def test_useless_and_wrong_scores_end_as_equal_chances() -> None:
     scores, labels = make_scores(0, size=1.0)
-    assert fit_temperature(-scores, labels) == pytest.approx(HIGHEST, rel=1e-6)
+    assert fit_temperature(-scores, labels) == pytest.approx(1e3, rel=1e-6)
     assert fit_temperature(np.zeros((60, 5)), labels) > 0
     assert fit_temperature(np.zeros((0, 5)), labels[:0]) == 1.0
 
@@ -93,7 +92,7 @@ def test_useless_and_wrong_scores_end_as_equal_chances() -> None:
 @pytest.mark.parametrize("size", [1e-6, 1e6])
 def test_huge_and_tiny_scores_stay_finite(size: float) -> None:
     scores, labels = make_scores(0, size=size)
-    assert 1e-3 * 0.999 <= fit_temperature(scores, labels) <= 1e3 * 1.001 * max(size, 1)
+    assert 1e-3 * 0.999 <= fit_temperature(scores, labels) <= 1e3 * 1.001
 
 
 def test_a_temperature_changes_no_answer() -> None:
