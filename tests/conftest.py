@@ -25,6 +25,7 @@ from frozenprobe.cache.contents import Contents, Split
 from frozenprobe.cache.growing.rows import RowStore
 from frozenprobe.cache.spec import FeatureSpec
 from frozenprobe.cache.store import Features, open_features, write_features
+from frozenprobe.probe.heads.parts.temperature import Choice, with_temperature
 from frozenprobe.system.csv_tables import Table
 
 if TYPE_CHECKING:
@@ -57,6 +58,12 @@ hypothesis.settings.load_profile("repeatable")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--long`: the fault harness injects hundreds to thousands of faults in place of a few."""
     parser.addoption("--long", action="store_true", help="inject many faults (tests/faults), for tens of minutes")
+
+
+@pytest.fixture
+def before_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LDA and ridge answer as they are solved: what their temperature is fitted to differs from route to route."""
+    monkeypatch.setattr(Choice, "settle", lambda choice, model, *rows, **chosen: with_temperature(model, 1.0, **chosen))
 
 
 @pytest.fixture

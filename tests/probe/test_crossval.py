@@ -408,6 +408,7 @@ def test_a_fold_that_leaves_one_class_to_train_on_is_an_error(head: str, make_fe
 
 
 @pytest.mark.parametrize("head", ["logreg", "lda"])
+@pytest.mark.usefixtures("before_temperature")  # inner folds of copies are other ones
 def test_balanced_is_oversampling_by_repetition(head: str, make_features: MakeFeatures) -> None:
     features = make_features(classes=2, labels=[0] * 4 + [1] * 12, noise=3)
     vectors, labels = all_vectors(features), np.array([0] * 4 + [1] * 12)

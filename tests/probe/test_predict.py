@@ -444,8 +444,9 @@ def test_auto_is_no_worse_than_the_best_candidate_by_far_and_says_what_it_chose(
 
 
 def test_a_temperature_from_inner_folds_makes_a_head_honest_and_changes_no_answer() -> None:
-    task = make_task(CALIBRATED, per_class=15, noise=1.5)
-    outcome, plain = run(task), run(replace(task, options=PLAIN))
+    sure = ProbeOptions("logreg", {"c": 100.0, "tol": 1e-8}, scale="global", aggregate="rows", calibrate=True)
+    task = make_task(sure, per_class=15, noise=1.5)
+    outcome, plain = run(task), run(replace(task, options=replace(sure, calibrate=False)))
     np.testing.assert_array_equal(outcome.oof.argmax(axis=1), plain.oof.argmax(axis=1))
     before, after = (-np.log(each[np.arange(60), task.labels]).mean() for each in (plain.oof, outcome.oof))
     assert after < before - 0.02

@@ -204,8 +204,8 @@ def make_problem(
 ) -> Problem:
     """Whiten with the labelled classes' covariance, link neighbours, and set the mixture's temperature."""
     moments = moments_of(rows, np.ones(len(rows.labels), dtype=bool))
-    class_weight, means, covariance = moments.weight, moments.means, moments.within()
-    variance = np.trace(covariance) / len(covariance) or 1.0
+    class_weight, means, covariance = moments.weight, moments.means, moments.noise()
+    variance = np.trace(covariance) / len(covariance)
     covariance *= 1 - settings.shrinkage
     covariance.flat[:: len(covariance) + 1] += settings.shrinkage * variance
     _, first, number, count = np.unique(rows.images, return_index=True, return_inverse=True, return_counts=True)

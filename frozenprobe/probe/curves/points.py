@@ -17,7 +17,7 @@ RESAMPLES = 2000
 @dataclass(frozen=True)
 class Trial:
     """Which out-of-fold predictions of one cross-validation are right. Their probabilities are not told: a curve's own
-    head is not calibrated (with few images a class LDA's log-loss is far above that of guessing).
+    head cannot be calibrated with one image a class (LDA's log-loss is then far above that of guessing).
 
     Attributes:
         right: `(N,)` 1 or 0; NaN for images that are not scored.

@@ -176,7 +176,7 @@ class Trainer:
     def moment_path(self, heads: Sequence[Head]) -> tuple[MomentFit, list[float]] | None:
         """How to fit these heads from moments, and the value of each; None: they need the rows."""
         path = entry_of(heads[0]).moments
-        if path is None or self.class_weight is not None:
+        if path is None:
             return None
         values = [getattr(head, path.parameter) for head in heads]
         return None if None in values else (load(path.fit), values)
@@ -189,13 +189,15 @@ class Trainer:
         for number, images in enumerate(subsets):
             member[images, number] = True
         patterns, part = np.unique(member, axis=0, return_inverse=True)
-        part_of_row = part.ravel()[rows.images]
+        weights = [np.where(part.ravel() == number, 1.0, 0.0) for number in range(len(patterns))]
+        if self.class_weight is not None:  # a class weighs otherwise in every set, and so does its part of the moments
+            patterns, weights = np.eye(len(subsets), dtype=bool), [self.image_weights(images) for images in subsets]
 
         def sum_up(number: int) -> Moments:
-            chosen = part_of_row == number
-            weight = np.full(int(chosen.sum()), 1 / self.vectors.shape[1])
+            weight = weights[number][rows.images] / self.vectors.shape[1]
+            chosen = weight > 0
             features, labels = rows.features[chosen], rows.labels[chosen]
-            return Moments.of(features, labels, weight, classes=int(self.labels.max()) + 1, origin=origin)
+            return Moments.of(features, labels, weight[chosen], classes=int(self.labels.max()) + 1, origin=origin)
 
         def solve(number: int) -> list[FittedProbe]:
             moments = reduce(Moments.__add__, [own for own, of in zip(parts, patterns, strict=True) if of[number]])
@@ -227,7 +229,11 @@ class Trainer:
 
     def row_weights(self, images: Ints) -> Doubles:
         """`(N * views,)` weights of all rows, 0 for those of other images."""
-        count, views, _ = self.vectors.shape
-        weight = np.zeros(count)
+        views = self.vectors.shape[1]
+        return np.repeat(self.image_weights(images) / views, views)
+
+    def image_weights(self, images: Ints) -> Doubles:
+        """`(N,)` weights of all images, 0 for others than these."""
+        weight = np.zeros(len(self.labels))
         weight[images] = image_weights(np.unique(self.labels[images], return_inverse=True)[1], self.class_weight)
-        return np.repeat(weight / views, views)
+        return weight

@@ -12,7 +12,7 @@ from frozenprobe.probe.arrays import Arrays, Doubles, Floats, softmax
 from frozenprobe.probe.heads.head import Convergence, TrainingRows, require_positive
 from frozenprobe.probe.heads.parts.inner_folds import Images
 from frozenprobe.probe.heads.parts.leave_one_out import Smoother
-from frozenprobe.probe.heads.parts.temperature import choose_by_loss
+from frozenprobe.probe.heads.parts.temperature import choose_by_loss, temperature_of_lead
 from frozenprobe.probe.heads.ridge import NOTHING
 
 ALPHAS = tuple(10 ** (step / 2) for step in range(-16, -3))  # 1e-8 to 0.01
@@ -181,12 +181,15 @@ def solve(points: TrainingRows, classes: int, kernel: Kernel, alphas: Sequence[f
     alpha = alphas[choice.index]
     shares, projected = smoother.project(points.labels, classes)
     dual = root[:, None] * (basis / values) @ (projected / (values + alpha * unit)[:, None])
-    chosen = {"alpha": alpha, "temperature": choice.temperature}
+    temperature = choice.temperature
+    if not choice.told:
+        temperature = temperature_of_lead(matrix @ dual + shares, points.labels, points.weight)
+    chosen = {"alpha": alpha, "temperature": temperature}
     return KernelRidge(
         kernel,
         points.features,
-        dual / choice.temperature,
-        (shares - mean @ dual) / choice.temperature,
+        dual / temperature,
+        (shares - mean @ dual) / temperature,
         chosen | ({"gamma": kernel.gamma} if kernel.name == "rbf" else {}),
         choice.loss,
     )

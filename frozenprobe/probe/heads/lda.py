@@ -13,7 +13,7 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.heads.head import LinearModel, TrainingRows
 from frozenprobe.probe.heads.parts.inner_folds import FOLDS, Images, deal_inner
 from frozenprobe.probe.heads.parts.moments import Moments, solve_shifted, starting_point
-from frozenprobe.probe.heads.parts.temperature import choose_by_loss, scores_of, with_temperature
+from frozenprobe.probe.heads.parts.temperature import choose_by_loss, scores_of
 
 SHRINKAGES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.75, 0.95)
 
@@ -22,12 +22,12 @@ SHRINKAGES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.75, 0.95)
 class ShrinkageLdaHead:
     """Gaussian classes with one covariance, pooled over the within-class scatter of all views (Friedman 1989).
 
-    With a pinned shrinkage the probabilities are the plain posterior, far too sure of itself in many dimensions. A
-    shrinkage that is left open is chosen by the log-loss of inner folds of the training images after a temperature,
-    which is then part of the model.
+    The plain posterior is far too sure of itself in many dimensions: a temperature fitted to the scores of inner folds
+    of the training images makes it honest, and is part of the model, whether the shrinkage is pinned or not.
 
     Attributes:
-        shrinkage: share s in (0, 1] of the multiple of the identity in the covariance; None: chosen.
+        shrinkage: share s in (0, 1] of the multiple of the identity in the covariance; None: the one with the lowest
+            log-loss on the inner folds.
     """
 
     shrinkage: float | None = None
@@ -39,21 +39,19 @@ class ShrinkageLdaHead:
 
     def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
         """Solve; nothing is random."""
-        if self.shrinkage is None:
-            return fit_chosen(rows)
-        return fit_moments(moments_of(rows, np.ones(len(rows.labels), dtype=bool)), [self.shrinkage])[0]
+        return fit_chosen(rows, SHRINKAGES if self.shrinkage is None else (self.shrinkage,))
 
 
 def fit_moments(moments: Moments, shrinkages: Sequence[float]) -> list[LinearModel]:
     """The plain posterior for every shrinkage, solved in float32 if they are several; all classes have weight.
 
-    With S the scatter within classes, m_c the class means, p_c the classes' shares of the weight:
+    With S the noise within classes (see `Moments.noise`), m_c the class means, p_c the classes' shares of the weight:
         Sigma = (1 - s) S + s tr(S)/D I       W_c = Sigma^-1 m_c       b_c = log p_c - m_c^T Sigma^-1 m_c / 2
     Means are taken from the mean m of all rows, which shifts all scores of a row alike and keeps them small:
         W_c (x - m) + log p_c - W_c (m_c - m) / 2
     """
-    scatter = moments.within()
-    variance = float(np.trace(scatter)) / len(scatter) or 1.0
+    scatter = moments.noise()
+    variance = float(np.trace(scatter)) / len(scatter)
     away = moments.means - moments.mean
     log_share = np.log(moments.weight / moments.total_weight)
     models = []
@@ -63,13 +61,19 @@ def fit_moments(moments: Moments, shrinkages: Sequence[float]) -> list[LinearMod
     return models
 
 
-def fit_chosen(rows: TrainingRows) -> LinearModel:
-    """The shrinkage whose held-out scores, after a temperature, have the lowest log-loss over inner folds."""
+def fit_chosen(rows: TrainingRows, shrinkages: Sequence[float]) -> LinearModel:
+    """The shrinkage whose held-out scores, after a temperature, have the lowest log-loss over inner folds.
+
+    With few images a class a fold's fit knows less of the variance within classes than the final one (of 2 images a
+    class half of it is left, of 1 nothing), and its scores are as much larger. So its scores are multiplied by its
+    variance over the final one's: the temperature is then one for the final scores. A fit that knows no variance tells
+    nothing of one that does; where no fit does, see `temperature_of_lead`, and the middle shrinkage is taken.
+    """
     images = Images.of(rows)
     inner = deal_inner(rows, images)
     parts = [moments_of(rows, inner[images.index] == fold) for fold in range(FOLDS)]
     everything = reduce(Moments.__add__, parts)
-    scores = np.zeros((len(SHRINKAGES), len(images.first), rows.classes), dtype=np.float32)
+    scores = np.zeros((len(shrinkages), len(images.first), rows.classes), dtype=np.float32)
     known = ~images.alone()
     for fold, part in enumerate(parts):
         held = np.flatnonzero((inner == fold) & known)
@@ -77,13 +81,20 @@ def fit_chosen(rows: TrainingRows) -> LinearModel:
             continue
         training = everything - part
         present = training.present()
-        for index, model in enumerate(fit_moments(training.restricted(present), SHRINKAGES)):
-            own = scores_of(model, rows.features[images.first[held]])
+        training = training.restricted(present)
+        if not training.variance:
+            known[held] = False
+            continue
+        larger = np.float32(training.variance / everything.variance)
+        for index, model in enumerate(fit_moments(training, shrinkages)):
+            own = larger * scores_of(model, rows.features[images.first[held]])
             scores[index, held] = own.min(axis=1, keepdims=True)  # of classes that are not in the training part
             scores[index, held[:, None], present] = own
     choice = choose_by_loss(scores, images.labels, images.weight * known)
-    shrinkage = SHRINKAGES[choice.index]
-    return with_temperature(fit_moments(everything, [shrinkage])[0], choice.temperature, shrinkage=shrinkage)
+    shrinkage = shrinkages[choice.index]
+    (model,) = fit_moments(everything, [shrinkage])
+    means, each = everything.means.astype(np.float32), np.arange(rows.classes)
+    return choice.settle(model, means, each, everything.weight, shrinkage=shrinkage)
 
 
 def moments_of(rows: TrainingRows, chosen: npt.NDArray[np.bool_]) -> Moments:

@@ -35,15 +35,15 @@ class MomentPath:
 
     Attributes:
         parameter: the hyper-parameter.
-        fit: `module:function`, (Moments, values) -> a LinearModel a value.
+        fit: `module:function`, (Moments, values) -> a LinearModel a value, before a temperature.
         values: `module:name` of those that it is chosen from.
-        calibrated: whether the scores need a temperature even if the value is pinned.
+        needs_variance: a fit that knows no variance within classes (one image a class) tells nothing of one that does.
     """
 
     parameter: str
     fit: str
     values: str
-    calibrated: bool
+    needs_variance: bool = False
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ HEADS = {
         {"shrinkage": Option(float, "above 0, up to 1", "chosen on inner folds")},
         numpy_alone=True,
         moments=MomentPath(
-            "shrinkage", "frozenprobe.probe.heads.lda:fit_moments", "frozenprobe.probe.heads.lda:SHRINKAGES", False
+            "shrinkage", "frozenprobe.probe.heads.lda:fit_moments", "frozenprobe.probe.heads.lda:SHRINKAGES", True
         ),
         trials=(
             TrialGroup(10, "rows", SHRINKAGES),
@@ -221,7 +221,7 @@ HEADS = {
         {"alpha": RELATIVE_PENALTY},
         numpy_alone=True,
         moments=MomentPath(
-            "alpha", "frozenprobe.probe.heads.ridge:fit_moments", "frozenprobe.probe.heads.ridge:ALPHAS", True
+            "alpha", "frozenprobe.probe.heads.ridge:fit_moments", "frozenprobe.probe.heads.ridge:ALPHAS"
         ),
         trials=(TrialGroup(20, "rows", ALPHAS),),
         cost=moments_cost,

@@ -13,7 +13,7 @@ from frozenprobe.probe.heads.parts.inner_folds import Images
 from frozenprobe.probe.heads.parts.leave_one_out import Matrix, Smoother
 from frozenprobe.probe.heads.parts.moments import Moments, solve_shifted
 from frozenprobe.probe.heads.parts.scaling import weighted_mean
-from frozenprobe.probe.heads.parts.temperature import choose_by_loss, with_temperature
+from frozenprobe.probe.heads.parts.temperature import choose_by_loss
 
 ALPHAS = tuple(10 ** (step / 2) for step in range(-8, 5))  # 0.0001 to 100
 NOTHING = 1e-10  # eigenvalues so much smaller than the largest are rounding
@@ -49,7 +49,8 @@ class RidgeHead:
         left_out = spectrum.smoother.leave_out(rows.labels, images.index, classes, penalties)
         choice = choose_by_loss(left_out, images.labels, images.weight * ~images.alone())
         model = spectrum.solve(rows.labels, classes, penalties[choice.index])
-        return with_temperature(model, choice.temperature, alpha=alphas[choice.index])
+        shown = rows.features[images.first]
+        return choice.settle(model, shown, images.labels, images.weight, alpha=alphas[choice.index])
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from frozenprobe.cache.store import Features
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.probe.fit.trainer import FittedProbe, MomentFit
 from frozenprobe.probe.folds.deal import NEVER
-from frozenprobe.probe.heads.head import Head, LinearModel
+from frozenprobe.probe.heads.head import Head
 from frozenprobe.probe.heads.parts.inner_folds import cut_into_runs
 from frozenprobe.probe.heads.parts.moments import Moments, starting_point
 from frozenprobe.probe.heads.parts.scaling import Scaling, normalise
-from frozenprobe.probe.heads.parts.temperature import choose_by_loss, scores_of, with_temperature
+from frozenprobe.probe.heads.parts.temperature import choose_by_loss, scores_of
 from frozenprobe.probe.heads.registry import entry_of, load
 from frozenprobe.probe.inputs import Views, aggregate_views, read_finite
 from frozenprobe.system.progress import Progress
@@ -61,7 +61,11 @@ class Stream:
     def sections(self) -> Ints:
         """`(N,)` section of a fold: at least three lie outside every fold, so few folds have several sections each."""
         count, folds = self.sections_a_fold, self.parts_of_images
-        return folds * count + cut_into_runs(folds * self.classes + self.labels, np.arange(len(folds)), count)
+        sections = folds * count
+        for fold in np.unique(folds):  # each by itself: no fold's sections depend on the labels of another
+            inside = np.flatnonzero(folds == fold)
+            sections[inside] += cut_into_runs(self.labels[inside], inside, count)
+        return sections
 
     @property
     def sections_a_fold(self) -> int:
@@ -113,9 +117,7 @@ class StreamedFits:
     final: FittedProbe
 
 
-def stream_probe(
-    stream: Stream, *heads: Head, seed: int = 0, calibrate: bool = False, progress: Progress | None = None
-) -> StreamedFits:
+def stream_probe(stream: Stream, *heads: Head, seed: int = 0, progress: Progress | None = None) -> StreamedFits:
     """Fit heads from moments without each fold and with all, and predict; features are read twice.
 
     What the heads leave open, which of them it is, and the temperature is chosen on inner folds, which are the other
@@ -126,14 +128,13 @@ def stream_probe(
         stream: see there.
         heads: their hyper-parameters; of several the one with the lowest inner log-loss is taken.
         seed: of the sample.
-        calibrate: fit a temperature also where nothing else is left open.
         progress: called with (stage, done, total) after every block and fit.
 
     Raises:
         FrozenprobeError: features that are not finite.
     """
     tell = progress or (lambda stage, done, total: None)
-    solvers = [Solver.of(head, open_choice=calibrate or len(heads) > 1) for head in heads]
+    solvers = [Solver.of(head) for head in heads]
     sums = accumulate(stream, sample_of(stream, solvers, seed), tell)
     count = int(stream.folds.max()) + 1
     fitted = []
@@ -164,17 +165,17 @@ class Solver:
         name: of its hyper-parameter.
         fit: the models of a path of values.
         values: to choose from.
-        calibrated: whether its scores need a temperature even if there is nothing to choose.
+        needs_variance: a fit without any within classes tells nothing.
     """
 
     name: str
     fit: MomentFit
     values: tuple[float, ...]
-    calibrated: bool
+    needs_variance: bool
 
     @classmethod
-    def of(cls, head: Head, *, open_choice: bool) -> Solver:
-        """That of a head; with an open choice its scores are calibrated even where its value is pinned.
+    def of(cls, head: Head) -> Solver:
+        """That of a head.
 
         Raises:
             ValueError: a head that is not fitted from moments.
@@ -184,7 +185,7 @@ class Solver:
             raise ValueError(f"a head on moments is wanted, not {head}")
         pinned = getattr(head, path.parameter)
         values = load(path.values) if pinned is None else (pinned,)
-        return cls(path.parameter, load(path.fit), values, path.calibrated or open_choice or pinned is None)
+        return cls(path.parameter, load(path.fit), values, path.needs_variance)
 
 
 @dataclass(frozen=True)
@@ -208,21 +209,19 @@ class FoldMoments:
     def fit(self, solvers: Sequence[Solver], fold: int | None) -> FittedProbe:
         """The best head without a fold, or with all of them; chosen and calibrated without that fold."""
         training, classes, scaling = self.without(fold)
-        if not solvers[0].calibrated:
-            (model,) = solvers[0].fit(training, solvers[0].values)
-            return self.fitted(model, scaling, classes)
-        choices = []
+        choices, told = [], []
         for solver in solvers:
             scores, kept, known = self.inner_scores(solver, fold)
             images = self.sample[kept]
             choices.append(choose_by_loss(scores, self.stream.labels[images], self.stream.weight[images] * known))
-        choice, solver = min(zip(choices, solvers, strict=True), key=lambda each: each[0].loss)
+            told.append(known.tolist())
+        comparable = all(known == told[0] for known in told)  # else the first head: it knows too little of some images
+        best = min(range(len(choices)), key=lambda number: choices[number].loss) if comparable else 0
+        choice, solver = choices[best], solvers[best]
         value = solver.values[choice.index]
         (model,) = solver.fit(training, [value])
-        return self.fitted(with_temperature(model, choice.temperature, **{solver.name: value}), scaling, classes)
-
-    def fitted(self, model: LinearModel, scaling: Scaling, classes: Ints) -> FittedProbe:
-        """A model with what it needs to predict."""
+        means, each = training.means.astype(np.float32), np.arange(len(classes))
+        model = choice.settle(model, means, each, training.weight, **{solver.name: value})
         return FittedProbe(model, scaling, classes, self.stream.classes, self.stream.aggregate == "logit")
 
     def inner_scores(self, solver: Solver, fold: int | None) -> tuple[Floats, Ints, Ints]:
@@ -230,14 +229,18 @@ class FoldMoments:
         kept = np.flatnonzero(self.home // self.stream.sections_a_fold != (-1 if fold is None else fold))
         scores = np.zeros((len(solver.values), len(kept), self.stream.classes), dtype=np.float32)
         known = np.zeros(len(kept), dtype=np.int64)
+        final = self.without(fold)[0].variance
 
         def score(section: int) -> None:
             training, classes, scaling = self.without(fold, section)
             held = np.flatnonzero(self.home[kept] == section)
             rows = scaling.apply(self.rows[kept[held]])
+            if solver.needs_variance and not training.variance:
+                return
             known[held] = np.isin(self.stream.labels[self.sample[kept[held]]], classes)
+            larger = np.float32(training.variance / final if solver.needs_variance else 1)  # see `lda.fit_chosen`
             for index, model in enumerate(solver.fit(training, solver.values)):
-                own = scores_of(model, rows)
+                own = larger * scores_of(model, rows)
                 scores[index, held] = own.min(axis=1, keepdims=True)
                 scores[index, held[:, None], classes] = own
 
@@ -257,7 +260,7 @@ class FoldMoments:
 def sample_of(stream: Stream, solvers: Sequence[Solver], seed: int) -> Ints:
     """The images whose first view is kept: as many as memory allows for their rows, and for their scores."""
     row = 4 * max(stream.features.dim, *(len(solver.values) * stream.classes for solver in solvers))
-    count = min(len(stream.folds), stream.memory // (COPIES * row)) if solvers[0].calibrated else 0
+    count = min(len(stream.folds), stream.memory // (COPIES * row))
     if count == len(stream.folds):
         return np.arange(count)
     return np.sort(np.random.default_rng([seed, 7]).choice(len(stream.folds), count, replace=False))

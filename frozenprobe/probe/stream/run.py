@@ -43,7 +43,7 @@ def predict_streamed(features: Features, views: Views, task: Task, progress: Pro
         fitted = load(entry.stream)(stream, *heads, seed=options.seed, tell=progress)
         streamed = predict_stream(stream, fitted, progress)
     else:
-        streamed = stream_probe(stream, *heads, seed=options.seed, calibrate=options.calibrate, progress=progress)
+        streamed = stream_probe(stream, *heads, seed=options.seed, progress=progress)
     return outcome_of(task, streamed, seconds=time.perf_counter() - start)
 
 

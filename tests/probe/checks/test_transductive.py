@@ -14,7 +14,7 @@ from frozenprobe.probe.checks import transductive
 from frozenprobe.probe.checks.transductive import TransductiveSettings, link_neighbours, refine
 from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.heads.head import TrainingRows
-from frozenprobe.probe.heads.lda import ShrinkageLdaHead
+from frozenprobe.probe.heads.lda import fit_moments, moments_of
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.report.summary import render, summarise
 from frozenprobe.probe.stats.metrics import accuracy, log_loss
@@ -46,8 +46,9 @@ def make_set(seed: int, counts: Ints | int = 15, classes: int = CLASSES) -> tupl
 
 
 def lda(rows: TrainingRows, features: Floats, temperature: float = 2.0) -> Doubles:
-    """LDA's predictions, softened: with so few images it is far too sure."""
-    probabilities = ShrinkageLdaHead(0.3).fit(rows, seed=0).probabilities(features)
+    """LDA's posterior, softened: with so few images it is far too sure."""
+    (model,) = fit_moments(moments_of(rows, np.ones(len(rows.labels), dtype=bool)), [0.3])
+    probabilities = model.probabilities(features)
     return softmax(np.log(np.maximum(probabilities, 1e-15)) / temperature)
 
 

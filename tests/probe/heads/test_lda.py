@@ -8,10 +8,18 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads.head import TrainingRows
+from frozenprobe.probe.arrays import Floats, Ints
+from frozenprobe.probe.heads.head import Head, LinearModel, TrainingRows
+from frozenprobe.probe.heads.kernel_ridge import KernelRidgeHead
 from frozenprobe.probe.heads.lda import SHRINKAGES, ShrinkageLdaHead, fit_moments, moments_of
 from frozenprobe.probe.heads.parts.inner_folds import Images, deal_inner
-from frozenprobe.probe.heads.parts.temperature import apply_temperature, expected_calibration_error, fit_temperature
+from frozenprobe.probe.heads.parts.temperature import (
+    LEAD,
+    apply_temperature,
+    expected_calibration_error,
+    fit_temperature,
+)
+from frozenprobe.probe.heads.ridge import RidgeHead
 from frozenprobe.probe.stats.metrics import log_loss
 
 Doubles = npt.NDArray[np.float64]
@@ -24,6 +32,18 @@ def make_rows(classes: int = 4, dim: int = 6, *, seed: int = 0) -> TrainingRows:
     noise = rng.normal(size=(len(labels), dim)) @ rng.normal(size=(dim, dim))
     features = (2 * rng.normal(size=(classes, dim))[labels] + noise).astype(np.float32)
     return TrainingRows(features, labels, np.ones(len(labels)), np.arange(len(labels)))
+
+
+def plain(rows: TrainingRows, shrinkage: float) -> LinearModel:
+    """The posterior, before its temperature."""
+    (model,) = fit_moments(moments_of(rows, np.ones(len(rows.labels), dtype=bool)), [shrinkage])
+    return model
+
+
+def variance_within(rows: TrainingRows) -> float:
+    """Of rows of equal weight around the mean of their class."""
+    means = np.stack([rows.features[rows.labels == label].mean(axis=0) for label in range(rows.classes)])
+    return float(np.square(rows.features - means[rows.labels]).mean())
 
 
 def naive(rows: TrainingRows, shrinkage: float, unseen: npt.NDArray[np.float32]) -> Doubles:
@@ -47,7 +67,7 @@ def naive(rows: TrainingRows, shrinkage: float, unseen: npt.NDArray[np.float32])
 def test_it_is_the_gaussian_posterior_of_the_formula(shrinkage: float, classes: int) -> None:
     rows, unseen = make_rows(classes), make_rows(classes, seed=1).features
     rows = TrainingRows(rows.features, rows.labels, np.linspace(0.3, 2, len(rows.labels)), rows.images)
-    model = ShrinkageLdaHead(shrinkage).fit(rows, seed=0)
+    model = plain(rows, shrinkage)
     np.testing.assert_allclose(model.probabilities(unseen), naive(rows, shrinkage, unseen), atol=1e-4)
 
 
@@ -59,7 +79,7 @@ def test_with_equal_weights_it_is_scikit_learns(solver: str, shrinkage: float) -
     reference = LinearDiscriminantAnalysis(solver=solver, shrinkage=shrinkage).fit(
         rows.features.astype(np.float64), rows.labels
     )
-    model = ShrinkageLdaHead(shrinkage).fit(rows, seed=0)
+    model = plain(rows, shrinkage)
     np.testing.assert_allclose(model.probabilities(unseen), reference.predict_proba(unseen.astype(float)), atol=1e-4)
 
 
@@ -154,27 +174,67 @@ def test_the_choice_is_the_plain_loop_over_inner_folds() -> None:
         for fold in range(5):
             kept = inner[images.index] != fold
             part = TrainingRows(rows.features[kept], rows.labels[kept], rows.weight[kept], rows.images[kept])
-            model = ShrinkageLdaHead(shrinkage).fit(part, seed=0)
-            scores[inner == fold] = np.log(model.probabilities(rows.features[::2][inner == fold]) + 1e-300)
+            model = plain(part, shrinkage)
+            larger = variance_within(part) / variance_within(rows)
+            scores[inner == fold] = larger * np.log(model.probabilities(rows.features[::2][inner == fold]) + 1e-300)
         temperature = fit_temperature(scores, images.labels, unknown=1.0)
         chances = apply_temperature(scores, temperature)
         losses.append((-np.log(chances[np.arange(80), images.labels]).mean(), shrinkage, temperature))
     _, shrinkage, temperature = min(losses)
     model = ShrinkageLdaHead().fit(rows, seed=0)
     assert model.chosen == {"shrinkage": shrinkage, "temperature": pytest.approx(temperature, rel=1e-3)}
-    plain = ShrinkageLdaHead(shrinkage).fit(rows, seed=0)
-    np.testing.assert_allclose(model.coefficients * temperature, plain.coefficients, rtol=2e-3, atol=1e-4)
+    expected = plain(rows, shrinkage).coefficients
+    np.testing.assert_allclose(model.coefficients * temperature, expected, rtol=2e-3, atol=1e-4)
 
 
-def test_what_it_chose_is_as_honest_on_new_images_as_it_thinks() -> None:
+@pytest.mark.parametrize("shrinkage", [None, 0.02, 0.3, 0.95])
+def test_it_is_as_honest_on_new_images_as_it_thinks_whether_its_shrinkage_is_pinned_or_not(
+    shrinkage: float | None,
+) -> None:
     many = [hard_rows(seed) for seed in range(1, 9)]
     unseen, labels = np.concatenate([each.features for each in many]), np.concatenate([each.labels for each in many])
-    plain, chosen = (ShrinkageLdaHead(each).fit(hard_rows(0), seed=0) for each in (0.02, None))
-    before, after = (log_loss(model.probabilities(unseen), labels) for model in (plain, chosen))
-    assert after < before - 0.5
-    sure, honest = (expected_calibration_error(model.probabilities(unseen), labels) for model in (plain, chosen))
-    assert honest < 0.13 < 0.3 < sure
-    assert plain.chosen == {}
+    sure, model = plain(hard_rows(0), shrinkage or 0.02), ShrinkageLdaHead(shrinkage).fit(hard_rows(0), seed=0)
+    before, after = (each.probabilities(unseen) for each in (sure, model))
+    assert log_loss(after, labels) < log_loss(before, labels) - 0.2
+    honest, too_sure = (expected_calibration_error(each, labels) for each in (after, before))
+    assert honest < 0.22 < too_sure
+    assert shrinkage or honest < 0.13
+
+
+def few_images(per_class: int, views: int = 1, *, seed: int) -> tuple[TrainingRows, Floats, Ints]:
+    """20 overlapping classes: training rows, and 20 unseen images of each with their labels."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(20, 32))
+    labels, unseen = np.repeat(np.arange(20), per_class), np.repeat(np.arange(20), 20)
+    images, shown = (centres[each] + 1.5 * rng.normal(size=(len(each), 32)) for each in (labels, unseen))
+    rows = (images[:, None] + 0.3 * rng.normal(size=(len(labels), views, 32))).reshape(-1, 32)
+    index = np.repeat(np.arange(len(labels)), views)
+    weight = np.full(len(rows), 1 / views)
+    return TrainingRows(rows.astype(np.float32), labels[index], weight, index), shown.astype(np.float32), unseen
+
+
+@pytest.mark.parametrize("views", [1, 3])
+@pytest.mark.parametrize("per_class", [1, 2, 3])
+@pytest.mark.parametrize("shrinkage", [None, 0.02, 0.3, 0.95])
+def test_with_few_images_a_class_it_is_never_worse_than_guessing(
+    shrinkage: float | None, per_class: int, views: int
+) -> None:
+    losses = []
+    for seed in range(3):
+        rows, unseen, labels = few_images(per_class, views, seed=seed)
+        losses.append(log_loss(ShrinkageLdaHead(shrinkage).fit(rows, seed=0).probabilities(unseen), labels))
+    assert np.mean(losses) < np.log(20) - 0.2
+
+
+@pytest.mark.parametrize(
+    "head", [ShrinkageLdaHead(0.3), RidgeHead(), KernelRidgeHead()], ids=["lda", "ridge", "kernel"]
+)
+def test_one_image_a_class_leads_by_as_much_as_is_safe(head: Head) -> None:
+    rows, unseen, labels = few_images(1, seed=0)
+    model = head.fit(rows, seed=0)
+    chances = np.log(model.probabilities(rows.features))
+    assert (np.diag(chances) - chances.mean(axis=1)).mean() == pytest.approx(LEAD, rel=1e-3)
+    assert log_loss(model.probabilities(unseen), labels) < np.log(20) - 0.5
 
 
 def test_classes_of_one_image_are_learned_although_they_teach_no_choice() -> None:

@@ -161,6 +161,7 @@ def make_inputs(seed: int = 0) -> tuple[Inputs, Ints]:
 
 @pytest.mark.parametrize("folds", [3, 5])
 @pytest.mark.parametrize("aggregate", ["rows", "logit", "mean", "clean"])
+@pytest.mark.usefixtures("before_temperature")
 def test_answers_are_those_of_fits_made_one_by_one(folds: int, aggregate: str) -> None:
     inputs, labels = make_inputs()
     nested = NestedFolds.of(labels_and_folds(folds)[1], labels, deal_in_three)

@@ -30,6 +30,7 @@ SMALL = 8000  # bytes: less than the features of `make_features` need
 
 @pytest.mark.parametrize("scale", ["global", "standard"])
 @pytest.mark.parametrize("aggregate", ["rows", "logit", "mean", "clean"])
+@pytest.mark.usefixtures("before_temperature")
 def test_streamed_lda_is_that_in_memory(scale: str, aggregate: str, make_features: MakeFeatures) -> None:
     features = make_features(noise=1.5, per_class=9, unusable=(2,))
     asked = {"head": "lda", "settings": {"shrinkage": 0.3}, "folds": 4, "scale": scale, "aggregate": aggregate}
@@ -46,6 +47,7 @@ def test_streamed_lda_is_that_in_memory(scale: str, aggregate: str, make_feature
     assert not any(note.startswith("STREAMED") for note in whole.notes)
 
 
+@pytest.mark.usefixtures("before_temperature")
 def test_streamed_lda_balances_classes(make_features: MakeFeatures) -> None:
     features = make_features(noise=2.5, classes=2, labels=[0] * 24 + [1] * 6)
     shares = [

@@ -16,6 +16,7 @@ from frozenprobe.system.threads import one_blas_thread
 MULTIPLIED_ROWS = 4096  # rows multiplied in float32 at once
 SPREAD = 500  # rows that tell where most of them are
 NOTHING = 1e-9  # a weight or a variance that subtraction left over: so much smaller than what it was taken from
+ROUNDING = 1e-12  # a variance within classes, as a share of all, that rows in float32 cannot tell from none
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Moments:
         """The moments of rows: products of a block in float32, sums over blocks in float64.
 
         Sums and squares of single features are float64 throughout: a constant feature must not look as if it varied.
+        So is what lies between the classes, for float32's rounding of it would drown rows close around their means:
+            sum w x x^T = sum w (x - m_y) (x - m_y)^T + sum_c s_c s_c^T / w_c    s_c, w_c: sum and weight of class c
 
         Args:
             features: `(n, D)`.
@@ -56,11 +59,15 @@ class Moments:
             label, share, away = labels[order], weight[order], features[order] - start_at
             first = np.flatnonzero(np.diff(label, prepend=-1))
             weighed = away * share[:, None]
+            sums, own = np.add.reduceat(weighed, first, axis=0), np.add.reduceat(share, first)[:, None]
+            own[own == 0] = 1
             total.weight[...] += np.bincount(label, weights=share, minlength=classes)
-            total.sums[label[first]] += np.add.reduceat(weighed, first, axis=0)
+            total.sums[label[first]] += sums
             squares += np.einsum("nd,nd->d", weighed, away)
+            away -= np.repeat((sums / own).astype(np.float32), np.diff(first, append=len(label)), axis=0)
             away *= np.sqrt(share).astype(np.float32)[:, None]
-            total.second[...] += away.T @ away
+            between = sums / np.sqrt(own)
+            total.second[...] += away.T @ away + between.T @ between
         total.second.flat[:: dim + 1] = squares
         return total
 
@@ -104,9 +111,32 @@ class Moments:
         """`(D, D)` scatter of rows around the mean of their class, over the total weight.
 
         sum w (x - m_y) (x - m_y)^T = sum w x x^T - sum_c s_c s_c^T / w_c,  s_c the sum and w_c the weight of class c
+
+        A feature of which only rounding is left, as with one row a class, has none.
         """
         part = self.sums / np.sqrt(np.where(self.weight > 0, self.weight, 1))[:, None]
         scatter: Doubles = (self.second - part.T @ part) / self.total_weight
+        none = np.diag(scatter) <= ROUNDING * np.diag(self.second) / self.total_weight
+        scatter[none], scatter[:, none] = 0, 0
+        return scatter
+
+    @property
+    def variance(self) -> float:
+        """Mean over the features of the variance within classes; 0 where no two rows of a class differ."""
+        square = np.diag(self.second)
+        part = (np.square(self.sums) / np.where(self.weight > 0, self.weight, 1)[:, None]).sum(axis=0)
+        left = square - part
+        return float(left[left > ROUNDING * square].sum()) / (self.total_weight * len(left))
+
+    def noise(self) -> Doubles:
+        """`(D, D)` what rows of one class are taken to differ by, with a positive trace: their scatter.
+
+        Where no two rows of a class differ, as with one row a class, nothing tells it: the mean variance of all rows
+        (1 if they are all equal) stands for it in every direction, so that the nearest mean wins.
+        """
+        scatter = self.within()
+        if not scatter.any():
+            np.fill_diagonal(scatter, float(np.trace(self.total())) / len(scatter) or 1.0)
         return scatter
 
     def total(self) -> Doubles:
@@ -181,7 +211,8 @@ def solve_shifted(scatter: Doubles, right: Doubles, *, keep: float, shift: float
 
     with one_blas_thread():  # asked for again: scipy, if only now loaded, brought a BLAS of its own
         for dtype in (np.float64,) if exact else (np.float32, np.float64):
-            matrix = (keep * scatter + shift * np.eye(len(scatter))).astype(dtype)
+            matrix = np.multiply(scatter, keep, dtype=dtype)
+            np.fill_diagonal(matrix, matrix.diagonal() + shift)
             try:
                 # a symmetric matrix is its own transpose, whose order of columns LAPACK takes without a copy
                 factor = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)

@@ -13,6 +13,7 @@ from frozenprobe.probe.arrays import Doubles, Floats, Ints, softmax
 from frozenprobe.probe.heads.head import LinearModel
 
 LOWEST, HIGHEST = 1e-3, 1e3  # temperatures
+LEAD = 5.0  # of the own class over the mean of all where nothing tells how sure to be, in nats
 EXACT = 1e-9  # the relative step in the temperature at which the search ends
 STEPS = 100
 SMALLEST = 1e-15  # chances are raised to this before the logarithm
@@ -84,6 +85,22 @@ def with_temperature(model: LinearModel, temperature: float, **chosen: float) ->
     )
 
 
+def temperature_of_lead(scores: Scores, labels: Ints, weight: Doubles) -> float:
+    """The temperature at which rows that a model was fitted on are ahead of the mean over all classes by `LEAD`.
+
+    For where nothing held out tells one, as with one image a class. Measured on photos, digits and synthetic sets from
+    very easy to hopeless, the log-loss is below that of guessing, and mostly near that of the best temperature.
+
+    Args:
+        scores: `(n, C)`.
+        labels: `(n,)`.
+        weight: `(n,)`.
+    """
+    ahead = scores[np.arange(len(labels)), labels] - scores.mean(axis=1)
+    lead = float(np.average(ahead, weights=weight)) if weight.sum() > 0 else 0.0
+    return lead / LEAD if lead > 0 else 1.0
+
+
 @dataclass(frozen=True)
 class Choice:
     """One of several candidates.
@@ -97,6 +114,26 @@ class Choice:
     index: int
     temperature: float
     loss: float
+
+    @property
+    def told(self) -> bool:
+        """Whether any row could tell."""
+        return not math.isnan(self.loss)
+
+    def settle(self, model: LinearModel, rows: Floats, labels: Ints, weight: Doubles, **chosen: float) -> LinearModel:
+        """The model at this temperature, or, where none was told, at that of its lead on rows it was fitted on.
+
+        Args:
+            model: the candidate, fitted to everything.
+            rows: `(n, D)` that it was fitted on.
+            labels: `(n,)`.
+            weight: `(n,)`.
+            chosen: what it is to say of itself beside the temperature.
+        """
+        temperature = self.temperature
+        if not self.told:
+            temperature = temperature_of_lead(scores_of(model, rows), labels, weight)
+        return with_temperature(model, temperature, **chosen)
 
 
 def choose_by_loss(candidates: Iterable[Scores], labels: Ints, weight: Doubles) -> Choice:

@@ -58,6 +58,33 @@ def test_they_are_the_sums_of_their_definition(monkeypatch: pytest.MonkeyPatch) 
     close(moments.mean, np.average(x, axis=0, weights=w))
 
 
+@pytest.mark.parametrize("ratio", [1e-5, 1e-7, 1e-9])
+@pytest.mark.parametrize("subtracted", [False, True])
+def test_a_scatter_within_classes_far_smaller_than_between_them_is_told(ratio: float, subtracted: bool) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.arange(90) % 4)
+    spread = np.sqrt(ratio) * rng.normal(size=(90, 7)) @ rng.normal(size=(7, 7))
+    features = (rng.normal(size=(4, 7))[labels] + spread).astype(np.float32)
+    rows = Rows(features, labels, rng.uniform(0.1, 2, size=90))
+    kept = np.arange(90) < (60 if subtracted else 90)
+    moments = rows.moments() - rows.moments(~kept) if subtracted else rows.moments()
+    x, y, w = features[kept].astype(np.float64), labels[kept], rows.weight[kept]
+    means = np.stack([np.average(x[y == c], axis=0, weights=w[y == c]) for c in range(4)])
+    centred = x - means[y]
+    close(moments.within(), (centred * w[:, None]).T @ centred / w.sum(), 1e-3)
+
+
+def test_one_row_a_class_tells_no_scatter_and_the_variance_of_all_stands_for_it() -> None:
+    features = np.random.default_rng(0).normal(size=(4, 7)).astype(np.float32) + 5
+    alone = Rows(features, np.arange(4), np.ones(4)).moments()
+    assert not alone.within().any()
+    np.testing.assert_allclose(alone.noise(), features.var(axis=0).mean() * np.eye(7), rtol=1e-5)
+    several = make_rows().moments()
+    np.testing.assert_array_equal(several.noise(), several.within())
+    equal = Rows(np.ones((4, 7), dtype=np.float32), np.arange(4), np.ones(4)).moments()
+    np.testing.assert_array_equal(equal.noise(), np.eye(7))
+
+
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 10_000), held=st.floats(0.05, 0.8))
 def test_all_less_the_held_out_is_the_direct_sum(seed: int, held: float) -> None:
