@@ -7,11 +7,14 @@ import numpy as np
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import some
 from frozenprobe.probe.arrays import Ints
+from frozenprobe.probe.checks.tripwire import judge_shuffled
 from frozenprobe.probe.folds.deal import NEVER
 from frozenprobe.probe.folds.duplicates import Clusters
 from frozenprobe.probe.heads.registry import HEADS
 from frozenprobe.probe.inputs import Views
 from frozenprobe.probe.options import ProbeOptions
+
+GUESSED = 0.05  # probability from which an accuracy is called chance
 
 
 def make_notes(
@@ -75,6 +78,25 @@ def make_notes(
         predicted_on = ", ".join(features.test_views[index] for index in views.test)
         notes.append(f"trained on augmented views only; test images answered on {predicted_on}")
     return notes
+
+
+def note_guessing(predicted: Ints, labels: Ints, clusters: Ints, *, scale: str | None) -> list[str]:
+    """That out-of-fold predictions are no better than guesses, if they are not; else nothing.
+
+    Args:
+        predicted: `(n,)` of the scored images.
+        labels: `(n,)`.
+        clusters: `(n,)` images that belong together.
+        scale: the scaling.
+    """
+    blind = judge_shuffled(predicted, labels, np.unique(clusters, return_inverse=True)[1])
+    if blind.p_value <= GUESSED:
+        return []
+    return [
+        f"NO BETTER THAN GUESSING: {blind.accuracy:.1%} right out of fold, where {blind.chance:.1%} would be if these "
+        f"predictions had nothing to do with the images (p = {blind.p_value:.2f}): the head has learned nothing that "
+        "shows" + ("; it may be the size of the features: try --scale standard" if scale == "none" else "")
+    ]
 
 
 def note_duplicates(features: Features, found: Clusters, *, torn: int) -> list[str]:
