@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import some
 from frozenprobe.probe.arrays import Ints
-from frozenprobe.probe.checks.tripwire import judge_shuffled
 from frozenprobe.probe.folds.deal import NEVER
 from frozenprobe.probe.folds.duplicates import Clusters
 from frozenprobe.probe.heads.registry import HEADS
@@ -89,12 +90,16 @@ def note_guessing(predicted: Ints, labels: Ints, clusters: Ints, *, scale: str |
         clusters: `(n,)` images that belong together.
         scale: the scaling.
     """
-    blind = judge_shuffled(predicted, labels, np.unique(clusters, return_inverse=True)[1])
-    if blind.p_value <= GUESSED:
+    chance = float((np.bincount(labels, minlength=int(predicted.max()) + 1) / len(labels))[predicted].mean())
+    accuracy = float((predicted == labels).mean())
+    sizes = np.bincount(clusters).astype(np.float64)  # images of a cluster are right or wrong together
+    error = math.sqrt(chance * (1 - chance) * np.square(sizes).sum()) / sizes.sum()
+    p_value = math.erfc((accuracy - chance) / (math.sqrt(2) * error)) / 2 if error else 1.0
+    if p_value <= GUESSED:
         return []
     return [
-        f"NO BETTER THAN GUESSING: {blind.accuracy:.1%} right out of fold, where {blind.chance:.1%} would be if these "
-        f"predictions had nothing to do with the images (p = {blind.p_value:.2f}): the head has learned nothing that "
+        f"NO BETTER THAN GUESSING: {accuracy:.1%} right out of fold, where {chance:.1%} would be if these "
+        f"predictions had nothing to do with the images (p = {p_value:.2f}): the head has learned nothing that "
         "shows" + ("; it may be the size of the features: try --scale standard" if scale == "none" else "")
     ]
 
