@@ -11,7 +11,7 @@ import numpy.typing as npt
 from frozenprobe.cache.store import Features, opened
 from frozenprobe.errors import FrozenprobeError, some, unknown_name
 from frozenprobe.probe.arrays import Ints
-from frozenprobe.probe.checks.notes import make_notes, note_duplicates
+from frozenprobe.probe.checks.notes import make_notes, note_duplicates, note_guessing
 from frozenprobe.probe.folds.deal import NEVER, assign_folds, folds_from_column, split_clusters, unscored_classes
 from frozenprobe.probe.folds.duplicates import find_clusters
 from frozenprobe.probe.heads.registry import HEADS, find_head, head_for, make_head
@@ -76,6 +76,8 @@ def cross_validate(
     notes = make_notes(features, options, unscored, views[0], folds=folds, torn=torn) + note_duplicates(
         features, found, torn=torn
     )
+    seen = task.scored
+    notes += note_guessing(outcome.oof[seen].argmax(axis=1), split.labels[seen], clusters[seen], scale=options.scale)
     return ProbeResult(
         options=replace(options, folds=task.count),
         class_names=features.class_names,

@@ -18,6 +18,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
+from frozenprobe.probe.fit.spread import find_fault
 from frozenprobe.probe.fit.trainer import fit_scaled
 from frozenprobe.probe.heads.head import TrainingRows, balance
 from frozenprobe.probe.heads.registry import HEADS, head_class, make_head
@@ -64,7 +65,8 @@ class ProbeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 equal rows are one image that weighs as many.
 
         Raises:
-            ValueError: fewer than two classes, an image with two labels, or a hyper-parameter out of range.
+            ValueError: fewer than two classes, an image with two labels, a hyper-parameter out of range, or features
+                that the head can learn nothing from.
         """
         X, y = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(y)
@@ -81,7 +83,11 @@ class ProbeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             rows = TrainingRows(rows.features, rows.labels, balance(rows.labels, rows.weight), rows.images)
         settings = {name: getattr(self, name) for name in hyper_parameters(self.head_name)}
         try:
-            self.probe_ = fit_scaled(make_head(self.head_name, settings), rows, scale=self.scale, seed=self.seed())
+            head = make_head(self.head_name, settings)
+            fault = find_fault(rows.features[:, None], head=self.head_name, scale=self.scale, file="X")
+            if fault:
+                raise fault
+            self.probe_ = fit_scaled(head, rows, scale=self.scale, seed=self.seed())
         except FrozenprobeError as error:
             raise ValueError(str(error)) from error
         iterations = self.probe_.head.convergence.iterations

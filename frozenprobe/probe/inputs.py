@@ -74,12 +74,14 @@ class Inputs:
         train: `(N, v, D)` views that heads are fitted on.
         val: `(N, t, D)` views that a held-out image is scored on.
         test: `(M, t', D)` views that a test image is predicted on; M = 0 without test images.
+        file: where they are from, for messages.
     """
 
     name: str
     train: Floats
     val: Floats
     test: Floats
+    file: str = "the features"
 
     def aggregated(self, how: str) -> Inputs:
         """The same with one way of treating views.
@@ -118,8 +120,9 @@ def read_inputs(files: Sequence[Features], views: Sequence[Views]) -> list[Input
         train, test = (match_images(files[0], features, split) for split in ("train", "test"))
         source = sources[number]
         sources[number] = replace(source, train=source.train[train], val=source.val[train], test=source.test[test])
-    joined = [side_by_side([getattr(source, of) for source in sources]) for of in ("train", "val", "test")]
-    return [*sources, Inputs("side by side", *joined)]
+    joined = {of: side_by_side([getattr(source, of) for source in sources]) for of in ("train", "val", "test")}
+    together = ", ".join(source.file for source in sources)
+    return [*sources, Inputs("side by side", **joined, file=together)]
 
 
 def read_source(features: Features, views: Views) -> Inputs:
@@ -130,6 +133,7 @@ def read_source(features: Features, views: Views) -> Inputs:
         train=read_finite(features, "train", views.train),
         val=read_finite(features, "train", views.val),
         test=test if features.test is None else read_finite(features, "test", views.test),
+        file=str(features.path),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from frozenprobe.cache.store import Features
@@ -12,6 +14,8 @@ from frozenprobe.probe.folds.duplicates import Clusters
 from frozenprobe.probe.heads.registry import HEADS
 from frozenprobe.probe.inputs import Views
 from frozenprobe.probe.options import ProbeOptions
+
+GUESSED = 0.05  # probability from which an accuracy is called chance
 
 
 def make_notes(
@@ -75,6 +79,29 @@ def make_notes(
         predicted_on = ", ".join(features.test_views[index] for index in views.test)
         notes.append(f"trained on augmented views only; test images answered on {predicted_on}")
     return notes
+
+
+def note_guessing(predicted: Ints, labels: Ints, clusters: Ints, *, scale: str | None) -> list[str]:
+    """That out-of-fold predictions are no better than guesses, if they are not; else nothing.
+
+    Args:
+        predicted: `(n,)` of the scored images.
+        labels: `(n,)`.
+        clusters: `(n,)` images that belong together.
+        scale: the scaling.
+    """
+    chance = float((np.bincount(labels, minlength=int(predicted.max()) + 1) / len(labels))[predicted].mean())
+    accuracy = float((predicted == labels).mean())
+    sizes = np.bincount(clusters).astype(np.float64)  # images of a cluster are right or wrong together
+    error = math.sqrt(chance * (1 - chance) * np.square(sizes).sum()) / sizes.sum()
+    p_value = math.erfc((accuracy - chance) / (math.sqrt(2) * error)) / 2 if error else 1.0
+    if p_value <= GUESSED:
+        return []
+    return [
+        f"NO BETTER THAN GUESSING: {accuracy:.1%} right out of fold, where {chance:.1%} would be if these "
+        f"predictions had nothing to do with the images (p = {p_value:.2f}): the head has learned nothing that "
+        "shows" + ("; it may be the size of the features: try --scale standard" if scale == "none" else "")
+    ]
 
 
 def note_duplicates(features: Features, found: Clusters, *, torn: int) -> list[str]:

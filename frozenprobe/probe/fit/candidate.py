@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Ints
+from frozenprobe.probe.fit.spread import find_fault
 from frozenprobe.probe.fit.trainer import Trainer
 from frozenprobe.probe.heads.registry import make_head
 from frozenprobe.probe.inputs import Inputs
@@ -48,6 +50,11 @@ class Candidate:
         source = sources[self.source].name
         more = [self.aggregate, *([self.scale] if self.scale != "global" else []), *([source] if source else [])]
         return f"{self.head} ({', '.join(more)})"
+
+    def fault(self, sources: Sequence[Inputs]) -> FrozenprobeError | None:
+        """Why its head can learn nothing from its features; None: it can."""
+        source = sources[self.source]
+        return find_fault(source.train, head=self.head, scale=self.scale, aggregate=self.aggregate, file=source.file)
 
     def final(self) -> Candidate:
         """As it is fitted in the end."""

@@ -17,8 +17,15 @@ from frozenprobe.system.threads import in_threads
 
 
 def predict_one_head(task: Task, progress: Progress) -> Outcome:
-    """Fit the head that the options name on all folds but one, K times, and on everything."""
+    """Fit the head that the options name on all folds but one, K times, and on everything.
+
+    Raises:
+        FrozenprobeError: features that it can learn nothing from.
+    """
     candidate = candidate_of(task.options)
+    fault = candidate.fault(task.sources)
+    if fault:
+        raise fault
     inputs = task.sources[0].aggregated(candidate.aggregate)
     trainer = trainer_of(candidate, inputs, task.labels, options=task.options, total=task.classes)
     subsets = [np.flatnonzero(task.folds != fold) for fold in range(task.count)] + [np.arange(len(task.labels))]

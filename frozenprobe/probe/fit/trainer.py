@@ -13,7 +13,7 @@ import numpy as np
 from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints
 from frozenprobe.probe.heads.head import FittedHead, Head, LinearModel, PathHead, TrainingRows, image_weights
 from frozenprobe.probe.heads.parts.moments import Moments, starting_point
-from frozenprobe.probe.heads.parts.scaling import Scaling, fit_scaling, normalise
+from frozenprobe.probe.heads.parts.scaling import Scaling, fit_scaling, normalise, takes_unit_rows
 from frozenprobe.probe.heads.registry import entry_of, load
 from frozenprobe.system.threads import in_threads, one_blas_thread
 
@@ -152,7 +152,8 @@ class Trainer:
         """What solves these heads on one matrix, and the value of each along the path; None: it cannot be done."""
         able = [head for head in heads if isinstance(head, PathHead)]
         values = [head.on_path for head in able if head.on_path is not None]
-        return None if len(values) < len(heads) or self.scale == "standard" else (able[0], values)
+        own_factors = self.scale == "standard" or self.vectors.shape[2] == 1  # one feature is not L2-normalised
+        return None if len(values) < len(heads) or own_factors else (able[0], values)
 
     def fit_side_by_side(self, head: PathHead, values: list[float], subsets: Sequence[Ints]) -> list[list[FittedProbe]]:
         """All fits on one matrix: they differ in row weights and in the one number that the scaling multiplies by.
@@ -218,7 +219,7 @@ class Trainer:
         """All rows, L2-normalised if the scaling does so."""
         count, views, dim = self.vectors.shape
         rows = self.vectors.reshape(count * views, dim)
-        rows = normalise(rows) if self.scale in ("global", "l2") else rows
+        rows = normalise(rows) if takes_unit_rows(self.scale, dim) else rows
         images = np.repeat(np.arange(count), views)
         return TrainingRows(rows, self.labels[images], np.ones(len(rows)), images)
 

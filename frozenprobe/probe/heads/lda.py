@@ -82,10 +82,10 @@ def fit_chosen(rows: TrainingRows, shrinkages: Sequence[float]) -> LinearModel:
         training = everything - part
         present = training.present()
         training = training.restricted(present)
-        if not training.variance:
+        if not training.within_variance:
             known[held] = False
             continue
-        larger = np.float32(training.variance / everything.variance)
+        larger = np.float32(training.within_variance / everything.within_variance)
         for index, model in enumerate(fit_moments(training, shrinkages)):
             own = larger * scores_of(model, rows.features[images.first[held]])
             scores[index, held] = own.min(axis=1, keepdims=True)  # of classes that are not in the training part

@@ -122,8 +122,10 @@ class HeadEntry:
         description: one line for `--help`.
         options: its hyper-parameters by name.
         scale: the scaling it takes unless another is asked for.
+        least_spread: typical distance of rows from their mean below which it learns nothing, unless they are scaled.
         augmented_only: trains on augmented views only, is scored on the clean view, and on `direct`, if stored, of test
             images.
+        directions: compares rows in cosine: their lengths are nothing to it.
         numpy_alone: numpy does all the work, so that fits may share the cores, a thread each.
         moments: how it is fitted from moments; None: it needs the rows.
         stream: `module:function`, (Stream, Head, seed, progress) -> FittedProbes without each fold and with all, of a
@@ -137,7 +139,9 @@ class HeadEntry:
     description: str
     options: dict[str, Option] = field(default_factory=dict)
     scale: str = "global"
+    least_spread: float = 1e-12
     augmented_only: bool = False
+    directions: bool = False
     numpy_alone: bool = False
     moments: MomentPath | None = None
     stream: str = ""
@@ -169,6 +173,7 @@ TRAINING = {
     "weight_decay": Option(float, "weight decay of AdamW", "0.01"),
     "batch": Option(int, "images in a step", "32"),
 }
+LEAST_SPREAD = 1e-3  # where a penalty or a learning rate is in the units of the features
 
 # In this order a typed hyper-parameter finds its head: see `head_for`.
 HEADS = {
@@ -187,6 +192,7 @@ HEADS = {
             TrialGroup(110, "clean", CS),
         ),
         trial_settings={"tol": 1e-4},
+        least_spread=LEAST_SPREAD,
         cost=logistic_cost,
     ),
     "lda": HeadEntry(
@@ -213,6 +219,7 @@ HEADS = {
             "tol": Option(float, "how far above the optimum the objective may end, relatively", "0.001"),
             "max_iter": Option(int, "evaluations or iterations at most", "50"),
         },
+        least_spread=LEAST_SPREAD,
         numpy_alone=True,
     ),
     "ridge": HeadEntry(
@@ -242,6 +249,7 @@ HEADS = {
         "frozenprobe.probe.heads.prototypes:PrototypeHead",
         "nearest class mean in cosine",
         {"temperature": TEMPERATURE},
+        directions=True,
         numpy_alone=True,
         trials=(TrialGroup(30, "mean"),),
     ),
@@ -252,6 +260,7 @@ HEADS = {
             "k": Option(int, "neighbours, in images", "chosen"),
             "temperature": TEMPERATURE,
         },
+        directions=True,
         numpy_alone=True,
         trials=(TrialGroup(40, "mean"),),
     ),
@@ -259,6 +268,7 @@ HEADS = {
         "frozenprobe.probe.heads.linear:LinearHead",
         "linear layer, AdamW, a random view an epoch",
         TRAINING,
+        least_spread=LEAST_SPREAD,
         stream="frozenprobe.probe.stream.linear:fit_linear",
     ),
     "mlp": HeadEntry(
@@ -269,11 +279,13 @@ HEADS = {
             "hidden": Option(int, "width of the hidden layer", "512"),
             "dropout": Option(float, "share of values dropped in training", "0.5"),
         },
+        least_spread=LEAST_SPREAD,
     ),
     "report": HeadEntry(
         "frozenprobe.probe.heads.report:ReportHead",
         "the project report's head and schedule",
         scale="none",
+        least_spread=LEAST_SPREAD,
         augmented_only=True,
     ),
 }
@@ -292,8 +304,14 @@ def find_head(name: str) -> HeadEntry:
 
 def entry_of(head: Head) -> HeadEntry:
     """The entry of a head; of one that is not listed, an entry that knows nothing more of it."""
+    name = name_of(head)
+    return HEADS.get(name, HeadEntry(name, ""))
+
+
+def name_of(head: Head) -> str:
+    """The name of a head; of one that is not listed, `module:class`."""
     factory = f"{type(head).__module__}:{type(head).__qualname__}"
-    return next((entry for entry in HEADS.values() if entry.factory == factory), HeadEntry(factory, ""))
+    return next((name for name, entry in HEADS.items() if entry.factory == factory), factory)
 
 
 def head_for(settings: dict[str, Setting]) -> str:

@@ -198,10 +198,11 @@ def conjugate_gradients(problem: Problem, active: npt.NDArray[np.bool_], target:
     share = costs.sum(axis=1) / np.maximum(2 * problem.costs.sum(axis=1), np.finfo(np.float32).tiny)
     shrink = 1 / (1 + 2 * share[:, None] * problem.eigenvalues)
     solution = np.zeros_like(target)
-    live, residual = np.arange(len(target)), target
+    live = np.flatnonzero(np.linalg.norm(target, axis=1) > enough)  # a target of zeros, as equal rows have, is solved
+    residual, costs, shrink, enough = target[live], costs[live], shrink[live], enough[live]
     along = shrink * residual
     height = (residual * along).sum(axis=1)
-    for _ in range(CG_STEPS):
+    for _ in range(CG_STEPS if len(live) else 0):
         bent = along + (costs * (along @ problem.rows.T)) @ problem.rows
         step = (height / (along * bent).sum(axis=1))[:, None]
         solution[live] += step * along
@@ -227,7 +228,7 @@ def line_search(problem: Problem, weights: Floats, scores: Floats, direction: Fl
         slack = np.maximum(0, 1 - problem.sides * scores - length[:, None] * slope)
         first = start + length * bend - 2 * (problem.costs * slack * slope).sum(axis=1)
         second = bend + 2 * (problem.costs * (slack > 0) * np.square(slope)).sum(axis=1)
-        length = length - first / second
+        length = length - first / np.maximum(second, np.finfo(np.float32).tiny)  # a direction of zeros
     return length
 
 

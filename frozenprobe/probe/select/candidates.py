@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.fit.candidate import Candidate
 from frozenprobe.probe.heads.registry import Sizes, find_head, trial_groups
 from frozenprobe.probe.inputs import Inputs
@@ -19,10 +20,12 @@ class Portfolio:
     Attributes:
         candidates: families next to each other.
         skipped: families that did not fit into the budget, in words.
+        unfit: families that can learn nothing from the features, and why.
     """
 
     candidates: list[Candidate]
     skipped: list[str]
+    unfit: dict[str, FrozenprobeError] = field(default_factory=dict)
 
 
 def make_portfolio(
@@ -43,9 +46,13 @@ def make_portfolio(
         seconds: the budget, on two slow cores.
         scale: only this scaling; None: those of the groups.
         aggregate: only this way to treat views; None: those of the groups.
+
+    Raises:
+        FrozenprobeError: features that no head can learn anything from.
     """
     families: dict[object, list[Candidate]] = {}
     skipped: dict[str, float] = {}
+    unfit: dict[str, FrozenprobeError] = {}
     spent = 0.0
     for head, group in trial_groups():
         for number, source in enumerate(sources):
@@ -57,6 +64,10 @@ def make_portfolio(
             new = [candidate for candidate in candidates if candidate not in known]
             if not new:
                 continue
+            fault = candidates[0].fault(sources)
+            if fault:
+                unfit[candidates[0].describe_family(sources)] = fault
+                continue
             rows_an_image = 1 if how in ("mean", "clean") else views
             sizes = Sizes(fits, len(new), images, rows_an_image, dim, classes)
             cost = find_head(head).cost(sizes) / RATE
@@ -65,7 +76,10 @@ def make_portfolio(
                 continue
             spent += cost
             families[candidates[0].family] = known + new
+    if unfit and not families:
+        raise next(iter(unfit.values()))
     return Portfolio(
         [candidate for members in families.values() for candidate in members],
         [f"{name} (about {cost:.1f} s)" for name, cost in skipped.items()],
+        unfit,
     )

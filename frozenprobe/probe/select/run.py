@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Arrays, Floats
 from frozenprobe.probe.fit.candidate import Candidate, candidate_of, trainer_of
 from frozenprobe.probe.fit.halves import Halves
@@ -81,15 +82,32 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
         candidates=tuple(score_candidates(task, candidates, predictions, final)),
         skipped=tuple(portfolio.skipped),
         halved=halved,
+        notes=note_unfit(portfolio.unfit),
         uncalibrated=np.exp(predictions[0].oof.astype(np.float64)) if len(candidates) == 1 else None,
     )
 
 
+def note_unfit(unfit: dict[str, FrozenprobeError]) -> tuple[str, ...]:
+    """The families that `auto` did without, a note a reason."""
+    names: dict[str, list[str]] = {}
+    for name, fault in unfit.items():
+        names.setdefault(fault.found, []).append(name)
+    return tuple(f"LEFT OUT, the features are {found}: {', '.join(them)}" for found, them in names.items())
+
+
 def portfolio_of(task: Task, *, fits: int) -> Portfolio:
-    """What there is to choose from, each fitted so often."""
+    """What there is to choose from, each fitted so often.
+
+    Raises:
+        FrozenprobeError: features that no head can learn anything from.
+    """
     options = task.options
     if options.head != AUTO:
-        return Portfolio([candidate_of(options, number) for number in range(len(task.sources))], [])
+        candidates = [candidate_of(options, number) for number in range(len(task.sources))]
+        faults = [fault for candidate in candidates if (fault := candidate.fault(task.sources))]
+        if faults:
+            raise faults[0]
+        return Portfolio(candidates, [])
     return make_portfolio(
         task.sources,
         classes=task.classes,

@@ -15,6 +15,7 @@ from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.fit.trainer import FittedProbe
 from frozenprobe.probe.heads.linear import LinearHead, Schedule, Training, model_of, new_layer, one_thread
 from frozenprobe.probe.heads.parts.scaling import Scaling
+from frozenprobe.probe.heads.registry import name_of
 from frozenprobe.probe.stream.moments import COPIES, FoldMoments, Stream, accumulate
 from frozenprobe.system.progress import Progress
 
@@ -26,10 +27,10 @@ def fit_linear(stream: Stream, head: LinearHead, *, seed: int, tell: Progress) -
     Moments, for the scaling of each layer, take one pass more. The number of epochs is that of all training images.
 
     Raises:
-        FrozenprobeError: features, or a loss, that are not finite.
+        FrozenprobeError: features, or a loss, that are not finite, or features that differ nowhere.
     """
     rng = np.random.default_rng([seed, 8])
-    sums = accumulate(stream, np.zeros(0, dtype=np.int64), tell)
+    sums = accumulate(stream, np.zeros(0, dtype=np.int64), tell, head=name_of(head))
     schedule = head.schedule(len(stream.labels))
     layers = [Layer.without(fold, sums, schedule, rng) for fold in [*range(int(stream.folds.max()) + 1), None]]
     for epoch in range(1, schedule.epochs + 1):

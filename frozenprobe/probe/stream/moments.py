@@ -11,14 +11,15 @@ import numpy as np
 
 from frozenprobe.cache.store import Features
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
+from frozenprobe.probe.fit.spread import judge_spread
 from frozenprobe.probe.fit.trainer import FittedProbe, MomentFit
 from frozenprobe.probe.folds.deal import NEVER
 from frozenprobe.probe.heads.head import Head
 from frozenprobe.probe.heads.parts.inner_folds import cut_into_runs
 from frozenprobe.probe.heads.parts.moments import Moments, starting_point
-from frozenprobe.probe.heads.parts.scaling import Scaling, normalise
+from frozenprobe.probe.heads.parts.scaling import Scaling, normalise, takes_unit_rows
 from frozenprobe.probe.heads.parts.temperature import choose_by_loss, scores_of
-from frozenprobe.probe.heads.registry import entry_of, load
+from frozenprobe.probe.heads.registry import entry_of, load, name_of
 from frozenprobe.probe.inputs import Views, aggregate_views, read_finite
 from frozenprobe.system.progress import Progress
 from frozenprobe.system.threads import in_threads
@@ -131,11 +132,11 @@ def stream_probe(stream: Stream, *heads: Head, seed: int = 0, progress: Progress
         progress: called with (stage, done, total) after every block and fit.
 
     Raises:
-        FrozenprobeError: features that are not finite.
+        FrozenprobeError: features that are not finite, or that the heads can learn nothing from.
     """
     tell = progress or (lambda stage, done, total: None)
     solvers = [Solver.of(head) for head in heads]
-    sums = accumulate(stream, sample_of(stream, solvers, seed), tell)
+    sums = accumulate(stream, sample_of(stream, solvers, seed), tell, head=name_of(heads[0]))
     count = int(stream.folds.max()) + 1
     fitted = []
     for done, fold in enumerate([*range(count), None], start=1):
@@ -229,16 +230,16 @@ class FoldMoments:
         kept = np.flatnonzero(self.home // self.stream.sections_a_fold != (-1 if fold is None else fold))
         scores = np.zeros((len(solver.values), len(kept), self.stream.classes), dtype=np.float32)
         known = np.zeros(len(kept), dtype=np.int64)
-        final = self.without(fold)[0].variance
+        final = self.without(fold)[0].within_variance
 
         def score(section: int) -> None:
             training, classes, scaling = self.without(fold, section)
             held = np.flatnonzero(self.home[kept] == section)
             rows = scaling.apply(self.rows[kept[held]])
-            if solver.needs_variance and not training.variance:
+            if solver.needs_variance and not training.within_variance:
                 return
             known[held] = np.isin(self.stream.labels[self.sample[kept[held]]], classes)
-            larger = np.float32(training.variance / final if solver.needs_variance else 1)  # see `lda.fit_chosen`
+            larger = np.float32(training.within_variance / final if solver.needs_variance else 1)  # see lda.fit_chosen
             for index, model in enumerate(solver.fit(training, solver.values)):
                 own = larger * scores_of(model, rows)
                 scores[index, held] = own.min(axis=1, keepdims=True)
@@ -266,8 +267,12 @@ def sample_of(stream: Stream, solvers: Sequence[Solver], seed: int) -> Ints:
     return np.sort(np.random.default_rng([seed, 7]).choice(len(stream.folds), count, replace=False))
 
 
-def accumulate(stream: Stream, sample: Ints, tell: Progress) -> FoldMoments:
-    """One pass: the moments of every fold, and the first view of the sample. The rows of an image share its weight."""
+def accumulate(stream: Stream, sample: Ints, tell: Progress, *, head: str) -> FoldMoments:
+    """One pass: the moments of every fold, and the first view of the sample. The rows of an image share its weight.
+
+    Raises:
+        FrozenprobeError: features that are not finite, or that the head called `head` can learn nothing from.
+    """
     dim, count = stream.features.dim, len(stream.folds)
     rows = np.zeros((len(sample), dim), dtype=np.float32)
     sections = stream.sections
@@ -275,7 +280,7 @@ def accumulate(stream: Stream, sample: Ints, tell: Progress) -> FoldMoments:
     for images, vectors in stream.blocks("train", stream.views.train):
         inside = slice(*np.searchsorted(sample, (images.start, images.stop)))
         rows[inside] = vectors[sample[inside] - images.start, 0]
-        if stream.scale in ("global", "l2"):
+        if takes_unit_rows(stream.scale, dim):
             vectors = normalise(vectors)
         if not parts:
             origin = starting_point(vectors.reshape(-1, dim))
@@ -284,6 +289,10 @@ def accumulate(stream: Stream, sample: Ints, tell: Progress) -> FoldMoments:
             parts = [empty] * (int(sections.max()) + 1)
         add_block(parts, stream, sections[images], images, vectors)
         tell("summing", images.stop, count)
+    variance = reduce(Moments.__add__, parts).variance
+    fault = judge_spread(variance, head=head, scale=stream.scale, file=stream.features.path)
+    if fault:
+        raise fault
     return FoldMoments(stream, parts, sample, rows, sections[sample])
 
 

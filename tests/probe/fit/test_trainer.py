@@ -18,8 +18,8 @@ from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer, average_l
 from frozenprobe.probe.heads.head import FittedHead, Head, LinearModel, TrainingRows
 from frozenprobe.probe.heads.lda import ShrinkageLdaHead
 from frozenprobe.probe.heads.parts.temperature import fit_temperature
-from frozenprobe.probe.heads.registry import make_head
-from frozenprobe.probe.options import SCALES
+from frozenprobe.probe.heads.registry import HEADS, make_head
+from frozenprobe.probe.options import SCALES, Setting
 from tests.probe.heads.test_head import make_rows
 
 CLASSES, PER_CLASS, VIEWS, DIM = 4, 7, 3, 10
@@ -51,6 +51,53 @@ def one_by_one(trainer: Trainer, grid: Sequence[Head]) -> list[list[FittedProbe]
 
 def largest_difference(one: FittedProbe, other: FittedProbe, vectors: Floats) -> float:
     return float(np.abs(one.predict(vectors) - other.predict(vectors)).max())
+
+
+# The size of the features
+
+
+FAST: dict[str, dict[str, Setting]] = {"mlp": {"epochs": 3}, "linear": {"epochs": 3}}
+SIZED = {
+    "times 1e20": lambda vectors: vectors * np.float32(1e20),
+    "times 1e-24": lambda vectors: vectors * np.float32(1e-24),
+    "subnormal in float16": lambda vectors: (vectors * 1e-7).astype(np.float16).astype(np.float32),
+    "one feature": lambda vectors: np.float32(1e10) + np.float32(1e9) * vectors[..., :1],
+}
+
+
+@pytest.mark.parametrize("scale", ["global", "standard"])
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_gives_the_same_answers_at_any_size_of_the_features(name: str, scale: str) -> None:
+    vectors, labels = make_vectors(noise=0.3)
+    images = subsets()[0]
+
+    def answer(features: Floats) -> Ints:
+        trainer = Trainer(make_head(name, FAST.get(name, {})), features, labels, scale=scale)
+        ((fit,),) = trainer.fit_grid([trainer.head], [images])
+        found = fit.predict(features)
+        assert np.isfinite(found).all()
+        return found.argmax(axis=1)
+
+    usual, one = answer(vectors), answer(vectors[..., :1] + 10)
+    for what, make in SIZED.items():
+        same = answer(make(vectors)) == (one if what == "one feature" else usual)
+        assert same.mean() >= (0.85 if "float16" in what else 0.95), what  # one digit is left of such numbers
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_of_equal_features_a_head_learns_nothing_but_shares_and_a_constant_one_changes_nothing(name: str) -> None:
+    vectors, labels = make_vectors()
+    head = make_head(name, FAST.get(name, {}))
+    (fit,) = Trainer(head, np.full_like(vectors, 0.3), labels).fit_all([np.arange(len(labels))])
+    found = fit.predict(np.full_like(vectors, 0.3))
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, found[:1].repeat(len(found), axis=0), atol=1e-6)
+    vectors[..., 3] = 7.0
+    (fit,) = Trainer(head, vectors, labels, scale="standard").fit_all(subsets()[:1])
+    moved = vectors.copy()
+    moved[..., 3] = 7.0001
+    np.testing.assert_allclose(fit.predict(moved), fit.predict(vectors), atol=1e-3)
+    assert np.isfinite(fit.predict(vectors)).all()
 
 
 # Side by side

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from frozenprobe.errors import unknown_name
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
-from frozenprobe.probe.heads.parts.scaling import Scaling
-from frozenprobe.probe.options import SCALES
+from frozenprobe.probe.heads.parts.scaling import Scaling, scaling_from, without_rounding
 from frozenprobe.system.threads import one_blas_thread
 
 MULTIPLIED_ROWS = 4096  # rows multiplied in float32 at once
 SPREAD = 500  # rows that tell where most of them are
+LARGEST = 120  # power of two that float32 divides by
 NOTHING = 1e-9  # a weight or a variance that subtraction left over: so much smaller than what it was taken from
 ROUNDING = 1e-12  # a variance within classes, as a share of all, that rows in float32 cannot tell from none
 
@@ -65,9 +65,10 @@ class Moments:
             total.sums[label[first]] += sums
             squares += np.einsum("nd,nd->d", weighed, away)
             away -= np.repeat((sums / own).astype(np.float32), np.diff(first, append=len(label)), axis=0)
-            away *= np.sqrt(share).astype(np.float32)[:, None]
+            size = power_of_two(away)  # float32 squares neither 1e20 nor 1e-24
+            away *= (np.sqrt(share) / size).astype(np.float32)[:, None]
             between = sums / np.sqrt(own)
-            total.second[...] += away.T @ away + between.T @ between
+            total.second[...] += size**2 * (away.T @ away).astype(np.float64) + between.T @ between
         total.second.flat[:: dim + 1] = squares
         return total
 
@@ -86,6 +87,13 @@ class Moments:
         """`(D,)` mean of all rows."""
         mean: Doubles = self.origin + self.sums.sum(axis=0) / self.total_weight
         return mean
+
+    @property
+    def variance(self) -> Doubles:
+        """`(D,)` of all rows; one that is but rounding is 0."""
+        square = np.diag(self.second) / self.total_weight
+        variance = square - np.square(self.sums.sum(axis=0) / self.total_weight)
+        return without_rounding(np.where(variance > NOTHING * square, variance, 0), self.mean)
 
     @property
     def means(self) -> Doubles:
@@ -121,7 +129,7 @@ class Moments:
         return scatter
 
     @property
-    def variance(self) -> float:
+    def within_variance(self) -> float:
         """Mean over the features of the variance within classes; 0 where no two rows of a class differ."""
         square = np.diag(self.second)
         part = (np.square(self.sums) / np.where(self.weight > 0, self.weight, 1)[:, None]).sum(axis=0)
@@ -146,23 +154,12 @@ class Moments:
         return scatter
 
     def scaling(self, name: str) -> Scaling:
-        """What `fit_scaling` fits to the rows; for `global` and `l2` the moments are those of L2-normalised rows.
+        """What `fit_scaling` fits to the rows; the moments are those of L2-normalised rows if it does so.
 
         Raises:
             FrozenprobeError: no such scaling.
         """
-        dim = len(self.origin)
-        if name in ("none", "l2"):
-            return Scaling(name == "l2", np.zeros(dim, dtype=np.float32), np.ones(dim, dtype=np.float32))
-        if name not in SCALES:
-            raise unknown_name("scaling", name, SCALES, where="--scale")
-        square = np.diag(self.second) / self.total_weight
-        variance = square - np.square(self.sums.sum(axis=0) / self.total_weight)
-        variance = np.where(variance > NOTHING * square, variance, 0)
-        if name == "global":
-            variance = np.full(dim, variance.mean())
-        factor = 1 / np.sqrt(np.where(variance > 0, variance, 1))
-        return Scaling(name == "global", self.mean.astype(np.float32), factor.astype(np.float32))
+        return scaling_from(name, self.mean, self.variance)
 
     def scaled(self, scaling: Scaling) -> Moments:
         """The moments of the scaled rows, x -> (x - shift) * factor; a `unit` scaling's rows are normalised already."""
@@ -193,6 +190,12 @@ def starting_point(features: Floats) -> Doubles:
     if not len(features):
         return np.zeros(features.shape[1])
     return np.asarray(np.median(features[:: 1 + len(features) // SPREAD], axis=0), dtype=np.float64)
+
+
+def power_of_two(rows: Floats) -> float:
+    """One near the largest absolute value, by which dividing is exact; 1 if all are 0."""
+    largest = max(float(rows.max(initial=0.0)), -float(rows.min(initial=0.0)))
+    return math.ldexp(1.0, min(max(math.frexp(largest)[1], -LARGEST), LARGEST))
 
 
 def solve_shifted(scatter: Doubles, right: Doubles, *, keep: float, shift: float, exact: bool) -> Doubles:

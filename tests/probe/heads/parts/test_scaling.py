@@ -86,6 +86,26 @@ def test_rows_of_zeros_and_equal_rows_stay_finite(name: str) -> None:
         assert np.isfinite(fit_scaling(name, same, np.ones(5)).apply(same)).all()
 
 
+def test_the_rounding_of_one_direction_is_not_blown_up_to_features() -> None:
+    rows = np.outer(np.linspace(1, 9, 40), np.arange(1, 9)).astype(np.float32)
+    assert np.abs(fit_scaling("global", rows, np.ones(40)).apply(rows)).max() < 1e-5
+    assert fit_scaling("standard", rows, np.ones(40)).apply(rows).std() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["global", "l2", "standard"])
+@pytest.mark.parametrize("size", [1e-35, 1e-24, 1e-12, 1e12, 1e20, 1e35])
+def test_a_scaling_undoes_any_size_of_the_features(name: str, size: float) -> None:
+    rows, large = make_rows(), (make_rows().astype(np.float64) * size).astype(np.float32)
+    expected = fit_scaling(name, rows, np.ones(40)).apply(rows)
+    np.testing.assert_allclose(fit_scaling(name, large, np.ones(40)).apply(large), expected, atol=1e-4)
+
+
+def test_a_single_feature_is_not_made_its_sign() -> None:
+    rows = np.linspace(1, 9, 40, dtype=np.float32)[:, None]
+    scaled = fit_scaling("global", rows, np.ones(40)).apply(rows)
+    np.testing.assert_allclose(scaled, (rows - rows.mean()) / rows.std(), atol=1e-5)
+
+
 def test_a_row_of_zeros_has_no_direction_and_stays_zero() -> None:
     rows = np.array([[0, 0], [3, 4]], dtype=np.float32)
     np.testing.assert_allclose(normalise(rows), [[0, 0], [0.6, 0.8]], atol=1e-7)
