@@ -187,7 +187,8 @@ def train_on_some(trainer: Trainer, val: Floats, result: ProbeResult, *, order: 
     """Cross-validate on the folds of `result` with at most `size` clusters of each class to train on."""
     oof = np.zeros_like(result.oof)
     held = [result.folds == fold for fold in range(int(result.folds.max()) + 1)]
-    fits = trainer.fit_each([first_of_each_class(np.flatnonzero(~own), result.labels, order, size) for own in held])
+    parts = [first_of_each_class(np.flatnonzero(~own), result.labels, order, size) for own in held]
+    (fits,) = trainer.fit_grid([trainer.head], parts)  # before a temperature, which changes no answer
     answers = in_threads(lambda fold: fits[fold].predict(val[held[fold]]), range(len(fits)))
     for own, answer in zip(held, answers, strict=True):
         oof[own] = answer

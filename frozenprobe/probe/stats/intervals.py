@@ -17,7 +17,7 @@ Z = 1.959964  # the normal distribution's quantile there
 # Out of fold the images also train the heads that predict each other, so that their hits vary together: no estimate of
 # that variance from one cross-validation is unbiased (Bengio and Grandvalet 2004), and taken as independent they cover
 # too seldom (Bates, Hastie and Tibshirani 2023). Measured by simulation: benchmarks/bench_coverage.py.
-DEPENDENCE = 1.5
+DEPENDENCE = 1.7
 FEWEST = 4  # effective clusters; of fewer an interval says nothing
 
 

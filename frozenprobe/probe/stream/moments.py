@@ -25,6 +25,7 @@ from frozenprobe.system.progress import Progress
 from frozenprobe.system.threads import in_threads
 
 MEMORY = 256 << 20
+LEAST_TOLD = 20  # images that choose between heads
 LEAST_INNER = 3  # folds that a choice is made on
 COPIES = 4  # of a block that are alive at once while it is summed up
 
@@ -216,7 +217,8 @@ class FoldMoments:
             images = self.sample[kept]
             choices.append(choose_by_loss(scores, self.stream.labels[images], self.stream.weight[images] * known))
             told.append(known.tolist())
-        comparable = all(known == told[0] for known in told)  # else the first head: it knows too little of some images
+        # else the first head: it knows too little of some images, or they are so few that the choice would be luck
+        comparable = all(known == told[0] for known in told) and sum(told[0]) >= LEAST_TOLD
         best = min(range(len(choices)), key=lambda number: choices[number].loss) if comparable else 0
         choice, solver = choices[best], solvers[best]
         value = solver.values[choice.index]

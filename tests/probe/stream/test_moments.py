@@ -84,10 +84,21 @@ def test_the_size_of_blocks_changes_no_answer(memory: int, make_features: MakeFe
         np.testing.assert_allclose(plain(one.head).coefficients, plain(other.head).coefficients, rtol=1e-3, atol=1e-4)
 
 
+def scatter_of(rows: TrainingRows) -> float:
+    """The mean variance of a feature within classes."""
+    away = [
+        rows.features[rows.labels == label] - rows.features[rows.labels == label].mean(axis=0) for label in range(4)
+    ]
+    return float(np.square(np.concatenate(away)).mean())
+
+
 def test_the_choice_is_the_plain_loop_over_the_other_folds(make_features: MakeFeatures) -> None:
     stream = make_stream(make_features(noise=2.5, per_class=12), memory=1 << 26)
     labels, vectors = stream.labels, stream.features.read("train", VIEWS.train)
     outside = stream.folds != 0
+    every, weights = vectors[outside].reshape(-1, 12), np.repeat(stream.weight[outside] / 5, 5)
+    scaled = fit_scaling("global", every, weights).apply(every)
+    final = scatter_of(TrainingRows(scaled, np.repeat(labels[outside], 5), weights, np.arange(len(every))))
     losses = []
     for shrinkage in SHRINKAGES:
         scores = np.zeros((len(labels), 4))
@@ -98,7 +109,8 @@ def test_the_choice_is_the_plain_loop_over_the_other_folds(make_features: MakeFe
             training = TrainingRows(scaling.apply(rows), np.repeat(labels[kept], 5), weight, np.arange(len(rows)))
             model = plain(ShrinkageLdaHead(shrinkage).fit(training, seed=0))
             shown = scaling.apply(vectors[stream.folds == inner, 0])
-            scores[stream.folds == inner] = shown @ model.coefficients.T + model.intercepts
+            larger = scatter_of(training) / final  # it knows less of the scatter within classes than the final fit
+            scores[stream.folds == inner] = larger * (shown @ model.coefficients.T + model.intercepts)
         temperature = fit_temperature(scores[outside], labels[outside], stream.weight[outside], unknown=1.0)
         chances = apply_temperature(scores, temperature)[np.arange(len(labels)), labels]
         losses.append((np.average(-np.log(chances[outside]), weights=stream.weight[outside]), shrinkage, temperature))
