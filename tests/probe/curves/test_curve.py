@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.curves import curve as curves
 from frozenprobe.probe.curves.curve import Curve, label_curve, view_counts, view_curve
 from frozenprobe.probe.fit.trainer import Trainer
+from frozenprobe.probe.heads.head import Head
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.report.summary import summarise
 from frozenprobe.probe.result import ProbeResult
@@ -44,15 +46,20 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> list[ProbeResult]:
 
 @pytest.fixture
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[Ints]:
-    """Collects the images of every fit, in `cross_validate` and outside."""
+    """Collects the images of every fit of LDA, in `cross_validate` and, from moments, outside."""
     seen: list[Ints] = []
-    fit = Trainer.fit
+    fit, fit_grid = Trainer.fit, Trainer.fit_grid
 
     def spy(self: Trainer, images: Ints) -> object:
         seen.append(images)
         return fit(self, images)
 
+    def spy_grid(self: Trainer, heads: Sequence[Head], subsets: Sequence[Ints]) -> object:
+        seen.extend(subsets)
+        return fit_grid(self, heads, subsets)
+
     monkeypatch.setattr(Trainer, "fit", spy)
+    monkeypatch.setattr(Trainer, "fit_grid", spy_grid)
     return seen
 
 
