@@ -18,6 +18,10 @@ ROUNDS = 3  # of the power method: more would make the sketch no better, none wo
 PROMISING = 1 / 64  # of the pairs of a block and a strip: if more are, one product is faster than pair by pair
 GATHERED = 4096  # pairs compared at once
 ROUNDING = 1e-6  # of a cosine in float32
+COSINES_OF_THREAD = COSINES_AT_ONCE // 2  # where the most similar are looked for: with fewer the product is slower
+GROUP, GROUPS = 64, 4  # columns of a group, and groups for each that is looked for
+
+Nearest = tuple[Ints, Floats]
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class PairSearch:
 
     def blocks(self) -> Iterator[slice]:
         """The rows, so many at a time that their cosines with all columns fit into memory."""
-        return row_blocks(len(self.rows), len(self.columns))
+        return row_blocks(len(self.rows), len(self.columns), COSINES_AT_ONCE)
 
     def above(self, block: slice, lowest: float) -> tuple[Ints, Floats]:
         """The pairs `(P, 2)` of a block of rows whose cosine is `lowest` or more, and the cosines `(P,)`.
@@ -106,8 +110,49 @@ def compare(rows: Floats, columns: Floats, one: Ints, other: Ints) -> Floats:
     return cosine
 
 
-def row_blocks(rows: int, columns: int) -> Iterator[slice]:
-    """Slices of so many rows that their cosines with all columns fit into memory."""
-    size = max(16, COSINES_AT_ONCE // max(1, columns))
+def most_similar(rows: Floats, columns: Floats, count: int, *, images: tuple[Ints, Ints] | None = None) -> Nearest:
+    """The `count` columns of the highest cosine of each row, the highest first; of equal ones the first columns.
+
+    Args:
+        rows: `(n, D)` of length 1.
+        columns: `(m, D)` likewise, m >= count.
+        count: of each row.
+        images: of each row and of each column: those of one image have a cosine of minus infinity.
+
+    Returns:
+        `(n, count)` columns and cosines.
+    """
+
+    def look(block: slice) -> Nearest:
+        cosine = rows[block] @ columns.T
+        if images is not None:
+            cosine[images[0][block][:, None] == images[1]] = -np.inf
+        return highest(cosine, count)
+
+    empty = np.zeros((0, count), dtype=np.int64), np.zeros((0, count), dtype=rows.dtype)
+    found = [empty, *in_threads(look, row_blocks(len(rows), len(columns), COSINES_OF_THREAD))]
+    near, cosine = zip(*found, strict=True)
+    return np.concatenate(near), np.concatenate(cosine)
+
+
+def highest(cosine: Floats, count: int) -> Nearest:
+    """The same of a block of cosines `(n, m)`.
+
+    The count-th highest of the groups' highest is not above the count-th highest of all: few others reach it.
+    """
+    rows, columns = cosine.shape
+    group = min(GROUP, columns // (GROUPS * count))
+    groups = cosine[:, : columns // group * group].reshape(rows, group, -1).max(axis=1) if group > 1 else cosine
+    least = np.partition(groups, groups.shape[1] - count, axis=1)[:, groups.shape[1] - count]
+    row, column = np.divmod(np.flatnonzero(cosine >= least[:, None]), columns)
+    order = np.lexsort((column, -cosine[row, column], row))
+    first = np.searchsorted(row, np.arange(rows))[:, None] + np.arange(count)
+    near = column[order][first]
+    return near, np.take_along_axis(cosine, near, axis=1)
+
+
+def row_blocks(rows: int, columns: int, most: int) -> Iterator[slice]:
+    """Slices of so many rows that they have at most so many cosines with all columns."""
+    size = max(16, most // max(1, columns))
     for start in range(0, rows, size):
         yield slice(start, min(rows, start + size))

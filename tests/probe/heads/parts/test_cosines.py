@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frozenprobe.probe.heads.parts import cosines
-from frozenprobe.probe.heads.parts.cosines import PairSearch, find_directions, search_pairs, shorten
+from frozenprobe.probe.heads.parts.cosines import (
+    PairSearch,
+    find_directions,
+    most_similar,
+    search_pairs,
+    shorten,
+)
 from frozenprobe.probe.heads.parts.scaling import normalise
 from frozenprobe.system import threads
 
@@ -83,3 +89,28 @@ def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_rows_are_searched_without_an_error() -> None:
     columns = clustered(40, 12, 0)
     assert found(search_pairs(columns[:0], columns), 0.5) == {}
+
+
+@pytest.mark.parametrize("count", [1, 3, 20, 50])
+@pytest.mark.parametrize("columns", [50, 1500])
+@pytest.mark.parametrize("block", [1, 4_000_000])
+def test_the_most_similar_are_those_of_a_whole_sort(
+    count: int, columns: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cosines, "COSINES_OF_THREAD", block)
+    known, rows = clustered(columns, 12, 0), clustered(40, 12, 0)
+    known[-7:] = known[3]  # equal ones: the first columns are taken
+    near, cosine = most_similar(rows, known, count)
+    order = np.argsort(-(rows @ known.T).round(6), axis=1, kind="stable")[:, :count]
+    np.testing.assert_allclose(cosine, np.take_along_axis(rows @ known.T, order, axis=1), atol=2e-6)
+    assert (near == order).mean() > 0.99  # but for rounding
+    assert all(len(set(each)) == count for each in near.tolist())
+
+
+def test_what_is_of_the_same_image_comes_last_and_is_marked() -> None:
+    rows = clustered(30, 12, 0)
+    images = np.arange(30) // 3
+    near, cosine = most_similar(rows, rows, 30, images=(images, images))
+    assert (images[near[:, :27]] != images[:, None]).all()
+    assert np.isneginf(cosine[:, 27:]).all()
+    assert np.isfinite(cosine[:, :27]).all()
