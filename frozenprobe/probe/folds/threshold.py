@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
+from frozenprobe.probe.heads.parts.cosines import COSINES_AT_ONCE, row_blocks
 from frozenprobe.system.threads import in_threads
 
 MIRRORED = 0.05  # quantile of the cosines between an image and its mirror image
@@ -18,7 +19,7 @@ ASKED = 1000  # images whose neighbours tell how near different photos come
 NEIGHBOURS = 5  # of each
 WIDER = 1.5  # times the reach: neighbours up to there are counted, however many
 SMALLEST, STEPS = 1e-6, 1000  # of the reach: what is tried for a threshold, down to rounding
-AT_ONCE = 32  # images asked by a thread
+COSINES_OF_THREAD = COSINES_AT_ONCE // 8  # a few numbers are computed of each
 POWERS = (0.5, 100.0)  # half the number of dimensions that photos differ in
 
 
@@ -118,7 +119,7 @@ def find_strangers(unit: Floats, labels: Ints, reach: float) -> dict[str, Strang
         Those of the image's `own` class, of `other` classes, and of `any`.
     """
     asked = np.linspace(0, len(unit) - 1, min(ASKED, len(unit))).astype(np.int64)
-    blocks = [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
+    blocks = [asked[block] for block in row_blocks(len(asked), len(unit), COSINES_OF_THREAD)]
 
     def look(block: Ints) -> list[Rings]:
         distance = 1 - unit[block] @ unit.T
