@@ -118,6 +118,12 @@ def note_duplicates(features: Features, found: Clusters, *, torn: int) -> list[s
             f"{len(np.unique(found.pairs))} training images have near duplicates (a cosine of {found.threshold:.3f} or "
             "more between clean features)" + ("" if torn else "; near duplicates stay in one fold")
         )
+    if found.threshold is not None and found.reach is not None and found.reach < found.threshold and not torn:
+        notes.append(
+            f"different images are as close as changed copies: a copy may have a cosine of {found.reach:.3f}, but only "
+            f"{found.threshold:.6f} or more counts, so copies may lie in two folds; name series of photos with "
+            "extract --group-column, or a cosine with --near-duplicates"
+        )
     labels = np.zeros(len(split), dtype=np.int64) if split.labels is None else split.labels
     across = np.flatnonzero(labels[found.pairs[:, 0]] != labels[found.pairs[:, 1]])
     if len(across):

@@ -1,11 +1,10 @@
 """Near duplicates: pairs of images whose clean features are as close as those of a trivially changed copy.
 
-clean (and hflip) features -> choose_threshold -> near_duplicates -> clusters that folds must not split
+clean (and hflip) features -> choose_threshold (threshold.py) -> near_duplicates -> clusters that folds must not split
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,18 +14,13 @@ from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.folds.deal import Union, cluster_images, unite_images
+from frozenprobe.probe.folds.threshold import Threshold, choose_threshold
+from frozenprobe.probe.heads.parts.cosines import ROUNDING, search_pairs
 from frozenprobe.probe.heads.parts.scaling import normalise
 from frozenprobe.probe.inputs import read_finite
 from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.system.threads import in_threads
 
-MIRRORED = 0.05  # quantile of the cosines between an image and its mirror image
-CLASS_SAMPLE = 200  # images of a class that say how far apart two of a class are
-COSINES_AT_ONCE = 8_000_000  # of images with each other: bounds the memory
-STRIP = 1024  # columns of those that a thread multiplies at a time
 MOST_PAIRS = 2_000_000
-ROUNDING = 1e-6  # of a cosine in float32: equal rows must count as equal at a threshold of 1
-
 
 NO_PAIRS: Ints = np.zeros((0, 2), dtype=np.int64)
 NO_COSINE: Floats = np.zeros(0, dtype=np.float32)
@@ -39,6 +33,8 @@ class Clusters:
     Attributes:
         clusters: `(N,)` images of one number must not be split between folds.
         threshold: cosine from which two images count as near duplicates; None: not looked for.
+        reach: the cosine that a trivially changed copy may have: lower than the threshold, where so many different
+            photos are as near that the two cannot be told apart; None: not looked for.
         pairs: `(P, 2)` training images that are near duplicates and differ in content, the most similar first; an image
             that is there several times, byte for byte, is named once.
         cosine: `(P,)`.
@@ -52,6 +48,7 @@ class Clusters:
 
     clusters: Ints
     threshold: float | None = None
+    reach: float | None = None
     pairs: Ints = field(default_factory=lambda: NO_PAIRS)
     cosine: Floats = field(default_factory=lambda: NO_COSINE)
     apart: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
@@ -86,11 +83,16 @@ def find_clusters(features: Features, options: ProbeOptions) -> Clusters:
     images = different_contents(train.hashes, train.ids)
     unit = normalise(read_finite(features, "train", (0,))[images, 0])
     if wanted is None:
-        wanted = choose_threshold(unit, train.labels[images], read_mirrored(features, images))
-    rows, cosine = near_duplicates(unit, wanted)
-    found = Pairs(images, unit, rows, wanted)
+        chosen = choose_threshold(unit, train.labels[images], read_mirrored(features, images))
+    else:
+        chosen = Threshold(cosine=wanted, reach=wanted)
+    rows, cosine = near_duplicates(unit, chosen.cosine)
+    found = Pairs(images, unit, rows, chosen.cosine)
     clusters, apart, chained = join_pairs(train, train.labels, found)
-    return Clusters(clusters, wanted, images[rows], cosine, apart, chained, *find_overlap(features, found))
+    overlap, overlap_cosine = find_overlap(features, found)
+    return Clusters(
+        clusters, chosen.cosine, chosen.reach, images[rows], cosine, apart, chained, overlap, overlap_cosine
+    )
 
 
 def read_mirrored(features: Features, images: Ints) -> Floats | None:
@@ -98,36 +100,6 @@ def read_mirrored(features: Features, images: Ints) -> Floats | None:
     if "hflip" not in features.test_views:
         return None
     return normalise(read_finite(features, "train", (features.test_views.index("hflip"),))[images, 0])
-
-
-def choose_threshold(unit: Floats, labels: Ints, mirror: Floats | None) -> float:
-    """The cosine from which two images count as near duplicates, from the features alone.
-
-    An image and its mirror image show how far a change that makes no new photo carries: d = 1 - cosine, at the 95 %
-    quantile. That is too far where mirroring changes the picture (text, digits), and too near for a backbone that does
-    not see it at all; so d is held between 1/16 and 1/6 of t, how far apart two images of one class typically are. In
-    Euclidean terms (|a - b|^2 = 2 d for unit vectors) that is 0.25 to 0.41 of the way to another photo of the class.
-    Without a mirrored view: 1/8.
-
-    Measured on 810 photos of 81 classes: the mirror said 0.949, t/6 said 0.950, t/8 0.962. Above 0.950 are 97 to 100 %
-    of copies re-encoded at JPEG quality 60, made half as large, brightened by 20 % or turned by 3 degrees, 88 % of
-    those cropped by 3 % a side, 12 % by 8 %; and ten pairs of photos, all bursts of one scene. Handwritten digits, as
-    pixels, are so dense that t/4 would join two thirds of them and cost 2 points of accuracy; t/6 costs 0.3.
-    The cosine is of the vectors as they are: centred first, as many copies are found for as many pairs of photos, and
-    a pair's cosine would depend on all other images.
-
-    Args:
-        unit: `(n, D)` clean features of length 1.
-        labels: `(n,)`.
-        mirror: `(n, D)` likewise of the mirrored view, or None.
-    """
-    samples = (unit[np.flatnonzero(labels == label)[:CLASS_SAMPLE]] for label in np.unique(labels))
-    within = [np.median((own @ own.T)[np.triu_indices(len(own), 1)]) for own in samples if len(own) > 1]
-    typical = 1 - float(np.median(within)) if within else 0.0
-    if mirror is None:
-        return 1 - typical / 8
-    moved = 1 - float(np.quantile(np.einsum("nd,nd->n", unit, mirror), MIRRORED))
-    return 1 - float(np.clip(moved, typical / 16, typical / 6))
 
 
 def near_duplicates(clean: Floats, threshold: float) -> tuple[Ints, Floats]:
@@ -143,36 +115,17 @@ def near_duplicates(clean: Floats, threshold: float) -> tuple[Ints, Floats]:
         `(P, 2)` pairs of rows, the smaller first; `(P,)` their cosines.
     """
     unit = normalise(clean)
+    search = search_pairs(unit, unit)
     pairs, cosine = NO_PAIRS, NO_COSINE
-    lowest = np.float32(threshold - ROUNDING)
-    for start, block in blocks(unit, unit):
-        later = block >= lowest
-        later &= np.arange(start, len(unit)) > np.arange(start, start + len(block))[:, None]
-        rows, columns = np.nonzero(later)
-        pairs = np.concatenate([pairs, np.stack([rows, columns], axis=1) + start])
-        cosine = np.concatenate([cosine, block[later]])
+    lowest = threshold - ROUNDING
+    for block in search.blocks():
+        more, their = search.above(block, lowest)
+        pairs, cosine = np.concatenate([pairs, more]), np.concatenate([cosine, their])
         if len(pairs) > MOST_PAIRS:
-            lowest = np.partition(cosine, -MOST_PAIRS)[-MOST_PAIRS]
+            lowest = float(np.partition(cosine, -MOST_PAIRS)[-MOST_PAIRS])
             pairs, cosine = pairs[cosine >= lowest], cosine[cosine >= lowest]
     order = np.lexsort((pairs[:, 1], pairs[:, 0], -cosine))
     return pairs[order], np.minimum(cosine[order], 1)
-
-
-def blocks(rows: Floats, columns: Floats) -> Iterator[tuple[int, Floats]]:
-    """(first row, its and the next rows' cosines): with the columns from the first row on, if both are the same."""
-    size = max(16, COSINES_AT_ONCE // max(1, len(columns)))
-    for start in range(0, len(rows), size):
-        yield start, cosines(rows[start : start + size], columns[start:] if columns is rows else columns)
-
-
-def cosines(rows: Floats, columns: Floats) -> Floats:
-    """All rows with all columns, `(n, m)`; the same bits from any number of threads."""
-    result = np.empty((len(rows), len(columns)), dtype=rows.dtype)
-    in_threads(
-        lambda start: np.matmul(rows, columns[start : start + STRIP].T, out=result[:, start : start + STRIP]),
-        range(0, len(columns), STRIP),
-    )
-    return result
 
 
 def different_contents(hashes: tuple[str, ...], ids: tuple[str, ...]) -> Ints:
@@ -255,9 +208,18 @@ def find_overlap(features: Features, found: Pairs) -> tuple[Ints, Floats]:
     known = set(features.train.hashes)
     unseen = np.flatnonzero(test.usable & [code not in known for code in test.hashes])
     unit = normalise(read_finite(features, "test", (0,))[unseen, 0])
-    nearest, cosine = np.zeros(len(unseen), dtype=np.int64), np.zeros(len(unseen), dtype=np.float32)
-    for start, block in blocks(unit, found.unit):
-        rows = slice(start, start + len(block))
-        nearest[rows], cosine[rows] = block.argmax(axis=1), np.minimum(block.max(axis=1), 1)
-    close = cosine >= found.threshold - ROUNDING
-    return np.stack([unseen, found.images[nearest]], axis=1)[close], cosine[close]
+    nearest, cosine = nearest_above(unit, found.unit, found.threshold)
+    close = np.flatnonzero(nearest >= 0)
+    return np.stack([unseen[close], found.images[nearest[close]]], axis=1), cosine[close]
+
+
+def nearest_above(rows: Floats, columns: Floats, threshold: float) -> tuple[Ints, Floats]:
+    """`(n,)` of each row the column with the highest cosine, if that is `threshold` or more, else -1; the cosines."""
+    search = search_pairs(rows, columns)
+    nearest, highest = np.full(len(rows), -1), np.zeros(len(rows), dtype=np.float32)
+    for block in search.blocks():
+        pairs, cosine = search.above(block, threshold - ROUNDING)
+        order = np.lexsort((pairs[:, 1], -cosine, pairs[:, 0]))
+        row, first = np.unique(pairs[order, 0], return_index=True)
+        nearest[row], highest[row] = pairs[order[first], 1], np.minimum(cosine[order[first]], 1)
+    return nearest, highest

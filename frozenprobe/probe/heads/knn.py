@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints
 from frozenprobe.probe.heads.head import Convergence, TrainingRows, require_positive
+from frozenprobe.probe.heads.parts.cosines import most_similar
 from frozenprobe.probe.heads.parts.scaling import normalise
 
-COMPARED_ROWS = 1024  # rows compared at once: bounds the matrix of similarities
+COMPARED_ROWS = 1024  # rows answered at once: bounds the memory
 COUNTS = (1, 3, 5, 10, 20)  # k to choose from
 TEMPERATURES = (0.02, 0.04, 0.07, 0.1, 0.2, 0.5)
 TRIED = 2048  # rows that are enough to choose by
@@ -65,33 +66,24 @@ class NearestNeighbours:
         classes = int(self.labels.max()) + 1
         shares = np.zeros((len(rows), classes))
         for start in range(0, len(rows), COMPARED_ROWS):
-            near, closeness, weight = self.nearest(rows[start : start + COMPARED_ROWS].astype(np.float64), self.k)
+            near, closeness, weight = self.nearest(rows[start : start + COMPARED_ROWS], self.k)
             votes = vote(closeness, self.temperature) * clip(weight, self.k)
             image = np.arange(len(votes))[:, None] + start
             np.add.at(shares, (image, self.labels[near]), votes / votes.sum(axis=1, keepdims=True))
         return smooth(shares, self.k, classes)
 
-    def nearest(
-        self, rows: npt.NDArray[np.floating], k: float, hidden: npt.NDArray[np.bool_] | None = None
-    ) -> tuple[Ints, npt.NDArray[np.floating], Doubles]:
+    def nearest(self, rows: Floats, k: float, images: tuple[Ints, Ints] | None = None) -> tuple[Ints, Floats, Doubles]:
         """Training rows by falling cosine, at least as many as weigh k: their numbers, cosines and weights, `(n, m)`.
 
         Args:
-            rows: `(n, D)`, computed with in their own precision.
+            rows: `(n, D)`.
             k: weight wanted.
-            hidden: `(n, training rows)` those that must not vote; None: all may.
+            images: of each row and of each training row: those of the same image have no weight; None: all have theirs.
         """
-        length = np.linalg.norm(rows, axis=1, keepdims=True)
-        cosines = rows / np.where(length > 0, length, 1) @ self.features.T.astype(rows.dtype)
         # so many rows weigh k together, whichever they are; all if that is too few
         count = min(int(np.searchsorted(np.sort(self.weight).cumsum(), k * (1 - 1e-9))) + 1, len(self.weight))
-        weight = np.broadcast_to(self.weight, cosines.shape)
-        if hidden is not None:
-            cosines = np.where(hidden, -np.inf, cosines).astype(rows.dtype)
-            weight = np.where(hidden, 0, weight)
-        near = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
-        near = np.take_along_axis(near, np.argsort(-np.take_along_axis(cosines, near, axis=1), axis=1), axis=1)
-        return near, np.take_along_axis(cosines, near, axis=1), np.take_along_axis(weight, near, axis=1)
+        near, closeness = most_similar(normalise(rows), self.features, count, images=images)
+        return near, closeness, np.where(np.isfinite(closeness), self.weight[near], 0)
 
     def arrays(self) -> Arrays:
         """The rows and the two hyper-parameters."""
@@ -112,8 +104,7 @@ def leave_one_out(kept: NearestNeighbours, images: Ints, pairs: list[tuple[float
     losses = np.zeros(len(pairs))
     for start in range(0, len(tried), COMPARED_ROWS):
         block = tried[start : start + COMPARED_ROWS]
-        hidden = images[block][:, None] == images
-        near, closeness, weight = kept.nearest(kept.features[block], most, hidden)
+        near, closeness, weight = kept.nearest(kept.features[block], most, (images[block], images))
         right = kept.labels[near] == kept.labels[block][:, None]
         for number, (k, temperature) in enumerate(pairs):
             votes = vote(closeness, temperature) * clip(weight, k)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.folds.duplicates import COSINES_AT_ONCE
+from frozenprobe.probe.heads.parts.cosines import COSINES_AT_ONCE
 from frozenprobe.probe.heads.registry import HEADS, moment_heads
 from frozenprobe.probe.inputs import Views
 from frozenprobe.probe.options import AUTO, ProbeOptions

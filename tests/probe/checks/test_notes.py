@@ -148,3 +148,16 @@ def test_chains_that_were_cut_are_said(make_features: MakeFeatures) -> None:
     features = make_features(dim=40)
     found = replace(find_clusters(features, ProbeOptions()), chained=3, pairs=np.array([[0, 1]]), threshold=0.9)
     assert "3 pairs of near duplicates may lie in two folds" in "\n".join(note_duplicates(features, found, torn=0))
+
+
+def test_it_is_said_where_copies_cannot_be_told_from_different_images(make_features: MakeFeatures) -> None:
+    features = make_features(dim=40)
+    found = find_clusters(features, ProbeOptions())
+    assert found.threshold == found.reach
+    assert note_duplicates(features, found, torn=0) == []
+    dense = replace(found, threshold=0.9999, reach=0.95)
+    (note,) = note_duplicates(features, dense, torn=0)
+    assert "different images are as close as changed copies" in note
+    assert "0.950" in note
+    assert "0.9999" in note
+    assert note_duplicates(features, dense, torn=1) == []

@@ -18,12 +18,12 @@ from frozenprobe.probe.folds import duplicates
 from frozenprobe.probe.folds.deal import assign_folds, cluster_images, unscored_classes
 from frozenprobe.probe.folds.duplicates import (
     Pairs,
-    choose_threshold,
     different_contents,
     find_clusters,
     join_pairs,
     near_duplicates,
 )
+from frozenprobe.probe.heads.parts import cosines
 from frozenprobe.probe.options import ProbeOptions, read_near_duplicates
 from tests.conftest import MakeFeatures, rewrite
 
@@ -38,14 +38,6 @@ quick = settings(max_examples=60, deadline=None)
 def unit(rows: npt.ArrayLike) -> Floats:
     array = np.asarray(rows, dtype=np.float64)
     return (array / np.linalg.norm(array, axis=1, keepdims=True)).astype(np.float32)
-
-
-def photos(count: int = 60, dim: int = 40, classes: int = 5, seed: int = 0) -> tuple[Floats, Floats, Ints]:
-    """Vectors of photos, of their mirror images (0.4 of a photo's own noise away), and labels."""
-    rng = np.random.default_rng(seed)
-    labels = np.arange(count) % classes
-    clean = rng.normal(size=(classes, dim))[labels] + rng.normal(size=(count, dim))
-    return unit(clean), unit(clean + 0.4 * rng.normal(size=(count, dim))), labels
 
 
 def arcs(*degrees: float) -> Floats:
@@ -70,7 +62,7 @@ def join(
 
 @pytest.mark.parametrize("block", [1, 400, 8_000_000])
 def test_pairs_are_those_of_the_naive_loop_whatever_the_block(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "COSINES_AT_ONCE", block)
+    monkeypatch.setattr(cosines, "COSINES_AT_ONCE", block)
     clean = np.random.default_rng(0).normal(size=(70, 3)).astype(np.float32)
     pairs, cosine = near_duplicates(clean, 0.9)
     rows = unit(clean).astype(np.float64)
@@ -85,7 +77,7 @@ def test_where_there_are_too_many_pairs_the_most_similar_are_kept(monkeypatch: p
     clean = np.random.default_rng(0).normal(size=(70, 3)).astype(np.float32)
     pairs, cosine = near_duplicates(clean, 0.5)
     monkeypatch.setattr(duplicates, "MOST_PAIRS", 20)
-    monkeypatch.setattr(duplicates, "COSINES_AT_ONCE", 1)
+    monkeypatch.setattr(cosines, "COSINES_AT_ONCE", 1)
     few, highest = near_duplicates(clean, 0.5)
     assert len(few) == 20
     np.testing.assert_array_equal(few, pairs[:20])
@@ -102,40 +94,6 @@ def test_equal_rows_are_near_duplicates_even_at_a_cosine_of_1() -> None:
 
 def test_rows_of_zeros_resemble_nothing() -> None:
     assert len(near_duplicates(np.zeros((5, 3), dtype=np.float32), 0.1)[0]) == 0
-
-
-# The threshold
-
-
-def test_the_mirror_image_says_how_far_a_copy_may_be() -> None:
-    clean, mirror, labels = photos()
-    threshold = choose_threshold(clean, labels, mirror)
-    assert threshold == pytest.approx(np.quantile((clean * mirror).sum(axis=1), 0.05), abs=1e-6)
-    copies = unit(clean + 0.005 * np.random.default_rng(1).normal(size=clean.shape))
-    pairs, _ = near_duplicates(np.concatenate([clean, copies]), threshold)
-    assert set(map(tuple, pairs.tolist())) == {(image, image + 60) for image in range(60)}  # all copies, no strangers
-
-
-@pytest.mark.parametrize("mirror", ["another picture", "not seen at all", "not stored"])
-def test_a_mirror_image_that_says_nothing_is_not_believed(mirror: str) -> None:
-    clean, _, labels = photos()
-    other = {"another picture": unit(np.roll(clean, 7, axis=0)), "not seen at all": clean, "not stored": None}[mirror]
-    threshold = choose_threshold(clean, labels, other)
-    copies = unit(clean + 0.003 * np.random.default_rng(1).normal(size=clean.shape))
-    pairs, _ = near_duplicates(np.concatenate([clean, copies]), threshold)
-    assert set(map(tuple, pairs.tolist())) == {(image, image + 60) for image in range(60)}
-
-
-def test_copies_of_most_images_do_not_hide_each_other() -> None:
-    clean, mirror, labels = photos(count=20)
-    thrice = np.concatenate([clean, clean + np.float32(1e-3), clean - np.float32(1e-3)])
-    threshold = choose_threshold(unit(thrice), np.tile(labels, 3), np.tile(mirror, (3, 1)))
-    assert len(near_duplicates(thrice, threshold)[0]) == 3 * 20
-
-
-def test_single_images_a_class_tell_no_distance_and_only_equal_rows_count() -> None:
-    clean, mirror, _ = photos(count=8)
-    assert choose_threshold(clean, np.arange(8), mirror) == 1
 
 
 # Clusters
