@@ -330,6 +330,39 @@ def test_transductive_without_test_images_and_of_several_files() -> None:
     nothing = run(replace(task, sources=[alone], usable=np.zeros(0, dtype=bool)))
     assert nothing.test.shape == (0, CLASSES)
     assert nothing.notes[0].endswith("test: no test images")
+    assert "each fold as the unlabelled set, which says little about larger ones" in nothing.notes[0]
+    assert "each fold beside the test images" in outcome.notes[0]
+
+
+def test_the_transductive_effect_out_of_fold_is_about_the_one_on_test_images_like_these() -> None:
+    options = ProbeOptions("ridge", scale="global", aggregate="rows", transductive=True)
+    labels, truth = np.repeat(np.arange(20), 10), np.arange(400) % 20
+    beside, alone, gained = [], [], []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        centres = 0.6 * rng.normal(size=(20, 30))
+        train, test = (
+            (centres[each] + rng.normal(size=(len(each), 30))).astype(np.float32)[:, None] for each in (labels, truth)
+        )
+        task = replace(
+            make_task(options),
+            sources=[Inputs("", train, train, test)],
+            labels=labels,
+            folds=np.arange(200) % 5,
+            scored=np.ones(200, dtype=bool),
+            clusters=np.arange(200),
+            hashes=tuple(f"{image:064x}" for image in range(200)),
+            classes=20,
+            usable=np.ones(400, dtype=bool),
+        )
+        few = replace(task, sources=[Inputs("", train, train, test[:0])], usable=np.ones(0, dtype=bool))
+        plain, found = run(replace(task, options=replace(task.options, transductive=False))), run(task)
+        beside.append(accuracy(task, found) - accuracy(task, plain))
+        alone.append(accuracy(task, run(few)) - accuracy(task, plain))
+        gained.append(np.mean(found.test.argmax(axis=1) == truth) - np.mean(plain.test.argmax(axis=1) == truth))
+    assert np.mean(gained) > 0.02
+    assert abs(np.mean(beside) - np.mean(gained)) < 0.02
+    assert abs(np.mean(alone) - np.mean(gained)) > 0.03
 
 
 # Test images

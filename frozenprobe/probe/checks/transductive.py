@@ -11,7 +11,7 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Doubles, Floats, Ints, softmax
 from frozenprobe.probe.fit.trainer import Trainer
 from frozenprobe.probe.heads.head import TrainingRows
-from frozenprobe.probe.heads.lda import moments_of
+from frozenprobe.probe.heads.lda import ShrinkageLdaHead, moments_of
 from frozenprobe.probe.heads.parts.scaling import fit_scaling
 from frozenprobe.probe.heads.registry import make_head
 from frozenprobe.probe.result import Outcome
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MEMORY = 128  # MiB of cosines held at once
 HALVINGS = 40  # of an interval of length 1
+TINY = np.finfo(float).tiny
 
 
 @dataclass(frozen=True)
@@ -123,23 +124,24 @@ def refine(
 def transduce(task: Task, outcome: Outcome) -> Outcome:
     """The predictions refined together with the unlabelled features of the other images that are predicted with them.
 
-    For every fold its held-out images are the unlabelled set, for the test images they themselves are.
+    For the test images they themselves are the unlabelled set; for every fold its held-out images beside the test
+    images are: alone they are too few to show what a test set gains (measured in docs/heads.md).
     """
     options = task.options
     inputs = task.sources[-1].aggregated(options.aggregate or "rows")  # of several, all side by side
     scale = options.scale or Trainer.scale
     trainer = Trainer(make_head("lda", {}), inputs.train, task.labels, scale=scale, class_weight=options.class_weight)
-    oof, test = outcome.oof.copy(), outcome.test.copy()
+    oof, test, beside = outcome.oof.copy(), outcome.test.copy(), inputs.test[task.usable]
     unfinished = 0
     for fold in range(task.count):
         held, training = np.flatnonzero(task.folds == fold), np.flatnonzero(task.folds != fold)
-        refined = refine_predictions(trainer, training, inputs.val[held], outcome.oof[held])
+        refined = refine_predictions(trainer, training, inputs.val[held], outcome.oof[held], beside)
         oof[held] = refined.probabilities
         unfinished += not refined.converged
-    description = "no test images"
+    description, unlabelled = "no test images", "as the unlabelled set, which says little about larger ones"
     if task.usable.any():
-        everything, vectors = np.arange(len(task.labels)), inputs.test[task.usable]
-        refined = refine_predictions(trainer, everything, vectors, outcome.test[task.usable])
+        unlabelled = "beside the test images"
+        refined = refine_predictions(trainer, np.arange(len(task.labels)), beside, outcome.test[task.usable])
         test[task.usable], description = refined.probabilities, refined.description
     labels = task.labels[task.scored]
     without, with_it = (metrics.accuracy(each[task.scored], labels) for each in (outcome.oof, oof))
@@ -149,8 +151,9 @@ def transduce(task: Task, outcome: Outcome) -> Outcome:
     ]
     note = (
         "TRANSDUCTIVE: images were answered with the help of the unlabelled features of the others answered with them; "
-        f"accuracy {with_it:.1%} out of fold, each fold taken as the unlabelled set, and {without:.1%} without it"
+        f"accuracy {with_it:.1%} out of fold, each fold {unlabelled}, and {without:.1%} without it"
         + (f" (NOT converged in {unfinished} folds)" if unfinished else "")
+        + "; photos unlike the training photos, or with other shares of the classes, gain or lose otherwise"
         + f"; test: {description}"
     )
     notes = (*outcome.notes, note)
@@ -158,16 +161,42 @@ def transduce(task: Task, outcome: Outcome) -> Outcome:
     return replace(outcome, oof=oof, test=test, fold_scores=tuple(rows), uncalibrated=None, notes=notes)
 
 
-def refine_predictions(trainer: Trainer, training: Ints, vectors: Floats, probabilities: Doubles) -> Refined:
-    """Refine the `(n, C)` predictions of images with `(n, t, D)` features; `trainer` weighs and scales the others."""
+def refine_predictions(
+    trainer: Trainer, training: Ints, vectors: Floats, probabilities: Doubles, beside: Floats | None = None
+) -> Refined:
+    """Refine the `(n, C)` predictions of images with `(n, t, D)` features.
+
+    Args:
+        trainer: weighs and scales the training images.
+        training: those that are labelled.
+        vectors: `(n, t, D)`.
+        probabilities: `(n, C)`.
+        beside: `(m, t, D)` further unlabelled images, whose predictions are not kept.
+    """
     rows = trainer.rows_of(training)
     scaling = fit_scaling(trainer.scale, rows.features, rows.weight)
     classes = np.unique(trainer.labels[training])
     scaled = replace(rows, features=scaling.apply(rows.features))
-    refined = refine(probabilities[:, classes], scaling.apply(vectors).mean(axis=1), scaled)
+    features, given = scaling.apply(vectors).mean(axis=1), probabilities[:, classes]
+    if beside is not None and len(beside):
+        more = scaling.apply(beside).mean(axis=1)
+        given = np.vstack([given, answer_alike(given, features, more, scaled)])
+        features = np.vstack([features, more])
+    refined = refine(given, features, scaled)
     result = np.zeros_like(probabilities)
-    result[:, classes] = refined.probabilities
+    result[:, classes] = refined.probabilities[: len(result)]
     return replace(refined, probabilities=result)
+
+
+def answer_alike(probabilities: Doubles, features: Floats, others: Floats, rows: TrainingRows) -> Doubles:
+    """`(m, C)` LDA's predictions of `(m, D)` other images, as sure as these `(n, C)` of the `(n, D)` ones.
+
+    The heads of the folds have not answered the test images, and the final head, which has, knows held-out labels.
+    """
+    head = ShrinkageLdaHead(TransductiveSettings.shrinkage).fit(rows, seed=0)
+    near, far = (np.log(np.maximum(head.probabilities(each), TINY)) for each in (features, others))
+    answers: Doubles = softmax(match_sharpness(probabilities, near, np.zeros(near.shape[1])) * far)
+    return answers
 
 
 @dataclass(frozen=True)
@@ -261,7 +290,7 @@ def gaussian_em(problem: Problem, settings: TransductiveSettings) -> Refined:
         estimated = (settings.inertia * size * shares + mass) / (settings.inertia * size + size)
         mixture = problem.unlabelled @ means.T - np.square(means).sum(axis=1) / 2
         scores = fixed + (1 - trust) * problem.sharpness * mixture + np.log(estimated)
-        logs = np.log(np.maximum(predicted, np.finfo(float).tiny))
+        logs = np.log(np.maximum(predicted, TINY))
         previous, predicted = predicted, softmax((smoothing * (logs + neighbours) + scores) / (1 + smoothing))
         neighbours = problem.graph @ predicted
         history.append(objective(predicted, scores + smoothing * neighbours / 2, means, estimated, problem, settings))
@@ -278,7 +307,7 @@ def objective(
     settings: TransductiveSettings,
 ) -> float:
     """F of `gaussian_em`, where `scores` are all that multiplies r but its entropy."""
-    entropy = -(predicted * np.log(np.maximum(predicted, np.finfo(float).tiny))).sum()
+    entropy = -(predicted * np.log(np.maximum(predicted, TINY))).sum()
     inertia = settings.inertia * len(predicted) * (problem.shares @ np.log(estimated))
     moved = problem.class_weight @ np.square(means - problem.means).sum(axis=1)
     pull = (1 - settings.trust) * problem.sharpness * moved / (2 * settings.weight) if settings.weight else 0.0

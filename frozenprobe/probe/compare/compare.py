@@ -15,8 +15,22 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.compare.shared_images import SharedImages, describe_runs, make_notes, share_images
 from frozenprobe.probe.report.runs import OutOfFold, load_predictions
-from frozenprobe.probe.stats.intervals import accuracy_interval, cluster_sums, difference_interval, mean_interval
-from frozenprobe.probe.stats.significance import CorrectedT, corrected_t, holm, sign_flip_p
+from frozenprobe.probe.stats.intervals import (
+    accuracy_interval,
+    cluster_sums,
+    difference_interval,
+    effective_clusters,
+    mean_interval,
+)
+from frozenprobe.probe.stats.significance import (
+    FEWEST_CLUSTERS,
+    CorrectedT,
+    cluster_p,
+    companions,
+    corrected_t,
+    holm,
+    mcnemar_p,
+)
 from frozenprobe.system.files import StrPath
 
 LEVEL = 0.05  # of false alarms, over all pairs together
@@ -55,12 +69,13 @@ class PairScore:
         only_first_right: images that only the first run predicts rightly.
         only_second_right: images that only the second run predicts rightly.
         log_loss_difference: first - second (below 0: the first is better), with its paired 95 % interval.
-        p_images: of the exact test over images or clusters.
+        p_images: of McNemar's exact test over independent images, else of an approximate t-test over clusters; None:
+            the clusters are too few to say.
         repeats: corrected resampled t-test over repeats and folds; None without repeats on equal folds.
-        p: the larger of these two (1 if they point different ways), then Holm's for all pairs.
+        p: the larger of these two (1 if they point different ways), then Holm's for all pairs; None like `p_images`.
         better: letter of the better run; None: no difference shown.
-        smallest_difference: of the accuracies, that these images would have shown 4 times of 5.
-        images_needed: to show a difference as large as this one 4 times of 5; None where there is none.
+        smallest_difference: of the accuracies, that these images would have shown 4 times of 5; None like `p_images`.
+        images_needed: to show a difference as large as this one 4 times of 5; None where there is none, or too few.
     """
 
     first: str
@@ -73,16 +88,18 @@ class PairScore:
     log_loss_difference: float
     log_loss_low: float
     log_loss_high: float
-    p_images: float
+    p_images: float | None
     repeats: CorrectedT | None
-    p: float
+    p: float | None
     better: str | None
-    smallest_difference: float
+    smallest_difference: float | None
     images_needed: int | None
 
     @property
     def verdict(self) -> str:
         """In words."""
+        if self.p is None:
+            return "too few clusters to say"
         return f"{self.better} is better" if self.better else "no difference shown"
 
 
@@ -93,6 +110,7 @@ class Comparison:
     Attributes:
         images: that all runs predicted out of fold and scored.
         clusters: of images that belong together in any of the runs.
+        effective_clusters: how many clusters of one size would be as even as these.
         runs: in the order given.
         pairs: every run against every later one.
         notes: what the user should know.
@@ -100,6 +118,7 @@ class Comparison:
 
     images: int
     clusters: int
+    effective_clusters: float
     runs: tuple[RunScore, ...]
     pairs: tuple[PairScore, ...]
     notes: tuple[str, ...]
@@ -124,23 +143,33 @@ def compare_runs(runs: Sequence[OutOfFold | StrPath]) -> Comparison:
     every = list(combinations(range(len(loaded)), 2))
     repeats = [compare_repeats(loaded[a], loaded[b], shared.rows[a], shared.rows[b]) for a, b in every]
     differences = [shared.right[a].astype(np.float64) - shared.right[b] for a, b in every]
-    # of the exact test over clusters of images; without clusters, McNemar's
-    p_images = [sign_flip_p(np.rint(cluster_sums(each, shared.clusters)[0]).astype(np.int64)) for each in differences]
+    p_images = [paired_p(each, shared.clusters) for each in differences]
     joint = [
-        joint_p(p, float(shared.right[a].mean() - shared.right[b].mean()), repeated)
-        for p, (a, b), repeated in zip(p_images, every, repeats, strict=True)
+        None if p is None else joint_p(p, float(each.mean()), repeated)
+        for p, each, repeated in zip(p_images, differences, repeats, strict=True)
     ]
+    adjusted = iter(holm([p for p in joint if p is not None]))
+    adjusted_p = [None if p is None else next(adjusted) for p in joint]
     pairs = [
         score_pair(shared, (a, b), names=names, p=p, p_images=single, repeats=repeated, level=LEVEL / len(every))
-        for (a, b), p, single, repeated in zip(every, holm(joint), p_images, repeats, strict=True)
+        for (a, b), p, single, repeated in zip(every, adjusted_p, p_images, repeats, strict=True)
     ]
     return Comparison(
         images=shared.right.shape[1],
         clusters=len(np.unique(shared.clusters)),
+        effective_clusters=effective_clusters(cluster_sums(differences[0], shared.clusters)[1]),
         runs=tuple(score_runs(loaded, shared, names)),
         pairs=tuple(pairs),
         notes=tuple(make_notes(loaded, shared, names)),
     )
+
+
+def paired_p(differences: Doubles, clusters: Ints) -> float | None:
+    """Two-sided p-value of the `(n,)` differences of images, each -1, 0 or 1; None: too few clusters to say."""
+    sums, sizes = cluster_sums(differences, clusters)
+    if len(sums) == len(differences):
+        return mcnemar_p(int((differences > 0).sum()), int((differences < 0).sum()))
+    return cluster_p(sums, sizes) if effective_clusters(sizes) >= FEWEST_CLUSTERS else None
 
 
 def joint_p(p_images: float, difference: float, repeats: CorrectedT | None) -> float:
@@ -173,8 +202,8 @@ def score_pair(
     pair: tuple[int, int],
     *,
     names: Sequence[str],
-    p: float,
-    p_images: float,
+    p: float | None,
+    p_images: float | None,
     repeats: CorrectedT | None,
     level: float,
 ) -> PairScore:
@@ -185,7 +214,8 @@ def score_pair(
     difference = float(differences.mean())
     low, high = difference_interval(differences, shared.clusters)
     loss_low, loss_high = mean_interval(losses, shared.clusters)
-    smallest, needed = what_would_show(differences, shared.clusters, level=level)
+    too_few = p_images is None
+    smallest, needed = (None, None) if too_few else what_would_show(differences, shared.clusters, level=level)
     return PairScore(
         first=names[a],
         second=names[b],
@@ -200,7 +230,7 @@ def score_pair(
         p_images=p_images,
         repeats=repeats,
         p=p,
-        better=names[a if difference > 0 else b] if p < LEVEL else None,
+        better=names[a if difference > 0 else b] if p is not None and p < LEVEL else None,
         smallest_difference=smallest,
         images_needed=needed,
     )
@@ -211,20 +241,43 @@ def what_would_show(differences: Doubles, clusters: Ints, *, level: float) -> tu
 
     Args:
         differences: `(n,)` 1: only the first is right; -1: only the second; 0: both or none.
-        clusters: `(n,)`.
+        clusters: `(n,)`, enough of them for `paired_p`.
         level: of the test.
     """
-    # If neither were better, the mean difference would have the standard deviation s = sqrt(sum_c d_c^2) / n, and is
-    # shown with probability POWER from (z(1 - level / 2) + z(POWER)) s on. Yet m images that all speak for one side
-    # have p = 2^(1 - m): below level only from m = 1 - log2(level) on.
+    # If neither were better, the sum of the differences would have the variance S = sum_c d_c^2. With the w images that
+    # the test over clusters counts against it (0 for independent images), a sum T is shown with probability POWER from
+    #   T - w = z sqrt(S + w^2) on,      z = z(1 - level / 2) + z(POWER)
+    # and a sum f T of f times as many images, with the variance f S, from the larger root of
+    #   T^2 f^2 - (2 T w + z^2 S) f + (1 - z^2) w^2 = 0 on.
+    # Yet clusters that all speak for one side, by one image each, show it only from some number on.
     images, normal = len(differences), NormalDist()
-    sums, _ = cluster_sums(differences, clusters)
-    spread = math.sqrt(float(sums @ sums)) / images
-    reach = (normal.inv_cdf(1 - level / 2) + normal.inv_cdf(POWER)) * spread
-    fewest = math.ceil(1 - math.log2(level))
-    found = abs(float(differences.mean()))
-    needed = math.ceil(images * (reach / found) ** 2) if found else None
-    return max(reach, fewest / images), needed
+    sums, sizes = cluster_sums(differences, clusters)
+    z = normal.inv_cdf(1 - level / 2) + normal.inv_cdf(POWER)
+    against, variance, total = companions(sizes) / 2, float(sums @ sums), abs(float(differences.sum()))
+    reach = against + z * math.sqrt(variance + against**2)
+    half = total * against + z**2 * variance / 2
+    needed = half + math.sqrt(half**2 - (1 - z**2) * (total * against) ** 2)
+    return (
+        max(reach, fewest_to_show(sizes, level=level)) / images,
+        math.ceil(images * needed / total**2) if total else None,
+    )
+
+
+def fewest_to_show(sizes: Doubles, *, level: float) -> float:
+    """How many clusters have to favour one side, by one image each and none the other, to be shown; infinite: too many.
+
+    Args:
+        sizes: `(clusters,)`.
+        level: of the test.
+    """
+    if sizes.max() == 1:  # m images that all speak for one side have p = 2^(1 - m)
+        return math.ceil(1 - math.log2(level))
+    sums = np.zeros(len(sizes))
+    for index in range(len(sizes)):
+        sums[index] = 1.0
+        if cluster_p(sums, sizes) < level:
+            return index + 1
+    return math.inf
 
 
 def score_runs(runs: Sequence[OutOfFold], shared: SharedImages, names: Sequence[str]) -> list[RunScore]:

@@ -16,6 +16,8 @@ from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.folds.deal import cluster_images
 from frozenprobe.probe.report.runs import OutOfFold
 from frozenprobe.probe.stats import metrics
+from frozenprobe.probe.stats.intervals import effective_clusters
+from frozenprobe.probe.stats.significance import FEWEST_CLUSTERS
 
 
 @dataclass(frozen=True)
@@ -114,11 +116,13 @@ def make_notes(runs: Sequence[OutOfFold], shared: SharedImages, names: Sequence[
     if any(images < len(run.ids) for run in runs):
         counts = ", ".join(f"{name} has {len(run.ids)}" for name, run in zip(names, runs, strict=True))
         notes.append(f"compared on the {images} training images that all runs scored; {counts}")
-    count = len(np.unique(shared.clusters))
-    if count < images:
+    notes += note_clusters(shared)
+    together = [run.clusters[row] for run, row in zip(runs, shared.rows, strict=True)]
+    other_clusters = [name for name, one in zip(names, together, strict=True) if not same_partition(one, together[0])]
+    if other_clusters:
         notes.append(
-            f"{images} images in {count} clusters (copies, groups): McNemar's test would treat them as independent; "
-            "here the images of a cluster change sign together, and are resampled together"
+            f"{names[0]} and {some(other_clusters)} have different clusters (groups or near duplicates): what one of "
+            "them keeps together is one cluster here"
         )
     classes = [set(run.class_names) for run in runs]
     other_classes = [name for name, own in zip(names, classes, strict=True) if own != classes[0]]
@@ -137,6 +141,24 @@ def make_notes(runs: Sequence[OutOfFold], shared: SharedImages, names: Sequence[
             "have the same folds in them"
         )
     return notes
+
+
+def note_clusters(shared: SharedImages) -> list[str]:
+    """What follows from images that belong together; nothing where all are independent."""
+    sizes = np.unique(shared.clusters, return_counts=True)[1].astype(np.float64)
+    images, effective = shared.right.shape[1], effective_clusters(sizes)
+    if len(sizes) == images:
+        return []
+    even = "" if effective > 0.9 * len(sizes) else f", as uneven as {effective:.0f} of one size"
+    if effective < FEWEST_CLUSTERS:
+        return [
+            f"{images} images in {len(sizes)} clusters (copies, groups){even}: too few to tell a difference from luck; "
+            f"from {FEWEST_CLUSTERS} on it is tested"
+        ]
+    return [
+        f"{images} images in {len(sizes)} clusters (copies, groups){even}: McNemar's test would treat them as "
+        "independent; here clusters are compared, and are resampled whole"
+    ]
 
 
 def same_partition(a: Ints, b: Ints) -> bool:

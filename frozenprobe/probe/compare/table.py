@@ -25,7 +25,8 @@ def render_comparison(comparison: Comparison) -> str:
             f"  {pair.log_loss_difference:>+8.3f}  {losses:<16}  {pair.verdict}"
         )
     lines.append("")
-    test = "exact McNemar test" if comparison.clusters == comparison.images else "exact sign-flip test over clusters"
+    independent = comparison.clusters == comparison.images
+    test = "exact McNemar test" if independent else "t-test over clusters, approximate"
     if any(pair.repeats for pair in comparison.pairs):
         test += " or corrected resampled t-test over repeats, whichever is larger"
     lines.append(
@@ -53,7 +54,7 @@ def render_pair(pair: PairScore, images: int) -> list[str]:
             f" (p = {render_p(pair.p_images)}); over {pair.repeats.freedom + 1} folds of the repeats "
             f"{100 * pair.repeats.difference:+.1f} points (p = {render_p(pair.repeats.p)})"
         )
-    if pair.better:
+    if pair.better or pair.smallest_difference is None:
         return lines
     if pair.smallest_difference > 1:
         return [*lines, f"  {images} images are too few to show any difference"]
@@ -65,6 +66,8 @@ def render_pair(pair: PairScore, images: int) -> list[str]:
     return [*lines, enough]
 
 
-def render_p(p: float) -> str:
-    """Three decimals."""
+def render_p(p: float | None) -> str:
+    """Three decimals; a dash where clusters are too few to say."""
+    if p is None:
+        return "-"
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"

@@ -33,7 +33,7 @@ def accuracy_interval(right: Doubles, clusters: Ints) -> Interval:
         right: `(n,)` whether each image was predicted rightly, or how often.
         clusters: `(n,)` images that belong together.
     """
-    count = effective_clusters(clusters)
+    count = effective_clusters(sizes_of(clusters))
     if count < FEWEST:
         return 0.0, 1.0
     share, images = float(np.mean(right)), effective_images(right, clusters) / DEPENDENCE
@@ -49,7 +49,7 @@ def loss_interval(losses: Doubles, clusters: Ints) -> Interval:
 
         exp(log m +- q s / m)     s: error of the mean m over clusters, by DEPENDENCE
     """
-    mean, count = float(losses.mean()), effective_clusters(clusters)
+    mean, count = float(losses.mean()), effective_clusters(sizes_of(clusters))
     if count < FEWEST:
         return 0.0, math.inf
     if mean <= 0:
@@ -68,7 +68,7 @@ def difference_interval(differences: Doubles, clusters: Ints) -> Interval:
     the size of a cluster.
     -1 to 1 where there are fewer than `FEWEST` effective clusters.
     """
-    count = effective_clusters(clusters)
+    count = effective_clusters(sizes_of(clusters))
     if count < FEWEST:
         return -1.0, 1.0
     quantile, mean, images = t_quantile(count - 1), float(differences.mean()), len(differences)
@@ -80,7 +80,7 @@ def difference_interval(differences: Doubles, clusters: Ints) -> Interval:
 
 def mean_interval(values: Doubles, clusters: Ints) -> Interval:
     """95 % interval of the mean of `(n,)` values, such as differences of losses: Student's t over clusters."""
-    count, mean = effective_clusters(clusters), float(values.mean())
+    count, mean = effective_clusters(sizes_of(clusters)), float(values.mean())
     if count < FEWEST:
         return -math.inf, math.inf
     reach = t_quantile(count - 1) * cluster_error(values, clusters)
@@ -129,10 +129,14 @@ def cluster_error(values: Doubles, clusters: Ints) -> float:
     return math.sqrt(count / (count - 1) * float(apart @ apart)) / len(values)
 
 
-def effective_clusters(clusters: Ints) -> float:
-    """How many clusters of one size leave as few degrees of freedom: (sum n_c)^2 / sum n_c^2."""
-    _, sizes = np.unique(clusters, return_counts=True)
-    return float(len(clusters)) ** 2 / float((sizes.astype(np.float64) ** 2).sum()) if len(clusters) else 0.0
+def effective_clusters(sizes: Doubles | Ints) -> float:
+    """How many clusters of one size are as even as these `(k,)` sizes: n^2 / sum_c m_c^2, k where all are equal."""
+    return float(sizes.sum()) ** 2 / float((sizes.astype(np.float64) ** 2).sum()) if len(sizes) else 0.0
+
+
+def sizes_of(clusters: Ints) -> Ints:
+    """`(k,)` images of each cluster."""
+    return np.unique(clusters, return_counts=True)[1]
 
 
 def effective_images(right: Doubles, clusters: Ints) -> float:

@@ -16,10 +16,10 @@ from click.testing import CliRunner
 
 from frozenprobe.cli import main
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.compare.compare import LEVEL, compare_runs, joint_p, what_would_show
+from frozenprobe.probe.compare.compare import LEVEL, compare_runs, joint_p, paired_p, what_would_show
 from frozenprobe.probe.compare.table import render_comparison
 from frozenprobe.probe.report.runs import OutOfFold
-from frozenprobe.probe.stats.significance import CorrectedT
+from frozenprobe.probe.stats.significance import CorrectedT, cluster_p
 from frozenprobe.system.json_text import to_json
 
 NAMES = ("10", "2", "NA")
@@ -142,18 +142,41 @@ def test_images_of_one_cluster_are_no_independent_evidence() -> None:
     a, b = np.ones(60, dtype=bool), np.arange(60) >= 10  # ten images, all of one patient
     alone = compare_runs([make_run(a), make_run(b, name="b")])
     assert alone.pairs[0].better == "A"
-    together = compare_runs([make_run(a, clusters=np.arange(60) // 10), make_run(b, name="b")])
-    assert together.clusters == 6
-    assert together.pairs[0].p == 1.0
+    clusters = np.maximum(np.arange(60) - 9, 0)
+    more = [make_run(np.tile(one, 8), name=str(index)) for index, one in enumerate((a, b))]
+    each = (clusters + np.arange(8)[:, None] * 60).ravel()
+    together = compare_runs([replace(run, clusters=each) for run in more])
+    assert together.clusters == 8 * 51
+    assert together.pairs[0].p is not None
+    assert compare_runs(more).pairs[0].p is not None
+    assert together.pairs[0].p > 0.005 > 1e-20 > (compare_runs(more).pairs[0].p or 0.0)
     assert any("McNemar's test would treat them as independent" in note for note in together.notes)
-    assert "sign-flip test over clusters" in render_comparison(together)
+    assert "t-test over clusters, approximate" in render_comparison(together)
+
+
+def test_few_or_uneven_clusters_are_too_few_to_say() -> None:
+    a, b = np.ones(120, dtype=bool), np.arange(120) % 3 == 0
+    for clusters in (np.arange(120) // 5, np.maximum(np.arange(120) - 60, 0)):  # 24 of 5; one of 61 and 59 of 1
+        comparison = compare_runs([make_run(a, clusters=clusters), make_run(b, name="b")])
+        (pair,) = comparison.pairs
+        assert (pair.p, pair.p_images, pair.better, pair.smallest_difference, pair.images_needed) == (None,) * 5
+        uneven = comparison.effective_clusters < 4
+        assert pair.low == -1 if uneven else pair.low > 0  # of 24 the difference's interval is still shown
+        assert any("too few to tell a difference from luck; from 30 on" in note for note in comparison.notes)
+        assert "too few clusters to say" in render_comparison(comparison)
+        assert json.loads(to_json(asdict(comparison)))["pairs"][0]["p"] is None
+    assert any("60 clusters (copies, groups), as uneven as 4 of one size" in note for note in comparison.notes)
 
 
 def test_clusters_of_both_runs_count() -> None:
     right = np.ones(6, dtype=bool)
     first = make_run(right, clusters=np.array([0, 0, 1, 2, 3, 4]))
     second = make_run(right, name="b", clusters=np.array([5, 1, 1, 2, 3, 4]))
-    assert compare_runs([first, second]).clusters == 4
+    comparison = compare_runs([first, second])
+    assert comparison.clusters == 4
+    assert any("A and B have different clusters" in note for note in comparison.notes)
+    renumbered = replace(first, clusters=5 - first.clusters)
+    assert not any("different clusters" in note for note in compare_runs([first, renumbered]).notes)
 
 
 def test_runs_are_matched_by_image_and_class_name_whatever_their_order() -> None:
@@ -262,6 +285,36 @@ def test_the_smallest_difference_is_shown_about_four_times_of_five() -> None:
         only_a, only_b = int((differs & first).sum()), int((differs & ~first).sum())
         shown += scipy.stats.binomtest(only_a, only_a + only_b).pvalue < 0.05
     assert 0.7 <= shown / 200 <= 0.9
+
+
+def test_the_smallest_difference_over_clusters_is_shown_about_four_times_of_five() -> None:
+    random, clusters = rng(8), np.arange(400) // 4
+    typical = np.repeat([1, -1, 0], [40, 40, 320])[random.permutation(400)].astype(float)
+    smallest, _ = what_would_show(typical, clusters, level=0.05)
+    chances = [0.1 + smallest / 2, 0.1 - smallest / 2, 0.8]
+    found = [paired_p(random.choice([1.0, -1.0, 0.0], p=chances, size=400), clusters) for _ in range(200)]
+    assert 0.7 <= np.mean([p is not None and p < 0.05 for p in found]) <= 0.9
+    again = what_would_show(np.tile(typical, 4), np.arange(1600) // 4, level=0.05)[0]
+    assert 0.4 * smallest < again < 0.5 * smallest  # of four times the images: a half, and less against it
+
+
+def test_the_images_needed_over_clusters_show_it_about_four_times_of_five() -> None:
+    random, chances = rng(9), [0.13, 0.07, 0.8]
+    once = np.repeat([1.0, -1.0, 0.0], [26, 14, 160])[random.permutation(200)]
+    needed = what_would_show(once, np.arange(200) // 4, level=0.05)[1]
+    assert needed is not None
+    sums, more = once.reshape(50, 4).sum(axis=1), needed / 200  # an image has 3 companions: 1.5 of them are against
+    assert 12 * more - 1.5 == pytest.approx(2.8016 * np.sqrt(more * (sums @ sums) + 1.5**2), rel=0.01)
+    clusters = np.arange(needed) // 4
+    found = [paired_p(random.choice([1.0, -1.0, 0.0], p=chances, size=needed), clusters) for _ in range(200)]
+    assert 0.7 <= np.mean([p is not None and p < 0.05 for p in found]) <= 0.9
+
+
+def test_no_differing_image_leaves_a_smallest_difference_over_clusters() -> None:
+    smallest, needed = what_would_show(np.zeros(400), np.arange(400) // 4, level=0.05)
+    sums = np.append(np.ones(round(400 * smallest)), np.zeros(100))[:100]
+    assert cluster_p(sums, np.full(100, 4.0)) < 0.05 < cluster_p(np.append(sums[1:], 0), np.full(100, 4.0))
+    assert needed is None
 
 
 def test_few_images_cannot_show_what_no_outcome_of_the_test_would() -> None:
