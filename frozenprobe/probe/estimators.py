@@ -20,7 +20,7 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.probe.fit.trainer import fit_scaled
 from frozenprobe.probe.heads.head import TrainingRows, balance
-from frozenprobe.probe.heads.registry import HEADS, head_class, make_head
+from frozenprobe.probe.heads.registry import HEADS, head_class, make_head, require_size
 
 SUFFIX = "ProbeClassifier"
 LEAST = 1e-300  # below any probability that matters: its logarithm is finite
@@ -81,6 +81,7 @@ class ProbeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             rows = TrainingRows(rows.features, rows.labels, balance(rows.labels, rows.weight), rows.images)
         settings = {name: getattr(self, name) for name in hyper_parameters(self.head_name)}
         try:
+            require_size(self.head_name, len(np.unique(rows.images)))
             self.probe_ = fit_scaled(make_head(self.head_name, settings), rows, scale=self.scale, seed=self.seed())
         except FrozenprobeError as error:
             raise ValueError(str(error)) from error

@@ -92,7 +92,7 @@ class ProbeResult(Outcome):
         notes: what the user should know.
         chosen: the final blend in words; empty where nothing was chosen.
         candidates: what was tried, best first; empty where nothing was chosen.
-        skipped: what did not fit into the budget.
+        skipped: what did not fit into the budget, or cannot take so many images.
         uncalibrated: `(N, C)` out-of-fold probabilities before the temperature; None where none was fitted.
         repeats: the cross-validations that were joined, this one first; empty if it stands alone.
     """

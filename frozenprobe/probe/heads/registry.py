@@ -130,6 +130,7 @@ class HeadEntry:
             head that needs the rows and can do with blocks of them.
         trials: what `auto` tries of it.
         trial_settings: hyper-parameters of the fits of `auto` that choose, but not of the final one.
+        most_images: that a fit can take; None: any number.
         cost: floating-point operations of fits of these sizes, roughly.
     """
 
@@ -143,6 +144,7 @@ class HeadEntry:
     stream: str = ""
     trials: tuple[TrialGroup, ...] = ()
     trial_settings: dict[str, Setting] = field(default_factory=dict)
+    most_images: int | None = None
     cost: Callable[[Sizes], float] = pairs_cost
 
     @property
@@ -236,6 +238,7 @@ HEADS = {
         },
         numpy_alone=True,
         trials=(TrialGroup(70, "mean", ({"kernel": "arccos"},)),),
+        most_images=5000,  # a decomposition of so many takes half a minute and 1 GB
         cost=kernel_cost,
     ),
     "cosine": HeadEntry(
@@ -294,6 +297,22 @@ def entry_of(head: Head) -> HeadEntry:
     """The entry of a head; of one that is not listed, an entry that knows nothing more of it."""
     factory = f"{type(head).__module__}:{type(head).__qualname__}"
     return next((entry for entry in HEADS.values() if entry.factory == factory), HeadEntry(factory, ""))
+
+
+def require_size(name: str, images: int) -> None:
+    """Refuse more images than a fit of the head called `name` can take; `auto` leaves such heads out.
+
+    Raises:
+        FrozenprobeError: more than `HeadEntry.most_images`.
+    """
+    most = None if name == AUTO else find_head(name).most_images
+    if most is not None and images > most:
+        raise FrozenprobeError(
+            f"At most {most} training images for the head {name}",
+            found=str(images),
+            where=f"--head {name}",
+            remedy=f"choose another one, such as --head ridge; --head {AUTO} leaves {name} out",
+        )
 
 
 def head_for(settings: dict[str, Setting]) -> str:

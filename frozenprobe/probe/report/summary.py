@@ -173,7 +173,7 @@ def render_choice(summary: dict[str, Any]) -> list[str]:
         scores = f"{candidate['log_loss']:>8.3f}  {candidate['accuracy']:>8.1%}  {share:>5}"
         lines.append(f"{scores}  {candidate['description']}")
     if summary["skipped"]:
-        lines += wrapped(f"skipped, beyond --budget: {'; '.join(summary['skipped'])}")
+        lines += wrapped(f"skipped, beyond --budget or a head's limit: {'; '.join(summary['skipped'])}")
     return [*lines, ""]
 
 

@@ -16,32 +16,34 @@ RIDGE = 1e-9  # on the curvature: two equal heads share their weight in any way
 Logits = npt.NDArray[np.floating]
 
 
-def fit_stack(logits: Logits, labels: Ints, *, prior: float = 1.0) -> Doubles:
+def fit_stack(logits: Logits, labels: Ints, weight: Doubles | None = None, *, prior: float = 1.0) -> Doubles:
     """`(m,)` weights >= 0 with the lowest log-loss of softmax(sum_m weight_m logits_m) (Wolpert 1992; Breiman 1996).
 
     One head's weight is the inverse of its temperature (Guo et al. 2017). With z_i (m x C) the logits of image i less
     those of its true class, P_i = softmax(weights z_i) and a_m the weight of each head alone:
-        loss = mean_i log sum_c exp(weights z_ic) + prior / n sum_m ((weight_m - a_m / m) / a_m)^2 / 2
+        loss = mean_i w_i log sum_c exp(weights z_ic) + prior / n sum_m ((weight_m - a_m / m) / a_m)^2 / 2
     minimised over weights >= 0 by Newton's method on those that are free (Bertsekas 1982). The prior draws towards
     equal shares of every head at its own temperature: it decides when images are few.
 
     Args:
         logits: `(m, n, C)` of images that no head was fitted on.
         labels: `(n,)`.
+        weight: w, `(n,)` of each image, above 0; None: 1.
         prior: images that the prior weighs as much as; of one head, images of a class that nobody knows.
     """
-    alone = np.array([1 / fit_temperature(each, labels, unknown=prior) for each in logits])
+    weight = np.ones(len(labels)) if weight is None else weight / weight.mean()
+    alone = np.array([1 / fit_temperature(each, labels, weight, unknown=prior) for each in logits])
     if len(alone) == 1:
         return alone
     away = logits.astype(np.float64) - np.take_along_axis(logits, labels[None, :, None], axis=2)
     away *= alone[:, None, None]
-    return alone * minimise(away, np.full(len(alone), 1 / len(alone)), prior / max(len(labels), 1))
+    return alone * minimise(away, weight, np.full(len(alone), 1 / len(alone)), prior / max(len(labels), 1))
 
 
-def minimise(away: Doubles, start: Doubles, strength: float) -> Doubles:
+def minimise(away: Doubles, share: Doubles, start: Doubles, strength: float) -> Doubles:
     """Newton's method on the free weights, from `start`, with a quadratic prior of this strength around it."""
     weights = start.copy()
-    value, slope, curvature = evaluate(away, weights, start, strength)
+    value, slope, curvature = evaluate(away, share, weights, start, strength)
     for _ in range(STEPS):
         free = (weights > 0) | (slope < 0)
         step = np.zeros_like(weights)
@@ -51,7 +53,7 @@ def minimise(away: Doubles, start: Doubles, strength: float) -> Doubles:
         length = 1.0
         for _ in range(HALVINGS):
             moved = np.maximum(weights + length * step, 0)
-            found = evaluate(away, moved, start, strength)
+            found = evaluate(away, share, moved, start, strength)
             if found[0] <= value + 1e-4 * slope @ (moved - weights):
                 break
             length /= 2
@@ -61,18 +63,21 @@ def minimise(away: Doubles, start: Doubles, strength: float) -> Doubles:
     return weights
 
 
-def evaluate(away: Doubles, weights: Doubles, centre: Doubles, strength: float) -> tuple[float, Doubles, Doubles]:
-    """Mean log-loss with its prior, its gradient and its Hessian."""
+def evaluate(
+    away: Doubles, share: Doubles, weights: Doubles, centre: Doubles, strength: float
+) -> tuple[float, Doubles, Doubles]:
+    """Mean log-loss with its prior, its gradient and its Hessian; `share` are the images' weights, 1 in the mean."""
     images = away.shape[1]
     scores = np.tensordot(weights, away, axes=1)
     top = scores.max(axis=1)
-    loss = float((np.log(np.exp(scores - top[:, None]).sum(axis=1)) + top).mean())
-    weighted = away * softmax(scores)
-    means = weighted.sum(axis=2)
-    curvature = np.einsum("mnc,knc->mk", weighted, away, optimize=True) / images - means @ means.T / images
+    loss = float((share * (np.log(np.exp(scores - top[:, None]).sum(axis=1)) + top)).mean())
+    chances = softmax(scores)
+    weighted = away * (share[:, None] * chances)
+    means = (away * chances).sum(axis=2)
+    curvature = np.einsum("mnc,knc->mk", weighted, away, optimize=True) / images - share * means @ means.T / images
     moved = weights - centre
     loss += strength * float(moved @ moved) / 2
-    return loss, means.mean(axis=1) + strength * moved, curvature + strength * np.eye(len(weights))
+    return loss, (share * means).mean(axis=1) + strength * moved, curvature + strength * np.eye(len(weights))
 
 
 def blend(logits: Logits, weights: Doubles) -> Doubles:

@@ -18,7 +18,7 @@ class Portfolio:
 
     Attributes:
         candidates: families next to each other.
-        skipped: families that did not fit into the budget, in words.
+        skipped: families that did not fit into the budget, or cannot take so many images, in words.
     """
 
     candidates: list[Candidate]
@@ -45,7 +45,7 @@ def make_portfolio(
         aggregate: only this way to treat views; None: those of the groups.
     """
     families: dict[object, list[Candidate]] = {}
-    skipped: dict[str, float] = {}
+    skipped: dict[str, str] = {}
     spent = 0.0
     for head, group in trial_groups():
         for number, source in enumerate(sources):
@@ -57,15 +57,19 @@ def make_portfolio(
             new = [candidate for candidate in candidates if candidate not in known]
             if not new:
                 continue
+            entry, name = find_head(head), ("more of " if known else "") + candidates[0].describe_family(sources)
+            if entry.most_images is not None and images > entry.most_images:  # the last fit is on all of them
+                skipped[name] = f"takes at most {entry.most_images} images"
+                continue
             rows_an_image = 1 if how in ("mean", "clean") else views
             sizes = Sizes(fits, len(new), images, rows_an_image, dim, classes)
-            cost = find_head(head).cost(sizes) / RATE
+            cost = entry.cost(sizes) / RATE
             if spent + cost > seconds and families:
-                skipped[("more of " if known else "") + candidates[0].describe_family(sources)] = cost
+                skipped[name] = f"about {cost:.1f} s"
                 continue
             spent += cost
             families[candidates[0].family] = known + new
     return Portfolio(
         [candidate for members in families.values() for candidate in members],
-        [f"{name} (about {cost:.1f} s)" for name, cost in skipped.items()],
+        [f"{name} ({reason})" for name, reason in skipped.items()],
     )

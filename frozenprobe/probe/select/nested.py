@@ -190,7 +190,9 @@ def logits_of(probabilities: Doubles) -> Floats:
     return np.log(np.maximum(probabilities, LEAST)).astype(np.float32)
 
 
-def choose(candidates: Sequence[Candidate], logits: Sequence[Floats], labels: Ints) -> list[Member]:
+def choose(
+    candidates: Sequence[Candidate], logits: Sequence[Floats], labels: Ints, weight: Doubles | None = None
+) -> list[Member]:
     """The blend with the lowest log-loss on these predictions: the best of each family, weighted; at least one member.
 
     Members with next to no share, and heads that know no more than a guess, are left out.
@@ -199,13 +201,14 @@ def choose(candidates: Sequence[Candidate], logits: Sequence[Floats], labels: In
         candidates: what predicted.
         logits: for each `(n, C)`.
         labels: `(n,)`.
+        weight: `(n,)` of each image; None: 1.
     """
     if not len(labels):  # nothing tells them apart: the middle of the first family
         first = [number for number, each in enumerate(candidates) if each.family == candidates[0].family]
         return [Member(first[len(first) // 2], 1.0, 1.0)]
-    temperatures = np.array([fit_temperature(each, labels, unknown=1.0) for each in logits])
+    temperatures = np.array([fit_temperature(each, labels, weight, unknown=1.0) for each in logits])
     losses = [
-        log_loss(apply_temperature(each, temperature), labels)
+        log_loss(apply_temperature(each, temperature), labels, weight)
         for each, temperature in zip(logits, temperatures.tolist(), strict=True)
     ]
     best: dict[object, int] = {}
@@ -217,7 +220,7 @@ def choose(candidates: Sequence[Candidate], logits: Sequence[Floats], labels: In
     # what knows no more than a guess could stay in a blend, at a temperature that makes it say nothing
     kept = [number for number in ranked if losses[number] < KNOWING * np.log(logits[number].shape[1])] or ranked[:1]
     while True:
-        weights = fit_stack(np.stack([logits[number] for number in kept]), labels)
+        weights = fit_stack(np.stack([logits[number] for number in kept]), labels, weight)
         shares = weights * temperatures[kept]
         shares /= shares.sum()
         enough = shares >= min(SMALL, shares.max())
@@ -226,9 +229,9 @@ def choose(candidates: Sequence[Candidate], logits: Sequence[Floats], labels: In
         kept = [number for number, stays in zip(kept, enough, strict=True) if stays]
 
 
-def calibrated(logits: Floats, labels: Ints) -> Doubles:
+def calibrated(logits: Floats, labels: Ints, weight: Doubles) -> Doubles:
     """The probabilities at the temperature that suits these labels best: what blending can make of a candidate."""
-    return apply_temperature(logits, fit_temperature(logits, labels, unknown=1.0))
+    return apply_temperature(logits, fit_temperature(logits, labels, weight, unknown=1.0))
 
 
 def predict_blend(members: Sequence[Member], logits: Sequence[npt.NDArray[np.floating]]) -> Doubles:

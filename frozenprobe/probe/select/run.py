@@ -51,11 +51,12 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
     blends = []
     for fold in range(task.count):
         held = np.flatnonzero(task.folds == fold)
-        inner = [each.inner[fold] for each in predictions]
-        members = choose(candidates, inner, task.labels[nested.chosen_on[fold]])
+        inner, images = [each.inner[fold] for each in predictions], nested.chosen_on[fold]
+        members = choose(candidates, inner, task.labels[images], task.weights(images))
         oof[held] = predict_blend(members, [predictions[member.number].oof[held] for member in members])
         blends.append(members)
-    final = choose(candidates, [each.oof[task.scored] for each in predictions], task.labels[task.scored])
+    scored = np.flatnonzero(task.scored)
+    final = choose(candidates, [each.oof[scored] for each in predictions], task.labels[scored], task.weights(scored))
     fits, logits = zip(*(refit(task, candidates[member.number]) for member in final), strict=True)
     seconds = (time.perf_counter() - start) / task.count
     return Outcome(
@@ -134,17 +135,18 @@ def blend_arrays(members: Sequence[Member], candidates: Sequence[Candidate], fit
 def score_candidates(
     task: Task, candidates: Sequence[Candidate], predictions: Sequence[Predictions], final: Sequence[Member]
 ) -> list[CandidateScore]:
-    """What each candidate scored, lowest log-loss first."""
+    """What each candidate scored, lowest log-loss first; images weigh as those that chose."""
+    scored = np.flatnonzero(task.scored)
     share = {member.number: member.share for member in final}
-    labels, scores = task.labels[task.scored], []
+    labels, weight, scores = task.labels[scored], task.weights(scored), []
     for number, (candidate, own) in enumerate(zip(candidates, predictions, strict=True)):
-        probabilities = calibrated(own.oof[task.scored], labels)
+        probabilities = calibrated(own.oof[scored], labels, weight)
         scores.append(
             CandidateScore(
                 candidate.describe(task.sources),
                 candidate.describe_family(task.sources),
-                metrics.accuracy(probabilities, labels),
-                metrics.log_loss(probabilities, labels),
+                metrics.accuracy(probabilities, labels, weight),
+                metrics.log_loss(probabilities, labels, weight),
                 share.get(number, 0.0),
             )
         )

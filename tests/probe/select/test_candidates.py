@@ -139,6 +139,15 @@ def test_a_grid_of_which_a_part_is_left_out_is_named_as_more() -> None:
     assert any(text.startswith("more of logreg (rows) (about ") for text in said)
 
 
+def test_a_head_that_cannot_take_so_many_images_is_left_out_and_said() -> None:
+    most = HEADS["kernel"].most_images
+    assert most == 5000
+    assert portfolio(source(most, 10, 64)).skipped == []
+    found = portfolio(source(most + 1, 10, 64))
+    assert found.skipped == ["kernel (mean) (takes at most 5000 images)"]
+    assert {candidate.head for candidate in found.candidates} == {head for head, _ in trial_groups()} - {"kernel"}
+
+
 def test_what_is_there_already_is_not_said_to_be_left_out() -> None:
     found = portfolio(source(50_000, 1, 4096), seconds=0.0)
     assert {candidate.head for candidate in found.candidates} == {"lda"}

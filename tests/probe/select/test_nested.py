@@ -13,7 +13,7 @@ import pytest
 from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.fit.candidate import Candidate
 from frozenprobe.probe.fit.trainer import Trainer
-from frozenprobe.probe.heads.head import Convergence
+from frozenprobe.probe.heads.head import Convergence, image_weights
 from frozenprobe.probe.heads.parts.temperature import apply_temperature, fit_temperature
 from frozenprobe.probe.heads.registry import make_head
 from frozenprobe.probe.inputs import Inputs
@@ -291,6 +291,21 @@ def test_one_candidate_is_given_its_temperature() -> None:
     (member,) = choose(family("lda", 1), [3 * logits], LABELS)
     assert (member.number, member.share) == (0, pytest.approx(1))
     assert member.weight == pytest.approx(1 / fit_temperature(3 * logits, LABELS, unknown=1.0))
+
+
+def test_the_choice_is_made_on_weighted_images() -> None:
+    labels = np.repeat([0, 1], [90, 10])
+    place = np.arange(100)
+    common, rare = (
+        np.log(np.where(np.eye(2)[labels] == right[:, None], 0.9, 0.1)).astype(np.float32)
+        for right in (place < 92, place >= 30)  # knows the class of 90 images, or that of 10
+    )
+    two = family("lda", 2)
+    assert [member.number for member in choose(two, [common, rare], labels)] == [0]
+    weight = image_weights(labels, "balanced")
+    (member,) = choose(two, [common, rare], labels, weight)
+    assert member.number == 1
+    assert member.weight == pytest.approx(1 / fit_temperature(rare, labels, weight, unknown=1.0))
 
 
 def test_without_an_image_to_choose_on_the_middle_of_the_first_family_is_taken() -> None:
