@@ -22,10 +22,10 @@ from frozenprobe.probe.inputs import Inputs, side_by_side
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.predict import predict
 from frozenprobe.probe.result import Outcome
-from frozenprobe.probe.select import nested
 from frozenprobe.probe.select import run as choosing
 from frozenprobe.probe.select.candidates import Portfolio
-from frozenprobe.probe.select.nested import HeldOut, Member, NestedFolds
+from frozenprobe.probe.select.choose import Member, Trials
+from frozenprobe.probe.select.nested import HeldOut, NestedFolds
 from frozenprobe.probe.stats.metrics import log_loss
 from frozenprobe.probe.task import Task
 
@@ -81,16 +81,17 @@ def accuracy(task: Task, outcome: Outcome) -> float:
 
 def run_and_watch(task: Task) -> tuple[Outcome, list[list[Member]]]:
     """The outcome, and what every fold, and then all images, chose."""
-    chosen: list[list[Member]] = []
-    choose = choosing.choose
+    chosen: dict[int, list[Member]] = {}
+    choose = Trials.choose
 
-    def watch(*given: object) -> list[Member]:
-        chosen.append(choose(*given))  # type: ignore[arg-type]
-        return chosen[-1]
+    def watch(trials: Trials, choice: int) -> list[Member]:
+        chosen[choice] = choose(trials, choice)
+        return chosen[choice]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choosing, "choose", watch)
-        return run(task), chosen
+        patch.setattr(Trials, "choose", watch)
+        outcome = run(task)
+    return outcome, [chosen[choice] for choice in sorted(chosen)]
 
 
 def other_labels(task: Task, held: Ints) -> Task:
@@ -372,7 +373,8 @@ def test_test_answers_of_a_blend_are_those_of_its_members_refitted_on_all_images
     ]
     members = [Member(number, 0.4, 0.25) for number in (2, 0, 3, 1)]
     monkeypatch.setattr(choosing, "make_portfolio", lambda *given, **more: Portfolio(candidates, []))
-    monkeypatch.setattr(choosing, "choose", lambda *given: members)
+    monkeypatch.setattr(Trials, "best", lambda trials, choice: [0, 1, 2, 3])  # all are kept
+    monkeypatch.setattr(Trials, "choose", lambda trials, choice: members)
     task = make_task(AUTO, noise=1.5)
     outcome = run(task)
     np.testing.assert_allclose(outcome.test, answer_again(outcome.model, task.sources), atol=1e-5)
@@ -466,12 +468,13 @@ def test_balanced_classes_weigh_alike_in_every_choice_in_the_temperature_and_in_
     rest = {"folds": task.folds[some], "scored": task.scored[some], "clusters": np.arange(len(some)), "hashes": hashes}
     task = replace(task, sources=[source], labels=labels, **rest)
     weights: list[tuple[Ints, Doubles]] = []
+    choose = Trials.choose
 
-    def watch(candidates: object, logits: object, labels: Ints, weight: Doubles) -> list[Member]:
-        weights.append((labels, weight))
-        return nested.choose(candidates, logits, labels, weight)  # type: ignore[arg-type]
+    def watch(trials: Trials, choice: int) -> list[Member]:
+        weights.append((trials.choices[choice].labels, trials.choices[choice].weight))
+        return choose(trials, choice)
 
-    monkeypatch.setattr(choosing, "choose", watch)
+    monkeypatch.setattr(Trials, "choose", watch)
     outcome = run(task)
     assert len(weights) == 6
     for chosen_on, weight in weights:

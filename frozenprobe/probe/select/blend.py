@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,12 +13,20 @@ from frozenprobe.probe.heads.parts.temperature import fit_temperature
 STEPS = 60
 EXACT = 1e-7  # what a step may still promise to take off the mean log-loss
 HALVINGS = 30
+BLOCK = 1 << 17  # logits that are looked at at once: they stay in a core's cache
 RIDGE = 1e-9  # on the curvature: two equal heads share their weight in any way
 
 Logits = npt.NDArray[np.floating]
 
 
-def fit_stack(logits: Logits, labels: Ints, weight: Doubles | None = None, *, prior: float = 1.0) -> Doubles:
+def fit_stack(
+    logits: Sequence[Logits],
+    labels: Ints,
+    weight: Doubles | None = None,
+    *,
+    prior: float = 1.0,
+    temperatures: Doubles | None = None,
+) -> Doubles:
     """`(m,)` weights >= 0 with the lowest log-loss of softmax(sum_m weight_m logits_m) (Wolpert 1992; Breiman 1996).
 
     One head's weight is the inverse of its temperature (Guo et al. 2017). With z_i (m x C) the logits of image i less
@@ -26,21 +36,25 @@ def fit_stack(logits: Logits, labels: Ints, weight: Doubles | None = None, *, pr
     equal shares of every head at its own temperature: it decides when images are few.
 
     Args:
-        logits: `(m, n, C)` of images that no head was fitted on.
+        logits: m times `(n, C)` of images that no head was fitted on.
         labels: `(n,)`.
         weight: w, `(n,)` of each image, above 0; None: 1.
         prior: images that the prior weighs as much as; of one head, images of a class that nobody knows.
+        temperatures: `(m,)` of each head alone, if they are known: those that `fit_temperature` finds.
     """
     weight = np.ones(len(labels)) if weight is None else weight / weight.mean()
-    alone = np.array([1 / fit_temperature(each, labels, weight, unknown=prior) for each in logits])
+    if temperatures is None:
+        temperatures = np.array([fit_temperature(each, labels, weight, unknown=prior) for each in logits])
+    alone = 1 / temperatures
     if len(alone) == 1:
         return alone
-    away = logits.astype(np.float64) - np.take_along_axis(logits, labels[None, :, None], axis=2)
-    away *= alone[:, None, None]
+    away = np.empty((len(alone), *logits[0].shape), dtype=np.float32)
+    for own, each, sure in zip(away, logits, alone, strict=True):
+        own[...] = sure * (each - np.take_along_axis(each, labels[:, None], axis=1))
     return alone * minimise(away, weight, np.full(len(alone), 1 / len(alone)), prior / max(len(labels), 1))
 
 
-def minimise(away: Doubles, share: Doubles, start: Doubles, strength: float) -> Doubles:
+def minimise(away: Logits, share: Doubles, start: Doubles, strength: float) -> Doubles:
     """Newton's method on the free weights, from `start`, with a quadratic prior of this strength around it."""
     weights = start.copy()
     value, slope, curvature = evaluate(away, share, weights, start, strength)
@@ -64,20 +78,35 @@ def minimise(away: Doubles, share: Doubles, start: Doubles, strength: float) -> 
 
 
 def evaluate(
-    away: Doubles, share: Doubles, weights: Doubles, centre: Doubles, strength: float
+    away: Logits, share: Doubles, weights: Doubles, centre: Doubles, strength: float
 ) -> tuple[float, Doubles, Doubles]:
-    """Mean log-loss with its prior, its gradient and its Hessian; `share` are the images' weights, 1 in the mean."""
-    images = away.shape[1]
-    scores = np.tensordot(weights, away, axes=1)
-    top = scores.max(axis=1)
-    loss = float((share * (np.log(np.exp(scores - top[:, None]).sum(axis=1)) + top)).mean())
-    chances = softmax(scores)
-    weighted = away * (share[:, None] * chances)
-    means = (away * chances).sum(axis=2)
-    curvature = np.einsum("mnc,knc->mk", weighted, away, optimize=True) / images - share * means @ means.T / images
+    """Mean log-loss with its prior, its gradient and its Hessian, summed over blocks of images.
+
+    Args:
+        away: `(m, n, C)` logits less those of the true class.
+        share: `(n,)` weights of the images, 1 in the mean.
+        weights: `(m,)` at which.
+        centre: `(m,)` of the prior.
+        strength: of the prior.
+    """
+    count, images, classes = away.shape
+    size = max(1, BLOCK // (count * classes))
+    loss, slope, curvature = 0.0, np.zeros(count), np.zeros((count, count))
+    for start in range(0, images, size):
+        part, own = away[:, start : start + size].astype(np.float64), share[start : start + size]
+        scores = np.tensordot(weights, part, axes=1)
+        top = scores.max(axis=1)
+        powers = np.exp(scores - top[:, None])
+        total = powers.sum(axis=1)
+        loss += float(own @ (np.log(total) + top))
+        weighted = part * (powers / total[:, None])
+        means = weighted.sum(axis=2)
+        weighted *= own[:, None]
+        curvature += weighted.reshape(count, -1) @ part.reshape(count, -1).T - own * means @ means.T
+        slope += means @ own
     moved = weights - centre
-    loss += strength * float(moved @ moved) / 2
-    return loss, (share * means).mean(axis=1) + strength * moved, curvature + strength * np.eye(len(weights))
+    loss = loss / images + strength * float(moved @ moved) / 2
+    return loss, slope / images + strength * moved, curvature / images + strength * np.eye(count)
 
 
 def blend(logits: Logits, weights: Doubles) -> Doubles:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from frozenprobe.probe.arrays import Arrays, Floats
 from frozenprobe.probe.fit.candidate import Candidate, candidate_of, trainer_of
@@ -14,19 +16,11 @@ from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import AUTO
 from frozenprobe.probe.result import CandidateScore, Outcome
 from frozenprobe.probe.select.candidates import Portfolio, make_portfolio
-from frozenprobe.probe.select.nested import (
-    Member,
-    NestedFolds,
-    Predictions,
-    calibrated,
-    choose,
-    logits_of,
-    predict_all,
-    predict_blend,
-)
-from frozenprobe.probe.stats import metrics
+from frozenprobe.probe.select.choose import ChosenOn, Member, Trials, choices_of, images_that_choose, predict_blend
+from frozenprobe.probe.select.nested import NestedFolds, logits_of, predict_all
 from frozenprobe.probe.task import Task, combined, fill_unusable, score_fold
 from frozenprobe.system.progress import Progress
+from frozenprobe.system.threads import in_threads
 
 
 def predict_choice(task: Task, progress: Progress) -> Outcome:
@@ -35,28 +29,16 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
     Of what `auto` tries within its budget; of one named head on every source, and its temperature.
     """
     start = time.perf_counter()
-    nested = NestedFolds.of(task.folds, task.labels, task.deal)
+    seen = images_that_choose(task)
+    nested = NestedFolds.of(task.folds, task.labels, task.deal).among(seen)
     portfolio = portfolio_of(task, fits=len(nested.subsets) + 1)
     candidates = portfolio.candidates
-    predictions = predict_all(
-        candidates,
-        task.sources,
-        task.labels,
-        nested,
-        options=task.options,
-        total=task.classes,
-        progress=lambda done, total: progress("trying heads", done, total),
-    )
+    trials = try_all(task, candidates, nested, choices_of(task, nested, seen), progress)
+    *blends, final = in_threads(trials.choose, range(task.count + 1))
     oof = np.zeros((len(task.labels), task.classes))
-    blends = []
-    for fold in range(task.count):
+    for fold, members in enumerate(blends):
         held = np.flatnonzero(task.folds == fold)
-        inner, images = [each.inner[fold] for each in predictions], nested.chosen_on[fold]
-        members = choose(candidates, inner, task.labels[images], task.weights(images))
-        oof[held] = predict_blend(members, [predictions[member.number].oof[held] for member in members])
-        blends.append(members)
-    scored = np.flatnonzero(task.scored)
-    final = choose(candidates, [each.oof[scored] for each in predictions], task.labels[scored], task.weights(scored))
+        oof[held] = predict_blend(members, [trials.kept[member.number].oof[held] for member in members])
     fits, logits = zip(*(refit(task, candidates[member.number]) for member in final), strict=True)
     seconds = (time.perf_counter() - start) / task.count
     return Outcome(
@@ -68,7 +50,7 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
                 fold,
                 oof,
                 seconds=seconds,
-                convergence=combined([predictions[member.number].convergence[fold] for member in members]),
+                convergence=combined([trials.kept[member.number].convergence[fold] for member in members]),
                 description=describe_heads(members, candidates),
             )
             for fold, members in enumerate(blends)
@@ -77,10 +59,37 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
         optimistic=None,
         model=blend_arrays(final, candidates, fits),
         chosen=describe_blend(final, candidates, task.sources),
-        candidates=tuple(score_candidates(task, candidates, predictions, final)),
+        candidates=tuple(score_candidates(task, trials, final)),
         skipped=tuple(portfolio.skipped),
-        uncalibrated=np.exp(predictions[0].oof.astype(np.float64)) if len(candidates) == 1 else None,
+        uncalibrated=np.exp(trials.kept[0].oof.astype(np.float64)) if len(candidates) == 1 else None,
+        notes=() if seen.all() else (describe_sample(seen),),
     )
+
+
+def describe_sample(seen: npt.NDArray[np.bool_]) -> str:
+    """For the notes of a run: choices were made on some of the images, `(N,)`."""
+    sample = f"a sample of {int(seen.sum())} of {len(seen)} images"
+    return f"the blend and its temperatures were chosen on {sample}; all are trained on, predicted and scored"
+
+
+def try_all(
+    task: Task, candidates: Sequence[Candidate], nested: NestedFolds, choices: Sequence[ChosenOn], progress: Progress
+) -> Trials:
+    """Fit every candidate where the choices need it, and see what it is worth to each."""
+    trials = Trials(choices)
+    sizes = Counter(candidate.family for candidate in candidates)
+    answers = predict_all(
+        candidates,
+        task.sources,
+        task.labels,
+        nested,
+        options=task.options,
+        total=task.classes,
+        progress=lambda done, total: progress("trying heads", done, total),
+    )
+    for candidate, own in zip(candidates, answers, strict=True):
+        trials.enter(candidate, own, middle=sizes[candidate.family] // 2)
+    return trials
 
 
 def portfolio_of(task: Task, *, fits: int) -> Portfolio:
@@ -132,22 +141,17 @@ def blend_arrays(members: Sequence[Member], candidates: Sequence[Candidate], fit
     return arrays
 
 
-def score_candidates(
-    task: Task, candidates: Sequence[Candidate], predictions: Sequence[Predictions], final: Sequence[Member]
-) -> list[CandidateScore]:
-    """What each candidate scored, lowest log-loss first; images weigh as those that chose."""
-    scored = np.flatnonzero(task.scored)
+def score_candidates(task: Task, trials: Trials, final: Sequence[Member]) -> list[CandidateScore]:
+    """What each candidate scored on the images of the final choice, lowest log-loss first; they weigh as they chose."""
     share = {member.number: member.share for member in final}
-    labels, weight, scores = task.labels[scored], task.weights(scored), []
-    for number, (candidate, own) in enumerate(zip(candidates, predictions, strict=True)):
-        probabilities = calibrated(own.oof[scored], labels, weight)
-        scores.append(
-            CandidateScore(
-                candidate.describe(task.sources),
-                candidate.describe_family(task.sources),
-                metrics.accuracy(probabilities, labels, weight),
-                metrics.log_loss(probabilities, labels, weight),
-                share.get(number, 0.0),
-            )
+    scores = [
+        CandidateScore(
+            candidate.describe(task.sources),
+            candidate.describe_family(task.sources),
+            standings[-1].accuracy,
+            standings[-1].loss,
+            share.get(number, 0.0),
         )
+        for number, (candidate, standings) in enumerate(zip(trials.candidates, trials.standings, strict=True))
+    ]
     return sorted(scores, key=lambda score: score.log_loss)
