@@ -139,7 +139,7 @@ def settle_auto(options: ProbeOptions) -> ProbeOptions:
             where="--head auto",
             remedy="leave --head out to get the head that they belong to, or leave them out",
         )
-    if not options.budget >= 0:
+    if options.budget is not None and not options.budget >= 0:
         raise FrozenprobeError(
             "Seconds of work, from 0 on", found=str(options.budget), where="--budget", remedy="give 0 or more"
         )

@@ -670,7 +670,7 @@ def test_more_images_than_a_head_can_take_are_refused_before_any_work_and_auto_l
         ({"views": "1"}, "A whole number"),
         ({"test_views": "clean"}, "A tuple"),
         ({"tap": 1}, "A text"),
-        ({"budget": None}, "A number"),
+        ({"budget": "12"}, "A number"),
         ({"memory": "1GB"}, "A number"),
         ({"near_duplicates": "off"}, "A number"),
         ({"calibrate": "no"}, "True or False"),

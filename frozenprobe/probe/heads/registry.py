@@ -57,6 +57,8 @@ class Sizes:
         views: of an image that make rows.
         dim: D.
         classes: C.
+        asked: rows that the fits of a candidate predict, all together.
+        weighted: whether images weigh otherwise in every fit, so that fits share no sum over rows.
     """
 
     fits: int
@@ -65,6 +67,8 @@ class Sizes:
     views: int
     dim: int
     classes: int
+    asked: int = 0
+    weighted: bool = False
 
     @property
     def rows(self) -> int:
@@ -72,27 +76,41 @@ class Sizes:
         return self.images * self.views
 
 
+# Costs are counted in operations of a matrix product, of which a slow core does 25e9 a second. What is no product was
+# measured (1,000 to 10,000 images, 128 to 1,024 features, 100 and 1,000 classes) and is counted by how long it takes.
+
+
 def moments_cost(sizes: Sizes) -> float:
-    """The moments once; then a decomposition a fit."""
-    solves = 6.0 * sizes.dim**3 + sizes.values * 4.0 * sizes.dim**2 * sizes.classes
-    return 2.0 * sizes.rows * sizes.dim**2 + sizes.fits * solves
+    """The moments once, of weighted images in every fit; then a decomposition a fit and value."""
+    passes = sizes.fits if sizes.weighted else 1
+    solves = sizes.values * (0.7 * sizes.dim**3 + 4.0 * sizes.dim**2 * sizes.classes)
+    return passes * 2.0 * sizes.rows * sizes.dim**2 + sizes.fits * solves
 
 
 def logistic_cost(sizes: Sizes) -> float:
     """Evaluations on all rows, and products on mean views."""
-    return sizes.fits * sizes.values * 4.0 * sizes.dim * sizes.classes * (4.0 * sizes.rows + 12.0 * sizes.images)
+    products = 4.0 * (sizes.dim + 200) * sizes.classes  # as much as 200 features is spent on a row's exponentials
+    return sizes.fits * sizes.values * products * (4.0 * sizes.rows + 12.0 * sizes.images)
 
 
 def kernel_cost(sizes: Sizes) -> float:
-    """A decomposition of the kernel's matrix, a row an image."""
-    return sizes.fits * (12.0 * sizes.images**3 + 4.0 * sizes.images**2 * sizes.dim)
+    """A decomposition of the kernel's matrix, a row an image; every row that is asked about against every image."""
+    images = float(sizes.images)
+    return sizes.fits * (12.0 * images**3 + 4.0 * images**2 * sizes.dim) + 2.0 * sizes.asked * images * sizes.dim
+
+
+def means_cost(sizes: Sizes) -> float:
+    """A sum over the rows and a temperature from their scores."""
+    return sizes.fits * sizes.values * 0.75 * sizes.rows * (1200.0 * sizes.dim + 5500.0 * sizes.classes)
 
 
 def pairs_cost(sizes: Sizes) -> float:
-    """Every row against every image."""
-    return sizes.fits * sizes.values * 4.0 * sizes.rows * sizes.images * sizes.dim / 5
+    """Rows that choose, and those that are asked about, against every row."""
+    compared = sizes.fits * min(sizes.rows, CHOOSING_ROWS) + sizes.asked
+    return sizes.values * compared * 0.75 * sizes.rows * (sizes.dim + 300.0)
 
 
+CHOOSING_ROWS = 2048  # of nearest neighbours: see `TRIED` there
 Grid = tuple[dict[str, Setting], ...]  # hyper-parameters of each candidate
 
 
@@ -247,6 +265,7 @@ HEADS = {
         {"temperature": TEMPERATURE},
         numpy_alone=True,
         trials=(TrialGroup(30, "mean"),),
+        cost=means_cost,
     ),
     "knn": HeadEntry(
         "frozenprobe.probe.heads.knn:NearestNeighboursHead",

@@ -61,6 +61,7 @@ def summarise(result: ProbeResult, *, public_share: float | None = None) -> dict
         "chosen": result.chosen,
         "candidates": [asdict(candidate) for candidate in result.candidates],
         "skipped": list(result.skipped),
+        "counted_seconds": result.counted,
         "folds": [asdict(fold) for fold in result.fold_scores],
         "refit": asdict(result.refit),
         "converged": converged(result),
@@ -166,6 +167,7 @@ def render_choice(summary: dict[str, Any]) -> list[str]:
             best[candidate["family"]] = candidate
     where = "" if summary["repeats"] is None else " in the first repeat"
     many = f"{len(summary['candidates'])} candidates"
+    many += f", counted as {summary['counted_seconds']:.1f} s of two slow cores" if summary["counted_seconds"] else ""
     lines = [f"{many}; of each family the best, scored out of fold{where} and calibrated"]
     lines.append("log-loss  accuracy  share  candidate")
     for candidate in best.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -15,9 +16,10 @@ from frozenprobe.probe.fit.trainer import FittedProbe
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import AUTO
 from frozenprobe.probe.result import CandidateScore, Outcome
-from frozenprobe.probe.select.candidates import Portfolio, make_portfolio
+from frozenprobe.probe.select.candidates import RATE, Allowance, Portfolio, budget_of, duplicates_cost, make_portfolio
 from frozenprobe.probe.select.choose import ChosenOn, Member, Trials, choices_of, images_that_choose, predict_blend
 from frozenprobe.probe.select.nested import NestedFolds, logits_of, predict_all
+from frozenprobe.probe.stream.outsized import COPIES, memory_limit
 from frozenprobe.probe.task import Task, combined, fill_unusable, score_fold
 from frozenprobe.system.progress import Progress
 from frozenprobe.system.threads import in_threads
@@ -31,7 +33,7 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
     start = time.perf_counter()
     seen = images_that_choose(task)
     nested = NestedFolds.of(task.folds, task.labels, task.deal).among(seen)
-    portfolio = portfolio_of(task, fits=len(nested.subsets) + 1)
+    portfolio = portfolio_of(task, fits=len(nested.subsets) + 1, chosen_on=int(seen.sum()))
     candidates = portfolio.candidates
     trials = try_all(task, candidates, nested, choices_of(task, nested, seen), progress)
     *blends, final = in_threads(trials.choose, range(task.count + 1))
@@ -61,6 +63,7 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
         chosen=describe_blend(final, candidates, task.sources),
         candidates=tuple(score_candidates(task, trials, final)),
         skipped=tuple(portfolio.skipped),
+        counted=portfolio.seconds,
         uncalibrated=np.exp(trials.kept[0].oof.astype(np.float64)) if len(candidates) == 1 else None,
         notes=() if seen.all() else (describe_sample(seen),),
     )
@@ -92,8 +95,8 @@ def try_all(
     return trials
 
 
-def portfolio_of(task: Task, *, fits: int) -> Portfolio:
-    """What there is to choose from, each fitted so often."""
+def portfolio_of(task: Task, *, fits: int, chosen_on: int) -> Portfolio:
+    """What there is to choose from, each fitted so often, on so many images."""
     options = task.options
     if options.head != AUTO:
         return Portfolio([candidate_of(options, number) for number in range(len(task.sources))], [])
@@ -101,10 +104,23 @@ def portfolio_of(task: Task, *, fits: int) -> Portfolio:
         task.sources,
         classes=task.classes,
         fits=fits,
-        seconds=options.budget,
+        allowance=allowance_of(task),
+        chosen_on=chosen_on,
+        weighted=options.class_weight is not None,
         scale=options.scale,
         aggregate=options.aggregate,
     )
+
+
+def allowance_of(task: Task) -> Allowance:
+    """What `auto` may spend: the budget less the search for near duplicates, and half of the memory beside features."""
+    options, (first, *_) = task.options, task.sources
+    images, _, dim = first.train.shape
+    searched = 0.0 if options.near_duplicates == 0 else duplicates_cost(images, len(first.test), dim)
+    limit = options.memory or memory_limit() or math.inf
+    features = COPIES * sum(each.nbytes for source in task.sources for each in (source.train, source.val, source.test))
+    seconds = budget_of(images) if options.budget is None else options.budget
+    return Allowance(seconds, searched / RATE, max(limit - features, 0) / 2)
 
 
 def refit(task: Task, candidate: Candidate) -> tuple[FittedProbe, Floats]:
