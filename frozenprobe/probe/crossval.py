@@ -14,7 +14,7 @@ from frozenprobe.probe.arrays import Ints
 from frozenprobe.probe.checks.notes import make_notes, note_duplicates, note_guessing
 from frozenprobe.probe.folds.deal import NEVER, assign_folds, folds_from_column, split_clusters, unscored_classes
 from frozenprobe.probe.folds.duplicates import find_clusters
-from frozenprobe.probe.heads.registry import HEADS, find_head, head_for, make_head
+from frozenprobe.probe.heads.registry import HEADS, find_head, head_for, make_head, require_size
 from frozenprobe.probe.inputs import choose_views, read_inputs
 from frozenprobe.probe.options import AUTO, DEFAULT_FOLDS, ProbeOptions
 from frozenprobe.probe.predict import predict
@@ -40,7 +40,7 @@ def cross_validate(
         progress: called with (stage, done, total) after every fit.
 
     Raises:
-        FrozenprobeError: an option out of range, or features that are not finite.
+        FrozenprobeError: an option out of range, more images than the head can take, or features that are not finite.
     """
     sources = [features.select_tap(options.tap) for features in opened(files)]
     features = sources[0]
@@ -52,6 +52,7 @@ def cross_validate(
         raise FrozenprobeError(
             "Labels of the training images", found="none", where=features.path, remedy="extract the features again"
         )
+    require_size(str(options.head), len(split))  # the last fit is on all of them
     only = options.head in HEADS and HEADS[options.head].augmented_only
     views = [choose_views(each, options, augmented_only=only) for each in sources]
     outsized = find_outsized(sources, views, options)
@@ -140,7 +141,7 @@ def settle_auto(options: ProbeOptions) -> ProbeOptions:
             where="--head auto",
             remedy="leave --head out to get the head that they belong to, or leave them out",
         )
-    if not options.budget >= 0:
+    if options.budget is not None and not options.budget >= 0:
         raise FrozenprobeError(
             "Seconds of work, from 0 on", found=str(options.budget), where="--budget", remedy="give 0 or more"
         )

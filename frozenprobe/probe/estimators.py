@@ -21,7 +21,7 @@ from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.probe.fit.spread import find_fault
 from frozenprobe.probe.fit.trainer import fit_scaled
 from frozenprobe.probe.heads.head import TrainingRows, balance
-from frozenprobe.probe.heads.registry import HEADS, head_class, make_head
+from frozenprobe.probe.heads.registry import HEADS, head_class, make_head, require_size
 
 SUFFIX = "ProbeClassifier"
 LEAST = 1e-300  # below any probability that matters: its logarithm is finite
@@ -83,6 +83,7 @@ class ProbeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             rows = TrainingRows(rows.features, rows.labels, balance(rows.labels, rows.weight), rows.images)
         settings = {name: getattr(self, name) for name in hyper_parameters(self.head_name)}
         try:
+            require_size(self.head_name, len(np.unique(rows.images)))
             head = make_head(self.head_name, settings)
             fault = find_fault(rows.features[:, None], head=self.head_name, scale=self.scale, file="X")
             if fault:

@@ -86,6 +86,7 @@ class Outcome:
     chosen: str = ""
     candidates: tuple[CandidateScore, ...] = ()
     skipped: tuple[str, ...] = ()
+    counted: float = 0.0
     uncalibrated: Doubles | None = None
     halved: Halved | None = None
     notes: tuple[str, ...] = ()
@@ -115,7 +116,8 @@ class ProbeResult(Outcome):
         notes: what the user should know.
         chosen: the final blend in words; empty where nothing was chosen.
         candidates: what was tried, best first; empty where nothing was chosen.
-        skipped: what did not fit into the budget.
+        skipped: what did not fit into the budget, or cannot take so many images.
+        counted: seconds of work on two slow cores that `auto` was counted to take.
         uncalibrated: `(N, C)` out-of-fold probabilities before the temperature; None where none was fitted.
         halved: what half of the training images would do; None: not measured (features that are streamed).
         repeats: the cross-validations that were joined, this one first; empty if it stands alone.

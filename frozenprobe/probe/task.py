@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.folds.deal import assign_folds
-from frozenprobe.probe.heads.head import Convergence, image_weights
+from frozenprobe.probe.heads.head import Convergence, image_weights, weights_among
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.result import FoldScore, Outcome
@@ -50,6 +50,10 @@ class Task:
     def count(self) -> int:
         """K."""
         return int(self.folds.max()) + 1
+
+    def weights(self, images: Ints) -> Doubles:
+        """`(n,)` of some of the images, to choose on: by their classes among them, see `image_weights`."""
+        return weights_among(self.labels[images], self.options.class_weight)
 
     def deal(self, images: Ints) -> Ints:
         """Inner folds of some of the images, clusters kept whole."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe import crossval
 from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.fit.trainer import FittedProbe, Trainer
 from frozenprobe.probe.folds.deal import cluster_images
@@ -20,7 +22,7 @@ from frozenprobe.probe.heads.head import FittedHead, TrainingRows, image_weights
 from frozenprobe.probe.heads.logreg.head import LogisticRegressionHead
 from frozenprobe.probe.heads.registry import HEADS, make_head
 from frozenprobe.probe.options import SCALES, ProbeOptions
-from frozenprobe.probe.report.summary import summarise
+from frozenprobe.probe.report.summary import render, summarise
 from frozenprobe.probe.result import ProbeResult
 from tests.conftest import MakeFeatures, rewrite
 
@@ -645,6 +647,25 @@ def test_an_option_out_of_range_is_an_error_that_names_it(
     assert caught.value.where == where
 
 
+def test_more_images_than_a_head_can_take_are_refused_before_any_work_and_auto_leaves_it_out(
+    make_features: MakeFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = make_features()
+    count = len(features.train)
+    monkeypatch.setitem(HEADS, "kernel", replace(HEADS["kernel"], most_images=count - 1))
+    found = cross_validate(features, ProbeOptions(budget=math.inf))
+    assert f"kernel (mean) (takes at most {count - 1} images)" in found.skipped
+    assert f"beyond --budget or a head's limit: kernel (mean) (takes at most {count - 1} images)" in render(
+        summarise(found)
+    )
+    for work in ("find_clusters", "read_inputs"):
+        monkeypatch.setattr(crossval, work, lambda *given: pytest.fail("work before the refusal"))
+    for more in ({}, {"calibrate": True}):
+        with pytest.raises(FrozenprobeError, match=f"At most {count - 1} .* kernel") as caught:
+            cross_validate(features, ProbeOptions("kernel", **more))
+        assert (caught.value.where, caught.value.found) == ("--head kernel", str(count))
+
+
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
@@ -654,7 +675,7 @@ def test_an_option_out_of_range_is_an_error_that_names_it(
         ({"views": "1"}, "A whole number"),
         ({"test_views": "clean"}, "A tuple"),
         ({"tap": 1}, "A text"),
-        ({"budget": None}, "A number"),
+        ({"budget": "12"}, "A number"),
         ({"memory": "1GB"}, "A number"),
         ({"near_duplicates": "off"}, "A number"),
         ({"calibrate": "no"}, "True or False"),

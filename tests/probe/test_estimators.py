@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,16 @@ def test_other_values_that_fit_refuses() -> None:
         make("lda").fit(X, y, groups=images[:-1])
     with pytest.raises(ValueError, match="One label an image"):
         make("lda").fit(X, y, groups=np.arange(len(y)) // 2)
+
+
+def test_more_images_than_the_head_can_take_are_refused_before_any_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y, images = blobs()
+    count = len(np.unique(images))
+    monkeypatch.setitem(HEADS, "kernel", replace(HEADS["kernel"], most_images=count))
+    make("kernel").fit(X, y, groups=images)
+    monkeypatch.setattr(estimators, "fit_scaled", lambda *given, **more: pytest.fail("work before the refusal"))
+    with pytest.raises(ValueError, match=f"At most {count} training images"):
+        make("kernel").fit(X, y)  # without groups every row is an image
 
 
 @pytest.mark.parametrize("head", HEADS)

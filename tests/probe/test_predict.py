@@ -16,15 +16,18 @@ from frozenprobe.probe.checks import transductive, tripwire
 from frozenprobe.probe.fit.candidate import Candidate
 from frozenprobe.probe.fit.halves import HALVED_FOLDS
 from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer
-from frozenprobe.probe.heads.head import FittedHead
+from frozenprobe.probe.heads.head import FittedHead, image_weights
 from frozenprobe.probe.heads.parts.scaling import Scaling, fit_scaling
+from frozenprobe.probe.heads.parts.temperature import apply_temperature, fit_temperature
 from frozenprobe.probe.inputs import Inputs, side_by_side
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.predict import predict
 from frozenprobe.probe.result import Outcome
 from frozenprobe.probe.select import run as choosing
 from frozenprobe.probe.select.candidates import Portfolio
-from frozenprobe.probe.select.nested import HeldOut, Member, NestedFolds
+from frozenprobe.probe.select.choose import Member, Trials
+from frozenprobe.probe.select.nested import HeldOut, NestedFolds
+from frozenprobe.probe.stats.metrics import log_loss
 from frozenprobe.probe.task import Task
 
 CLASSES, DIM, TEST = 4, 8, 6
@@ -79,16 +82,17 @@ def accuracy(task: Task, outcome: Outcome) -> float:
 
 def run_and_watch(task: Task) -> tuple[Outcome, list[list[Member]]]:
     """The outcome, and what every fold, and then all images, chose."""
-    chosen: list[list[Member]] = []
-    choose = choosing.choose
+    chosen: dict[int, list[Member]] = {}
+    choose = Trials.choose
 
-    def watch(*given: object) -> list[Member]:
-        chosen.append(choose(*given))  # type: ignore[arg-type]
-        return chosen[-1]
+    def watch(trials: Trials, choice: int) -> list[Member]:
+        chosen[choice] = choose(trials, choice)
+        return chosen[choice]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choosing, "choose", watch)
-        return run(task), chosen
+        patch.setattr(Trials, "choose", watch)
+        outcome = run(task)
+    return outcome, [chosen[choice] for choice in sorted(chosen)]
 
 
 def other_labels(task: Task, held: Ints) -> Task:
@@ -403,7 +407,8 @@ def test_test_answers_of_a_blend_are_those_of_its_members_refitted_on_all_images
     ]
     members = [Member(number, 0.4, 0.25) for number in (2, 0, 3, 1)]
     monkeypatch.setattr(choosing, "make_portfolio", lambda *given, **more: Portfolio(candidates, []))
-    monkeypatch.setattr(choosing, "choose", lambda *given: members)
+    monkeypatch.setattr(Trials, "best", lambda trials, choice: [0, 1, 2, 3])  # all are kept
+    monkeypatch.setattr(Trials, "choose", lambda trials, choice: members)
     task = make_task(AUTO, noise=1.5)
     outcome = run(task)
     np.testing.assert_allclose(outcome.test, answer_again(outcome.model, task.sources), atol=1e-5)
@@ -485,6 +490,41 @@ def test_a_temperature_from_inner_folds_makes_a_head_honest_and_changes_no_answe
     assert after < before - 0.02
     assert outcome.uncalibrated is not None
     np.testing.assert_allclose(outcome.uncalibrated, plain.oof, atol=1e-4)
+
+
+def test_balanced_classes_weigh_alike_in_every_choice_in_the_temperature_and_in_what_is_said_of_candidates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = make_task(replace(CALIBRATED, class_weight="balanced"), per_class=15, noise=1.5)
+    some = np.flatnonzero((task.labels < 2) | (np.arange(60) % 3 == 0))
+    (source,) = task.sources
+    source = replace(source, train=source.train[some], val=source.val[some])
+    labels, hashes = task.labels[some], tuple(task.hashes[image] for image in some)
+    rest = {"folds": task.folds[some], "scored": task.scored[some], "clusters": np.arange(len(some)), "hashes": hashes}
+    task = replace(task, sources=[source], labels=labels, **rest)
+    weights: list[tuple[Ints, Doubles]] = []
+    choose = Trials.choose
+
+    def watch(trials: Trials, choice: int) -> list[Member]:
+        weights.append((trials.choices[choice].labels, trials.choices[choice].weight))
+        return choose(trials, choice)
+
+    monkeypatch.setattr(Trials, "choose", watch)
+    outcome = run(task)
+    assert len(weights) == 6
+    for chosen_on, weight in weights:
+        shares = np.bincount(chosen_on, weights=weight)
+        np.testing.assert_allclose(shares[shares > 0], shares.max())
+    assert outcome.uncalibrated is not None
+    balanced = image_weights(labels, "balanced")
+    logits = np.log(np.maximum(outcome.uncalibrated, LEAST))
+    temperature = fit_temperature(logits, labels, balanced, unknown=1.0)
+    assert float(outcome.model["weights"][0]) == pytest.approx(1 / temperature, rel=1e-4)
+    assert temperature != pytest.approx(fit_temperature(logits, labels, unknown=1.0), rel=1e-2)
+    (score,) = outcome.candidates
+    right = outcome.uncalibrated.argmax(axis=1) == labels
+    assert score.accuracy == pytest.approx(np.mean([right[labels == label].mean() for label in range(CLASSES)]))
+    assert score.log_loss == pytest.approx(log_loss(apply_temperature(logits, temperature), labels, balanced))
 
 
 @pytest.mark.parametrize("options", [PLAIN, CALIBRATED], ids=["plain", "calibrate"])

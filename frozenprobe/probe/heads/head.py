@@ -135,6 +135,11 @@ def image_weights(labels: Ints, class_weight: str | None) -> Doubles:
     return weight if class_weight is None else balance(labels, weight)
 
 
+def weights_among(labels: Ints, class_weight: str | None) -> Doubles:
+    """`(n,)` likewise of some of the images, among which classes may be missing."""
+    return image_weights(np.unique(labels, return_inverse=True)[1].astype(np.int64), class_weight)
+
+
 def require_positive(value: float | None, where: str, *, remedy: str = "give one, such as 1.0") -> None:
     """Refuse a hyper-parameter that is given and not above 0.
 

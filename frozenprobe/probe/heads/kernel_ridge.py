@@ -13,11 +13,11 @@ from frozenprobe.probe.heads.head import Convergence, TrainingRows, require_posi
 from frozenprobe.probe.heads.parts.inner_folds import Images
 from frozenprobe.probe.heads.parts.leave_one_out import Smoother
 from frozenprobe.probe.heads.parts.temperature import choose_by_loss, temperature_of_lead
+from frozenprobe.probe.heads.registry import require_size
 from frozenprobe.probe.heads.ridge import NOTHING
 
 ALPHAS = tuple(10 ** (step / 2) for step in range(-16, -3))  # 1e-8 to 0.01
 GAMMAS = (0.0625, 0.25, 0.5, 1.0, 2.0)
-MOST_IMAGES = 5000  # a decomposition of so many takes half a minute and 1 GB
 CHOSEN_ON = 1200  # images at most for the choice of gamma, which needs a decomposition each
 PREDICTED_ROWS = 1024  # rows predicted at once
 KERNELS = ("rbf", "arccos")
@@ -66,13 +66,7 @@ class KernelRidgeHead:
         """
         classes, points = rows.classes, image_means(rows.take(rows.weight > 0))
         count = len(points.labels)
-        if count > MOST_IMAGES:
-            raise FrozenprobeError(
-                f"At most {MOST_IMAGES} training images for a kernel",
-                found=str(count),
-                where="--head kernel",
-                remedy="choose another head, such as ridge",
-            )
+        require_size("kernel", count)
         open_gammas = GAMMAS if self.kernel == "rbf" else (1.0,)
         gammas = open_gammas if self.gamma is None else (self.gamma,)
         alphas = ALPHAS if self.alpha is None else (self.alpha,)

@@ -37,8 +37,9 @@ class PrototypeHead:
         unit = normalise(rows.features)
         _, first, image = np.unique(rows.images, return_index=True, return_inverse=True)
         image_sums = np.add.reduceat(unit * rows.weight[:, None], first, axis=0)
-        sums = np.zeros((rows.classes, unit.shape[1]))
-        np.add.at(sums, rows.labels[first], image_sums)
+        order = np.argsort(rows.labels[first], kind="stable")
+        starts = np.searchsorted(rows.labels[first][order], np.arange(rows.classes))
+        sums = np.add.reduceat(image_sums[order], starts, axis=0)
         prototypes = unit_rows(sums)
         share = np.bincount(rows.labels, weights=rows.weight) / rows.weight.sum()
         temperature = self.temperature

@@ -57,6 +57,8 @@ class Sizes:
         views: of an image that make rows.
         dim: D.
         classes: C.
+        asked: rows that the fits of a candidate predict, all together.
+        weighted: whether images weigh otherwise in every fit, so that fits share no sum over rows.
     """
 
     fits: int
@@ -65,6 +67,8 @@ class Sizes:
     views: int
     dim: int
     classes: int
+    asked: int = 0
+    weighted: bool = False
 
     @property
     def rows(self) -> int:
@@ -72,27 +76,41 @@ class Sizes:
         return self.images * self.views
 
 
+# Costs are counted in operations of a matrix product, of which a slow core does 25e9 a second. What is no product was
+# measured (1,000 to 10,000 images, 128 to 1,024 features, 100 and 1,000 classes) and is counted by how long it takes.
+
+
 def moments_cost(sizes: Sizes) -> float:
-    """The moments once; then a decomposition a fit."""
-    solves = 6.0 * sizes.dim**3 + sizes.values * 4.0 * sizes.dim**2 * sizes.classes
-    return 2.0 * sizes.rows * sizes.dim**2 + sizes.fits * solves
+    """The moments once, of weighted images in every fit; then a decomposition a fit and value."""
+    passes = sizes.fits if sizes.weighted else 1
+    solves = sizes.values * (0.7 * sizes.dim**3 + 4.0 * sizes.dim**2 * sizes.classes)
+    return passes * 2.0 * sizes.rows * sizes.dim**2 + sizes.fits * solves
 
 
 def logistic_cost(sizes: Sizes) -> float:
     """Evaluations on all rows, and products on mean views."""
-    return sizes.fits * sizes.values * 4.0 * sizes.dim * sizes.classes * (4.0 * sizes.rows + 12.0 * sizes.images)
+    products = 4.0 * (sizes.dim + 200) * sizes.classes  # as much as 200 features is spent on a row's exponentials
+    return sizes.fits * sizes.values * products * (4.0 * sizes.rows + 12.0 * sizes.images)
 
 
 def kernel_cost(sizes: Sizes) -> float:
-    """A decomposition of the kernel's matrix, a row an image."""
-    return sizes.fits * (12.0 * sizes.images**3 + 4.0 * sizes.images**2 * sizes.dim)
+    """A decomposition of the kernel's matrix, a row an image; every row that is asked about against every image."""
+    images = float(sizes.images)
+    return sizes.fits * (12.0 * images**3 + 4.0 * images**2 * sizes.dim) + 2.0 * sizes.asked * images * sizes.dim
+
+
+def means_cost(sizes: Sizes) -> float:
+    """A sum over the rows and a temperature from their scores."""
+    return sizes.fits * sizes.values * 0.75 * sizes.rows * (1200.0 * sizes.dim + 5500.0 * sizes.classes)
 
 
 def pairs_cost(sizes: Sizes) -> float:
-    """Every row against every image."""
-    return sizes.fits * sizes.values * 4.0 * sizes.rows * sizes.images * sizes.dim / 5
+    """Rows that choose, and those that are asked about, against every row."""
+    compared = sizes.fits * min(sizes.rows, CHOOSING_ROWS) + sizes.asked
+    return sizes.values * compared * 0.75 * sizes.rows * (sizes.dim + 300.0)
 
 
+CHOOSING_ROWS = 2048  # of nearest neighbours: see `TRIED` there
 Grid = tuple[dict[str, Setting], ...]  # hyper-parameters of each candidate
 
 
@@ -132,6 +150,7 @@ class HeadEntry:
             head that needs the rows and can do with blocks of them.
         trials: what `auto` tries of it.
         trial_settings: hyper-parameters of the fits of `auto` that choose, but not of the final one.
+        most_images: that a fit can take; None: any number.
         cost: floating-point operations of fits of these sizes, roughly.
     """
 
@@ -147,6 +166,7 @@ class HeadEntry:
     stream: str = ""
     trials: tuple[TrialGroup, ...] = ()
     trial_settings: dict[str, Setting] = field(default_factory=dict)
+    most_images: int | None = None
     cost: Callable[[Sizes], float] = pairs_cost
 
     @property
@@ -243,6 +263,7 @@ HEADS = {
         },
         numpy_alone=True,
         trials=(TrialGroup(70, "mean", ({"kernel": "arccos"},)),),
+        most_images=5000,  # a decomposition of so many takes half a minute and 1 GB
         cost=kernel_cost,
     ),
     "cosine": HeadEntry(
@@ -252,6 +273,7 @@ HEADS = {
         directions=True,
         numpy_alone=True,
         trials=(TrialGroup(30, "mean"),),
+        cost=means_cost,
     ),
     "knn": HeadEntry(
         "frozenprobe.probe.heads.knn:NearestNeighboursHead",
@@ -312,6 +334,22 @@ def name_of(head: Head) -> str:
     """The name of a head; of one that is not listed, `module:class`."""
     factory = f"{type(head).__module__}:{type(head).__qualname__}"
     return next((name for name, entry in HEADS.items() if entry.factory == factory), factory)
+
+
+def require_size(name: str, images: int) -> None:
+    """Refuse more images than a fit of the head called `name` can take; `auto` leaves such heads out.
+
+    Raises:
+        FrozenprobeError: more than `HeadEntry.most_images`.
+    """
+    most = None if name == AUTO else find_head(name).most_images
+    if most is not None and images > most:
+        raise FrozenprobeError(
+            f"At most {most} training images for the head {name}",
+            found=str(images),
+            where=f"--head {name}",
+            remedy=f"choose another one, such as --head ridge; --head {AUTO} leaves {name} out",
+        )
 
 
 def head_for(settings: dict[str, Setting]) -> str:

@@ -71,6 +71,7 @@ def summarise(result: ProbeResult, *, public_share: float | None = None) -> dict
         "chosen": result.chosen,
         "candidates": [asdict(candidate) for candidate in result.candidates],
         "skipped": list(result.skipped),
+        "counted_seconds": result.counted,
         "folds": [asdict(fold) for fold in result.fold_scores],
         "refit": asdict(result.refit),
         "converged": converged(result),
@@ -186,6 +187,7 @@ def render_choice(summary: dict[str, Any]) -> list[str]:
             best[candidate["family"]] = candidate
     where = "" if summary["repeats"] is None else " in the first repeat"
     many = f"{len(summary['candidates'])} candidates"
+    many += f", counted as {summary['counted_seconds']:.1f} s of two slow cores" if summary["counted_seconds"] else ""
     lines = [f"{many}; of each family the best, scored out of fold{where} and calibrated"]
     lines.append("log-loss  accuracy  share  candidate")
     for candidate in best.values():
@@ -193,7 +195,7 @@ def render_choice(summary: dict[str, Any]) -> list[str]:
         scores = f"{candidate['log_loss']:>8.3f}  {candidate['accuracy']:>8.1%}  {share:>5}"
         lines.append(f"{scores}  {candidate['description']}")
     if summary["skipped"]:
-        lines += wrapped(f"skipped, beyond --budget: {'; '.join(summary['skipped'])}")
+        lines += wrapped(f"skipped, beyond --budget or a head's limit: {'; '.join(summary['skipped'])}")
     return [*lines, ""]
 
 

@@ -1,4 +1,4 @@
-"""Many candidates -> a blend chosen inside the training folds, and its score on images that chose nothing.
+"""Many candidates -> their predictions that a blend is chosen on inside the training folds, and scored on outside.
 
 For every fold k each candidate is fitted without it (its predictions of k are *out of fold*) and, for pairs of folds,
 without k and j: on its predictions of j fold k's choice is made, for neither the fits nor the choice saw an image of
@@ -8,7 +8,7 @@ k. A fit without {j, k} serves both. The final choice is made on the out-of-fold
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -18,16 +18,10 @@ from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.probe.fit.candidate import Candidate, trainer_of
 from frozenprobe.probe.fit.trainer import LEAST, FittedProbe
 from frozenprobe.probe.heads.head import Convergence
-from frozenprobe.probe.heads.parts.temperature import apply_temperature, fit_temperature
 from frozenprobe.probe.heads.registry import make_head
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import ProbeOptions
-from frozenprobe.probe.select.blend import blend, fit_stack
-from frozenprobe.probe.stats.metrics import log_loss
 from frozenprobe.system.threads import in_threads
-
-SMALL = 0.02  # a member with less of a blend is left out of it
-KNOWING = 0.999  # of the log-loss of predicting all classes alike
 
 
 @dataclass(frozen=True)
@@ -101,6 +95,15 @@ class NestedFolds:
         ]
         return NestedFolds(subsets, held_out, chosen_on)
 
+    def among(self, seen: npt.NDArray[np.bool_]) -> NestedFolds:
+        """The same fits, with choices made on some of the images alone, `(N,)`."""
+
+        def few(held: HeldOut) -> HeldOut:
+            return held if held.fold is None else replace(held, images=held.images[seen[held.images]])
+
+        held_out = [[few(held) for held in row] for row in self.held_out]
+        return replace(self, held_out=held_out, chosen_on=[images[seen[images]] for images in self.chosen_on])
+
 
 def inner_parts(
     folds: Ints, count: int, deal: Callable[[Ints], Ints]
@@ -119,21 +122,6 @@ def inner_parts(
             yield held, [(training[inner == part], k)]
 
 
-@dataclass(frozen=True)
-class Member:
-    """A candidate in a blend.
-
-    Attributes:
-        number: of the candidate.
-        weight: of its logarithms.
-        share: of the blend, each member measured at the temperature that suits it alone.
-    """
-
-    number: int
-    weight: float
-    share: float
-
-
 def predict_all(
     candidates: Sequence[Candidate],
     sources: Sequence[Inputs],
@@ -143,8 +131,8 @@ def predict_all(
     options: ProbeOptions,
     total: int,
     progress: Callable[[int, int], None] = lambda done, all_: None,
-) -> list[Predictions]:
-    """Fit every candidate without each fold and each pair, and predict what it did not see.
+) -> Iterator[Predictions]:
+    """Fit every candidate without each fold and each pair, and predict what it did not see, one after the other.
 
     Args:
         candidates: those of a family next to each other.
@@ -155,7 +143,7 @@ def predict_all(
         total: C.
         progress: called with (candidates done, all).
     """
-    predictions: list[Predictions] = []
+    done = 0
     for family, members in groupby(candidates, key=lambda candidate: candidate.family):
         group = list(members)
         source, aggregate, _, _ = family
@@ -163,9 +151,9 @@ def predict_all(
         trainer = trainer_of(group[0], inputs, labels, options=options, total=total)
         heads = [make_head(candidate.head, candidate.settings | candidate.trial) for candidate in group]
         for fitted in trainer.fit_grid(heads, nested.subsets):
-            predictions.append(predict_held_out(fitted, inputs.val, nested, total))
-        progress(len(predictions), len(candidates))
-    return predictions
+            yield predict_held_out(fitted, inputs.val, nested, total)
+        done += len(group)
+        progress(done, len(candidates))
 
 
 def predict_held_out(fitted: Sequence[FittedProbe], val: Floats, nested: NestedFolds, total: int) -> Predictions:
@@ -188,49 +176,3 @@ def predict_held_out(fitted: Sequence[FittedProbe], val: Floats, nested: NestedF
 def logits_of(probabilities: Doubles) -> Floats:
     """Logarithms of probabilities, which heads may have let fall to 0."""
     return np.log(np.maximum(probabilities, LEAST)).astype(np.float32)
-
-
-def choose(candidates: Sequence[Candidate], logits: Sequence[Floats], labels: Ints) -> list[Member]:
-    """The blend with the lowest log-loss on these predictions: the best of each family, weighted; at least one member.
-
-    Members with next to no share, and heads that know no more than a guess, are left out.
-
-    Args:
-        candidates: what predicted.
-        logits: for each `(n, C)`.
-        labels: `(n,)`.
-    """
-    if not len(labels):  # nothing tells them apart: the middle of the first family
-        first = [number for number, each in enumerate(candidates) if each.family == candidates[0].family]
-        return [Member(first[len(first) // 2], 1.0, 1.0)]
-    temperatures = np.array([fit_temperature(each, labels, unknown=1.0) for each in logits])
-    losses = [
-        log_loss(apply_temperature(each, temperature), labels)
-        for each, temperature in zip(logits, temperatures.tolist(), strict=True)
-    ]
-    best: dict[object, int] = {}
-    for number, candidate in enumerate(candidates):
-        known = best.setdefault(candidate.family, number)
-        if losses[number] < losses[known]:
-            best[candidate.family] = number
-    ranked = sorted(best.values(), key=lambda number: losses[number])
-    # what knows no more than a guess could stay in a blend, at a temperature that makes it say nothing
-    kept = [number for number in ranked if losses[number] < KNOWING * np.log(logits[number].shape[1])] or ranked[:1]
-    while True:
-        weights = fit_stack(np.stack([logits[number] for number in kept]), labels)
-        shares = weights * temperatures[kept]
-        shares /= shares.sum()
-        enough = shares >= min(SMALL, shares.max())
-        if enough.all():
-            return [Member(*each) for each in zip(kept, weights.tolist(), shares.tolist(), strict=True)]
-        kept = [number for number, stays in zip(kept, enough, strict=True) if stays]
-
-
-def calibrated(logits: Floats, labels: Ints) -> Doubles:
-    """The probabilities at the temperature that suits these labels best: what blending can make of a candidate."""
-    return apply_temperature(logits, fit_temperature(logits, labels, unknown=1.0))
-
-
-def predict_blend(members: Sequence[Member], logits: Sequence[npt.NDArray[np.floating]]) -> Doubles:
-    """`(n, C)` probabilities of a blend of `(n, C)` logarithms of its members, in their order."""
-    return blend(np.stack([*logits]), np.array([member.weight for member in members]))

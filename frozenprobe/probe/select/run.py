@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Arrays, Floats
@@ -15,20 +18,13 @@ from frozenprobe.probe.fit.trainer import FittedProbe
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import AUTO
 from frozenprobe.probe.result import CandidateScore, Halved, Outcome
-from frozenprobe.probe.select.candidates import Portfolio, make_portfolio
-from frozenprobe.probe.select.nested import (
-    Member,
-    NestedFolds,
-    Predictions,
-    calibrated,
-    choose,
-    logits_of,
-    predict_all,
-    predict_blend,
-)
-from frozenprobe.probe.stats import metrics
+from frozenprobe.probe.select.candidates import RATE, Allowance, Portfolio, budget_of, duplicates_cost, make_portfolio
+from frozenprobe.probe.select.choose import ChosenOn, Member, Trials, choices_of, images_that_choose, predict_blend
+from frozenprobe.probe.select.nested import NestedFolds, logits_of, predict_all
+from frozenprobe.probe.stream.outsized import COPIES, memory_limit
 from frozenprobe.probe.task import Task, combined, fill_unusable, score_fold
 from frozenprobe.system.progress import Progress
+from frozenprobe.system.threads import in_threads
 
 
 def predict_choice(task: Task, progress: Progress) -> Outcome:
@@ -37,29 +33,18 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
     Of what `auto` tries within its budget; of one named head on every source, and its temperature.
     """
     start = time.perf_counter()
-    nested = NestedFolds.of(task.folds, task.labels, task.deal)
-    portfolio = portfolio_of(task, fits=len(nested.subsets) + 1)
+    seen = images_that_choose(task)
+    nested = NestedFolds.of(task.folds, task.labels, task.deal).among(seen)
+    portfolio = portfolio_of(task, fits=len(nested.subsets) + 1, chosen_on=int(seen.sum()))
     candidates = portfolio.candidates
-    predictions = predict_all(
-        candidates,
-        task.sources,
-        task.labels,
-        nested,
-        options=task.options,
-        total=task.classes,
-        progress=lambda done, total: progress("trying heads", done, total),
-    )
+    trials = try_all(task, candidates, nested, choices_of(task, nested, seen), progress)
+    *blends, final = in_threads(trials.choose, range(task.count + 1))
     oof = np.zeros((len(task.labels), task.classes))
-    blends = []
-    for fold in range(task.count):
+    for fold, members in enumerate(blends):
         held = np.flatnonzero(task.folds == fold)
-        inner = [each.inner[fold] for each in predictions]
-        members = choose(candidates, inner, task.labels[nested.chosen_on[fold]])
-        oof[held] = predict_blend(members, [predictions[member.number].oof[held] for member in members])
-        blends.append(members)
-    final = choose(candidates, [each.oof[task.scored] for each in predictions], task.labels[task.scored])
+        oof[held] = predict_blend(members, [trials.kept[member.number].oof[held] for member in members])
     fits, logits = zip(*(refit(task, candidates[member.number]) for member in final), strict=True)
-    halved = halve_largest(task, candidates, final, predictions)
+    halved = halve_largest(task, candidates, final, trials)
     seconds = (time.perf_counter() - start) / task.count
     return Outcome(
         oof=oof,
@@ -70,7 +55,7 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
                 fold,
                 oof,
                 seconds=seconds,
-                convergence=combined([predictions[member.number].convergence[fold] for member in members]),
+                convergence=combined([trials.kept[member.number].convergence[fold] for member in members]),
                 description=describe_heads(members, candidates),
             )
             for fold, members in enumerate(blends)
@@ -79,11 +64,12 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
         optimistic=None,
         model=blend_arrays(final, candidates, fits),
         chosen=describe_blend(final, candidates, task.sources),
-        candidates=tuple(score_candidates(task, candidates, predictions, final)),
+        candidates=tuple(score_candidates(task, trials, final)),
         skipped=tuple(portfolio.skipped),
         halved=halved,
-        notes=note_unfit(portfolio.unfit),
-        uncalibrated=np.exp(predictions[0].oof.astype(np.float64)) if len(candidates) == 1 else None,
+        counted=portfolio.seconds,
+        uncalibrated=np.exp(trials.kept[0].oof.astype(np.float64)) if len(candidates) == 1 else None,
+        notes=note_unfit(portfolio.unfit) + (() if seen.all() else (describe_sample(seen),)),
     )
 
 
@@ -95,8 +81,34 @@ def note_unfit(unfit: dict[str, FrozenprobeError]) -> tuple[str, ...]:
     return tuple(f"LEFT OUT, the features are {found}: {', '.join(them)}" for found, them in names.items())
 
 
-def portfolio_of(task: Task, *, fits: int) -> Portfolio:
-    """What there is to choose from, each fitted so often.
+def describe_sample(seen: npt.NDArray[np.bool_]) -> str:
+    """For the notes of a run: choices were made on some of the images, `(N,)`."""
+    sample = f"a sample of {int(seen.sum())} of {len(seen)} images"
+    return f"the blend and its temperatures were chosen on {sample}; all are trained on, predicted and scored"
+
+
+def try_all(
+    task: Task, candidates: Sequence[Candidate], nested: NestedFolds, choices: Sequence[ChosenOn], progress: Progress
+) -> Trials:
+    """Fit every candidate where the choices need it, and see what it is worth to each."""
+    trials = Trials(choices)
+    sizes = Counter(candidate.family for candidate in candidates)
+    answers = predict_all(
+        candidates,
+        task.sources,
+        task.labels,
+        nested,
+        options=task.options,
+        total=task.classes,
+        progress=lambda done, total: progress("trying heads", done, total),
+    )
+    for candidate, own in zip(candidates, answers, strict=True):
+        trials.enter(candidate, own, middle=sizes[candidate.family] // 2)
+    return trials
+
+
+def portfolio_of(task: Task, *, fits: int, chosen_on: int) -> Portfolio:
+    """What there is to choose from, each fitted so often, on so many images.
 
     Raises:
         FrozenprobeError: features that no head can learn anything from.
@@ -112,10 +124,23 @@ def portfolio_of(task: Task, *, fits: int) -> Portfolio:
         task.sources,
         classes=task.classes,
         fits=fits,
-        seconds=options.budget,
+        allowance=allowance_of(task),
+        chosen_on=chosen_on,
+        weighted=options.class_weight is not None,
         scale=options.scale,
         aggregate=options.aggregate,
     )
+
+
+def allowance_of(task: Task) -> Allowance:
+    """What `auto` may spend: the budget less the search for near duplicates, and half of the memory beside features."""
+    options, (first, *_) = task.options, task.sources
+    images, _, dim = first.train.shape
+    searched = 0.0 if options.near_duplicates == 0 else duplicates_cost(images, len(first.test), dim)
+    limit = options.memory or memory_limit() or math.inf
+    features = COPIES * sum(each.nbytes for source in task.sources for each in (source.train, source.val, source.test))
+    seconds = budget_of(images) if options.budget is None else options.budget
+    return Allowance(seconds, searched / RATE, max(limit - features, 0) / 2)
 
 
 def refit(task: Task, candidate: Candidate) -> tuple[FittedProbe, Floats]:
@@ -126,16 +151,14 @@ def refit(task: Task, candidate: Candidate) -> tuple[FittedProbe, Floats]:
     return fitted, logits_of(fitted.predict(inputs.test))
 
 
-def halve_largest(
-    task: Task, candidates: Sequence[Candidate], members: Sequence[Member], predictions: Sequence[Predictions]
-) -> Halved:
+def halve_largest(task: Task, candidates: Sequence[Candidate], members: Sequence[Member], trials: Trials) -> Halved:
     """What half of the training images would do to the blend, by its largest member."""
     halves, largest = Halves.of(task), max(members, key=lambda member: member.share)
     candidate = candidates[largest.number]
     inputs = task.sources[candidate.source].aggregated(candidate.aggregate)
     trainer = trainer_of(candidate, inputs, task.labels, options=task.options, total=task.classes)
     (fits,) = trainer.fit_grid([trainer.head], halves.subsets) if halves.subsets else ([],)
-    return halves.answered(fits, inputs.val, np.exp(predictions[largest.number].oof.astype(np.float64)))
+    return halves.answered(fits, inputs.val, np.exp(trials.kept[largest.number].oof.astype(np.float64)))
 
 
 def describe_blend(members: Sequence[Member], candidates: Sequence[Candidate], sources: Sequence[Inputs]) -> str:
@@ -164,21 +187,17 @@ def blend_arrays(members: Sequence[Member], candidates: Sequence[Candidate], fit
     return arrays
 
 
-def score_candidates(
-    task: Task, candidates: Sequence[Candidate], predictions: Sequence[Predictions], final: Sequence[Member]
-) -> list[CandidateScore]:
-    """What each candidate scored, lowest log-loss first."""
+def score_candidates(task: Task, trials: Trials, final: Sequence[Member]) -> list[CandidateScore]:
+    """What each candidate scored on the images of the final choice, lowest log-loss first; they weigh as they chose."""
     share = {member.number: member.share for member in final}
-    labels, scores = task.labels[task.scored], []
-    for number, (candidate, own) in enumerate(zip(candidates, predictions, strict=True)):
-        probabilities = calibrated(own.oof[task.scored], labels)
-        scores.append(
-            CandidateScore(
-                candidate.describe(task.sources),
-                candidate.describe_family(task.sources),
-                metrics.accuracy(probabilities, labels),
-                metrics.log_loss(probabilities, labels),
-                share.get(number, 0.0),
-            )
+    scores = [
+        CandidateScore(
+            candidate.describe(task.sources),
+            candidate.describe_family(task.sources),
+            standings[-1].accuracy,
+            standings[-1].loss,
+            share.get(number, 0.0),
         )
+        for number, (candidate, standings) in enumerate(zip(trials.candidates, trials.standings, strict=True))
+    ]
     return sorted(scores, key=lambda score: score.log_loss)

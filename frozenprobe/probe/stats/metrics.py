@@ -10,14 +10,14 @@ from frozenprobe.probe.arrays import Doubles, Ints
 SMALLEST = 1e-15  # probabilities are raised to this before the logarithm
 
 
-def accuracy(probabilities: Doubles, labels: Ints) -> float:
-    """Share of images whose most probable class is theirs."""
-    return float((probabilities.argmax(axis=1) == labels).mean())
+def accuracy(probabilities: Doubles, labels: Ints, weight: Doubles | None = None) -> float:
+    """Share of images whose most probable class is theirs; `(n,)` weights of the images, if given."""
+    return float(np.average(probabilities.argmax(axis=1) == labels, weights=weight))
 
 
-def log_loss(probabilities: Doubles, labels: Ints) -> float:
-    """Mean negative natural logarithm of the true class's probability."""
-    return float(losses(probabilities, labels).mean())
+def log_loss(probabilities: Doubles, labels: Ints, weight: Doubles | None = None) -> float:
+    """Mean negative natural logarithm of the true class's probability; `(n,)` weights of the images, if given."""
+    return float(np.average(losses(probabilities, labels), weights=weight))
 
 
 def losses(probabilities: Doubles, labels: Ints) -> Doubles:

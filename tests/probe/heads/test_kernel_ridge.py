@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -14,6 +16,7 @@ from frozenprobe.probe.heads import kernel_ridge as module
 from frozenprobe.probe.heads.head import TrainingRows
 from frozenprobe.probe.heads.kernel_ridge import Kernel, KernelRidgeHead, image_means, median_distance
 from frozenprobe.probe.heads.parts.temperature import apply_temperature, fit_temperature
+from frozenprobe.probe.heads.registry import HEADS
 from frozenprobe.probe.heads.ridge import RidgeHead
 from tests.probe.heads.test_lda import hard_rows
 
@@ -145,7 +148,7 @@ def test_degenerate_rows_are_answered() -> None:
 
 
 def test_too_many_images_are_an_error_that_names_another_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_IMAGES", 50)
+    monkeypatch.setitem(HEADS, "kernel", replace(HEADS["kernel"], most_images=50))
     with pytest.raises(FrozenprobeError, match="At most 50") as caught:
         KernelRidgeHead().fit(rings(0), seed=0)
     assert "ridge" in caught.value.remedy

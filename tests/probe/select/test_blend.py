@@ -27,35 +27,46 @@ def make_logits(
     return np.log(softmax(np.array(noisy))), labels
 
 
-def objective(weights: Doubles, logits: Doubles, labels: npt.NDArray[np.int64], alone: Doubles, prior: float) -> float:
+def objective(
+    weights: Doubles, logits: Doubles, labels: npt.NDArray[np.int64], weight: Doubles, alone: Doubles, prior: float
+) -> float:
     probabilities = softmax(np.tensordot(weights, logits, axes=1))
-    loss = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
+    loss = np.average(-np.log(probabilities[np.arange(len(labels)), labels]), weights=weight)
     pull = ((weights - alone / len(alone)) / alone) ** 2
     return float(loss + prior / len(labels) * pull.sum() / 2)
 
 
-@given(seed=st.integers(0, 10_000), heads=st.integers(2, 5), prior=st.floats(0.1, 10))
+@given(seed=st.integers(0, 10_000), heads=st.integers(2, 5), prior=st.floats(0.1, 10), weighted=st.booleans())
 @settings(max_examples=30, deadline=None)
-def test_it_is_the_optimum_that_a_plain_optimiser_finds(seed: int, heads: int, prior: float) -> None:
+def test_it_is_the_optimum_that_a_plain_optimiser_finds(seed: int, heads: int, prior: float, weighted: bool) -> None:
     logits, labels = make_logits(heads, seed=seed)
-    alone = np.array([1 / fit_temperature(each, labels, unknown=prior) for each in logits])
-    found = fit_stack(logits, labels, prior=prior)
-    reference = minimize(
-        objective, alone / heads, args=(logits, labels, alone, prior), bounds=[(0, None)] * heads, method="L-BFGS-B"
-    )
+    weight = np.random.default_rng(seed).uniform(0.1, 3, size=len(labels)) if weighted else np.ones(len(labels))
+    alone = np.array([1 / fit_temperature(each, labels, weight, unknown=prior) for each in logits])
+    found = fit_stack(logits, labels, weight if weighted else None, prior=prior)
+    given_ = (logits, labels, weight, alone, prior)
+    bounds = [(0, None)] * heads
+    reference = minimize(objective, alone / heads, args=given_, bounds=bounds, method="L-BFGS-B")
     assert (found >= 0).all()
-    assert objective(found, logits, labels, alone, prior) <= reference.fun + 1e-6
+    assert objective(found, *given_) <= reference.fun + 1e-6
+
+
+def test_an_image_of_twice_the_weight_counts_as_two() -> None:
+    logits, labels = make_logits()
+    times = np.random.default_rng(2).integers(1, 4, size=len(labels))
+    twice = fit_stack(np.repeat(logits, times, axis=1), np.repeat(labels, times), prior=times.mean())
+    np.testing.assert_allclose(fit_stack(logits, labels, times.astype(float)), twice, rtol=1e-6)
 
 
 def test_gradient_and_hessian_are_those_of_finite_differences() -> None:
     logits, labels = make_logits()
     away = logits - np.take_along_axis(logits, labels[None, :, None], axis=2)
     weights, centre, strength = np.array([0.3, 0.9, 0.1]), np.array([0.2, 0.5, 0.5]), 0.3
-    _, slope, curvature = evaluate(away, weights, centre, strength)
+    share = np.random.default_rng(1).uniform(0.2, 1.8, size=len(labels))
+    _, slope, curvature = evaluate(away, share, weights, centre, strength)
     for index in range(3):
         step = np.zeros(3)
         step[index] = 1e-5
-        up, down = (evaluate(away, weights + sign * step, centre, strength) for sign in (1, -1))
+        up, down = (evaluate(away, share, weights + sign * step, centre, strength) for sign in (1, -1))
         assert slope[index] == pytest.approx((up[0] - down[0]) / 2e-5, rel=1e-6)
         np.testing.assert_allclose(curvature[index], (up[1] - down[1]) / 2e-5, rtol=1e-5, atol=1e-8)
 

@@ -13,7 +13,15 @@ import pytest
 from frozenprobe.probe.heads.registry import HEADS, Sizes, trial_groups
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import AGGREGATES
-from frozenprobe.probe.select.candidates import RATE, Portfolio, make_portfolio
+from frozenprobe.probe.select.candidates import (
+    RATE,
+    Allowance,
+    Portfolio,
+    answers_cost,
+    budget_of,
+    duplicates_cost,
+    make_portfolio,
+)
 
 EVERYTHING = math.inf
 
@@ -25,8 +33,19 @@ def source(images: int = 1000, views: int = 10, dim: int = 1280, name: str = "")
     return Inputs(name, train, train[:, :2], train[:0, :2])
 
 
-def portfolio(*sources: Inputs, seconds: float = EVERYTHING, classes: int = 100, **pinned: str) -> Portfolio:
-    return make_portfolio(sources or (source(),), classes=classes, fits=11, seconds=seconds, **pinned)
+def portfolio(
+    *sources: Inputs,
+    seconds: float = EVERYTHING,
+    classes: int = 100,
+    spent: float = 0.0,
+    memory: float = EVERYTHING,
+    **pinned: str,
+) -> Portfolio:
+    allowance = Allowance(seconds, spent, memory)
+    chosen_on = (sources or (source(),))[0].train.shape[0]
+    return make_portfolio(
+        sources or (source(),), classes=classes, fits=11, allowance=allowance, chosen_on=chosen_on, **pinned
+    )
 
 
 def seconds_of(found: Portfolio, *sources: Inputs) -> float:
@@ -34,9 +53,12 @@ def seconds_of(found: Portfolio, *sources: Inputs) -> float:
     total = 0.0
     for _, members in groupby(found.candidates, key=lambda candidate: candidate.family):
         group = list(members)
-        images, views, dim = (sources or (source(),))[group[0].source].train.shape
-        rows = 1 if group[0].aggregate in ("mean", "clean") else views
-        total += HEADS[group[0].head].cost(Sizes(11, len(group), images, rows, dim, 100)) / RATE
+        own = (sources or (source(),))[group[0].source]
+        images, views, dim = own.train.shape
+        one = group[0].aggregate in ("mean", "clean")
+        asked = 3 * images * (1 if one else own.val.shape[1])
+        sizes = Sizes(11, len(group), images, 1 if one else views, dim, 100, asked)
+        total += (HEADS[group[0].head].cost(sizes) + answers_cost(sizes, images)) / RATE
     return total
 
 
@@ -55,7 +77,8 @@ def test_it_stays_within_the_budget_and_names_the_rest(seconds: float) -> None:
     found = portfolio(seconds=seconds)
     everything = portfolio()
     kept = {candidate.family for candidate in found.candidates}
-    assert seconds_of(found) <= seconds or len(kept) == 1
+    assert found.seconds == pytest.approx(seconds_of(found))
+    assert found.seconds <= seconds or len(kept) == 1
     left = {candidate.family: candidate for candidate in everything.candidates if candidate.family not in kept}
     assert len(found.skipped) == len(left)
     for candidate in left.values():
@@ -127,7 +150,7 @@ def test_logistic_regressions_that_choose_are_solved_less_exactly_than_the_last(
 
 @pytest.mark.parametrize("head", sorted({head for head, _ in trial_groups()}))
 def test_work_grows_with_everything_it_is_counted_from(head: str) -> None:
-    cost, base = HEADS[head].cost, Sizes(fits=11, values=2, images=500, views=4, dim=256, classes=20)
+    cost, base = HEADS[head].cost, Sizes(fits=11, values=2, images=500, views=4, dim=256, classes=20, asked=1500)
     assert cost(base) > 0
     assert cost(replace(base, images=1000)) > cost(base)
     assert cost(replace(base, dim=512)) > cost(base)
@@ -139,6 +162,50 @@ def test_a_grid_of_which_a_part_is_left_out_is_named_as_more() -> None:
     enough = seconds_of(alone, source(views=1)) - 0.01
     said = portfolio(source(views=1), seconds=enough).skipped
     assert any(text.startswith("more of logreg (rows) (about ") for text in said)
+
+
+def test_a_head_that_cannot_take_so_many_images_is_left_out_and_said() -> None:
+    most = HEADS["kernel"].most_images
+    assert most == 5000
+    assert portfolio(source(most, 10, 64)).skipped == []
+    found = portfolio(source(most + 1, 10, 64))
+    assert found.skipped == ["kernel (mean) (takes at most 5000 images)"]
+    assert {candidate.head for candidate in found.candidates} == {head for head, _ in trial_groups()} - {"kernel"}
+
+
+def test_near_duplicates_choosing_and_predictions_are_counted() -> None:
+    everything = portfolio().seconds
+    assert portfolio(spent=5.0).seconds == pytest.approx(everything + 5)
+    enough = portfolio(seconds=10.0).candidates
+    assert len(portfolio(seconds=10.0, spent=5.0).candidates) < len(enough)
+    base = Sizes(fits=11, values=2, images=500, views=4, dim=256, classes=20, asked=1500)
+    for grown, chosen_on in ((replace(base, asked=3000), 500), (replace(base, values=4), 500), (base, 1000)):
+        assert answers_cost(grown, chosen_on) > answers_cost(base, 500)
+    assert duplicates_cost(2000, 0, 256) == 4 * duplicates_cost(1000, 0, 256)
+    assert duplicates_cost(1000, 500, 256) > duplicates_cost(1000, 0, 256)
+
+
+def test_images_that_weigh_otherwise_in_every_fit_cost_more_where_moments_are_shared() -> None:
+    base = Sizes(fits=11, values=2, images=5000, views=4, dim=256, classes=20, asked=1500)
+    assert HEADS["lda"].cost(replace(base, weighted=True)) > 3 * HEADS["lda"].cost(base)
+
+
+def test_predictions_that_memory_has_no_room_for_are_not_made_and_said() -> None:
+    two = 2 * 4 * 3 * 100 * 3000  # of two families: three candidates' predictions of 3 x 1000 images
+    found = portfolio(memory=two)
+    assert len({candidate.family for candidate in found.candidates}) == 2
+    assert any(text.endswith(" GB of predictions)") for text in found.skipped)
+    assert len({candidate.family for candidate in portfolio(memory=0.0).candidates}) == 1
+
+
+def test_nearest_means_and_neighbours_are_tried_on_ten_thousand_images_unless_less_time_is_asked_for() -> None:
+    assert budget_of(10) == budget_of(4800) == 12
+    assert budget_of(50_000) == 125
+    ten_thousand = source(10_000, 1, 1024)
+    spent = duplicates_cost(10_000, 0, 1024) / RATE
+    found = portfolio(ten_thousand, seconds=budget_of(10_000), spent=spent)
+    assert {"lda", "ridge", "cosine", "knn"} <= {candidate.head for candidate in found.candidates}
+    assert found.seconds <= budget_of(10_000)
 
 
 def test_what_is_there_already_is_not_said_to_be_left_out() -> None:

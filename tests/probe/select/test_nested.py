@@ -14,21 +14,15 @@ from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.fit.candidate import Candidate
 from frozenprobe.probe.fit.trainer import Trainer
 from frozenprobe.probe.heads.head import Convergence
-from frozenprobe.probe.heads.parts.temperature import apply_temperature, fit_temperature
 from frozenprobe.probe.heads.registry import make_head
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.select.nested import (
-    SMALL,
-    Member,
     NestedFolds,
-    choose,
     logits_of,
     predict_all,
-    predict_blend,
     predict_held_out,
 )
-from frozenprobe.probe.stats.metrics import log_loss
 
 COUNT, CLASSES = 36, 3
 
@@ -171,15 +165,17 @@ def test_answers_are_those_of_fits_made_one_by_one(folds: int, aggregate: str) -
         Candidate("cosine", "global", aggregate),
     ]
     told: list[tuple[int, int]] = []
-    found = predict_all(
-        candidates,
-        [inputs],
-        labels,
-        nested,
-        options=ProbeOptions(),
-        total=CLASSES,
-        progress=lambda *news: told.append(news),
-    )
+    found = [
+        *predict_all(
+            candidates,
+            [inputs],
+            labels,
+            nested,
+            options=ProbeOptions(),
+            total=CLASSES,
+            progress=lambda *news: told.append(news),
+        )
+    ]
     assert told == [(2, 3), (3, 3)]  # family by family
     seen = inputs.aggregated(aggregate)
     for candidate, answers in zip(candidates, found, strict=True):
@@ -216,88 +212,18 @@ def test_a_candidate_says_what_it_is() -> None:
     assert other.describe_family(sources) == "logreg (mean, standard, small.h5)"
 
 
-# Choosing
-
-
-def answered(labels: Ints, strength: float, *, noise: float = 1.0, seed: int = 0) -> Floats:
-    """Logarithms of probabilities that know the labels by so much."""
-    rng = np.random.default_rng(seed)
-    logits = strength * np.eye(CLASSES)[labels] + noise * rng.normal(size=(len(labels), CLASSES))
-    return logits_of(apply_temperature(logits, 1.0))
-
-
-LABELS = np.random.default_rng(9).integers(CLASSES, size=300)
-
-
-def family(head: str, count: int) -> list[Candidate]:
-    return [Candidate(head, "global", "rows", {"value": number}) for number in range(count)]
-
-
-def test_of_each_family_the_candidate_with_the_lowest_calibrated_log_loss_is_a_member() -> None:
-    candidates = family("lda", 3) + family("ridge", 2)
-    logits = [
-        answered(LABELS, 1.0, seed=1),
-        10 * answered(LABELS, 2.0, seed=2),  # the best, once its temperature is right
-        answered(LABELS, 1.5, seed=3),
-        answered(LABELS, 1.8, seed=4),
-        answered(LABELS, 1.0, seed=5),
-    ]
-    members = choose(candidates, logits, LABELS)
-    assert [member.number for member in members] == [1, 3]
-    assert sum(member.share for member in members) == pytest.approx(1)
-    assert members[0].weight < members[1].weight  # ten times too sure
-    assert members[0].share > members[1].share
-
-
-def test_a_blend_is_better_than_its_members_on_the_answers_it_is_chosen_on() -> None:
-    candidates = family("lda", 1) + family("ridge", 1)
-    logits = [answered(LABELS, 1.5, seed=1), answered(LABELS, 1.5, seed=2)]
-    members = choose(candidates, logits, LABELS)
-    blended = log_loss(predict_blend(members, [logits[member.number] for member in members]), LABELS)
-    alone = [log_loss(apply_temperature(each, fit_temperature(each, LABELS)), LABELS) for each in logits]
-    assert blended < min(alone) - 0.05
-
-
-def test_a_member_of_a_small_share_is_left_out_and_the_others_take_its_place() -> None:
-    candidates = family("lda", 1) + family("ridge", 1) + family("knn", 1)
-    for seed in range(3, 7):  # noise that seems to know something, and noise that does not
-        noise = answered(LABELS, 0.0, seed=seed)
-        logits = [answered(LABELS, 1.5, seed=1), answered(LABELS, 1.5, seed=2), noise]
-        members = choose(candidates, logits, LABELS)
-        assert sorted(member.number for member in members) == [0, 1]
-        assert sum(member.share for member in members) == pytest.approx(1)
-        assert all(member.share >= SMALL for member in members)
-        assert choose(candidates[:2], logits[:2], LABELS) == members
-
-
-def test_equal_members_that_are_all_small_are_all_kept() -> None:
-    candidates = [Candidate("lda", "global", "rows", source=number) for number in range(60)]
-    same = answered(LABELS[:2], 1.0, noise=0.1)
-    members = choose(candidates, [same] * 60, LABELS[:2])
-    assert len(members) == 60  # 1/60 is less than SMALL
-    assert sum(member.share for member in members) == pytest.approx(1)
-
-
-def test_heads_that_are_surely_wrong_leave_the_least_harmful_one() -> None:
-    candidates = family("lda", 1) + family("ridge", 1)
-    wrong = [answered((LABELS + 1) % CLASSES, strength, noise=0.1) for strength in (8.0, 6.0)]
-    members = choose(candidates, wrong, LABELS)
-    assert members
-    blended = predict_blend(members, [wrong[member.number] for member in members])
-    assert log_loss(blended, LABELS) == pytest.approx(np.log(CLASSES), rel=0.02)
-
-
-def test_one_candidate_is_given_its_temperature() -> None:
-    logits = answered(LABELS, 2.0)
-    (member,) = choose(family("lda", 1), [3 * logits], LABELS)
-    assert (member.number, member.share) == (0, pytest.approx(1))
-    assert member.weight == pytest.approx(1 / fit_temperature(3 * logits, LABELS, unknown=1.0))
-
-
-def test_without_an_image_to_choose_on_the_middle_of_the_first_family_is_taken() -> None:
-    candidates = family("lda", 3) + family("ridge", 2)
-    nothing = np.zeros((0, CLASSES), dtype=np.float32)
-    assert choose(candidates, [nothing] * 5, LABELS[:0]) == [Member(1, 1.0, 1.0)]
+def test_choices_among_some_images_ask_about_those_alone_and_everything_is_still_predicted_out_of_fold() -> None:
+    nested, _, folds = make_plan(5)
+    seen = np.arange(COUNT) % 3 == 0
+    few = nested.among(seen)
+    assert [subset.tolist() for subset in few.subsets] == [subset.tolist() for subset in nested.subsets]
+    for k in range(5):
+        np.testing.assert_array_equal(few.chosen_on[k], np.intersect1d(nested.chosen_on[k], np.flatnonzero(seen)))
+        assert [held.fold for held in few.held_out[k]] == [None]
+        np.testing.assert_array_equal(few.held_out[k][0].images, np.flatnonzero(folds == k))
+    for held_out in few.held_out[5:]:
+        assert all(seen[held.images].all() for held in held_out)
+    assert sum(len(held.images) for row in few.held_out[5:] for held in row) == 2 * seen.sum()
 
 
 def test_flat_lists_every_asking() -> None:
