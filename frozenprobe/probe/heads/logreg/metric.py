@@ -54,9 +54,9 @@ class Metric:
 
     def invert(self, direction: Floats) -> Floats:
         """Its inverse times a direction, `(C, D + 1)`."""
-        scaled = scale_intercepts(direction.astype(np.float32, copy=False), self.ridge)
-        turned: Floats = (self.classes.T @ scaled @ self.features) / self.values
-        return scale_intercepts(self.classes @ turned @ self.features.T, self.ridge)
+        scaled = scale_intercepts(direction.astype(np.float32), self.ridge)
+        turned = (self.classes.T @ scaled @ self.features) / self.values
+        return scale_intercepts((self.classes @ turned @ self.features.T).astype(np.float32), self.ridge)
 
 
 def scale_intercepts(at: Floats, ridge: float) -> Floats:

@@ -37,6 +37,8 @@ CG_RESIDUAL = 1e-1  # squared, relative
 ARMIJO = 1e-4
 NOISE = {"mean": 1e-6, "full": 1e-6, "exact": 1e-14}  # relative differences of F that rounding can bring about
 HALVINGS = 20
+MANY = 16  # classes, from which on exponentials make an evaluation dearer than a product with the Hessian
+SPAN = 4  # features an image, from which on few classes are solved in the span of the images, too
 PATIENCE = {"full": 20, "exact": 100}  # evaluations in which the gap was not even halved, until it is given up
 NEAR = 4  # times the gap that is enough: a bound of a gap that is farther away is not worth its products
 
@@ -124,9 +126,10 @@ def follow(problems: LogisticProblems, problem: int, path: Sequence[float], tol:
     """One problem along its path of c, each with `most` evaluations on all rows; returns its solutions."""
     mean = point = problems.start(problem)
     on_means, on_all = inverses(problems, problem)
+    rough = problems.mean is not problems.full or on_all is not on_means
     solutions = []
     for c in path:
-        if problems.mean is not problems.full:
+        if rough:
             before = mean
             mean = yield from descend_on_means(Operand(problem, c, mean), on_means)
             point = point + (mean - before)
@@ -237,11 +240,16 @@ Inverse = Callable[[Operand, Floats, "StepMemory", int], Step]  # (point, vector
 
 
 def inverses(problems: LogisticProblems, problem: int) -> tuple[Inverse, Inverse]:
-    """Those that cost least here: on mean views, and on all rows."""
-    images, rows = len(problems.mean.features), len(problems.full.features)
+    """Those that cost least here: far from the optimum on mean views, and on all rows.
+
+    With one view and few classes the second is the first: a product with a Hessian costs as much as an evaluation then.
+    """
+    images, dim = problems.mean.features.shape
+    classes = len(problems.classes[problem])
     renewal = problems.renewal(problem, images)
     simple = by_identity if renewal is None else by_metric(renewal)
-    if images == rows:
+    short = classes > 2 and SPAN * images <= dim
+    if problems.mean is problems.full and classes < MANY and not short:
         return simple, simple
     return simple, by_mean_views(solve_in_dual if problems.dual else solve_on_means)
 
@@ -351,9 +359,10 @@ class StepMemory:
     def scaled(self, vector: Floats) -> Floats:
         """The usual initial inverse Hessian: a multiple of the identity."""
         if not self.pairs:
-            return vector / max(1.0, dot(vector, vector) ** 0.5)
-        last = self.pairs[-1]
-        scaled: Floats = vector * (last.product / dot(last.change, last.change))
+            factor = 1 / max(1.0, dot(vector, vector) ** 0.5)
+        else:
+            factor = self.pairs[-1].product / dot(self.pairs[-1].change, self.pairs[-1].change)
+        scaled: Floats = vector * factor
         return scaled
 
     def turn(self, gradient: Floats, at: Operand, invert: Inverse, steps: int) -> Step:
