@@ -27,7 +27,7 @@ from frozenprobe.system import threads
 BIAS_RIDGE = 1e-2  # of the intercepts' mean curvature: not penalised, their Hessian is singular along (1, ..., 1)
 LEAST_RIDGE = 1e-7  # of the rows' weight by class: where every image is certain nothing is left but rounding
 ROUNDING = 8
-WORTH = 5  # steps that the Hessian's approximation saves, at the least, where it is made
+WORTH = 3.5  # steps that the Hessian's approximation saves, at the least, where it is made
 DUAL = 1.5  # a kernel of n x n is cheaper than two products with n x D as long as n is not much larger than D
 
 
@@ -143,8 +143,8 @@ class LogisticProblems:
         images, dim = self.mean.features.shape
         classes = len(self.start(problem))
         step = 4 * rows * dim * (classes + 20) + 10_000_000
-        weigh = images * (dim**2 + classes**2) + 40 * (dim**3 + classes**3)
-        return max(4, 2 * weigh // step) if weigh <= WORTH * step else None
+        weigh = images * (dim**2 + classes**2) + 40 * (dim**3 + classes**3) + 50_000_000
+        return max(8, 4 * weigh // step) if weigh <= WORTH * step else None
 
     def start(self, problem: int) -> Floats:
         """`(C, D + 1)`: no weights, and the intercepts that are the best then."""

@@ -39,7 +39,7 @@ NOISE = {"mean": 1e-6, "full": 1e-6, "exact": 1e-14}  # relative differences of 
 HALVINGS = 20
 MANY = 16  # classes, from which on exponentials make an evaluation dearer than a product with the Hessian
 SPAN = 4  # features an image, from which on few classes are solved in the span of the images, too
-PATIENCE = {"full": 20, "exact": 100}  # evaluations in which the gap was not even halved, until it is given up
+PATIENCE = {"full": 20, "exact": 400}  # evaluations in which the gap was not even halved, until it is given up
 NEAR = 4  # times the gap that is enough: a bound of a gap that is farther away is not worth its products
 
 
@@ -125,28 +125,34 @@ def side_by_side(paths: Sequence[Step], problems: LogisticProblems) -> list[Any]
 def follow(problems: LogisticProblems, problem: int, path: Sequence[float], tol: float, most: int) -> Step:
     """One problem along its path of c, each with `most` evaluations on all rows; returns its solutions."""
     mean = point = problems.start(problem)
-    on_means, on_all = inverses(problems, problem)
-    rough = problems.mean is not problems.full or on_all is not on_means
+    simple, on_all = inverses(problems, problem)
+    rough = problems.mean is not problems.full or on_all is not simple
     solutions = []
     for c in path:
         if rough:
             before = mean
-            mean = yield from descend_on_means(Operand(problem, c, mean), on_means)
+            mean = yield from descend_on_means(Operand(problem, c, mean), simple)
             point = point + (mean - before)
-        solution = yield from solve(problems, Operand(problem, c, point), tol, most, on_all)
+        solution = yield from solve(problems, Operand(problem, c, point), tol, most, (on_all, simple))
         point = np.column_stack([solution.coefficients, solution.intercepts]).astype(np.float32)
         away = solution.coefficients @ problems.centres[problem].astype(np.float64)
         solutions.append(replace(solution, intercepts=solution.intercepts - away))
     return solutions
 
 
-def solve(problems: LogisticProblems, start: Operand, tol: float, most: int, invert: Inverse) -> Step:
-    """The solution (of centred features): in float32, and on from there in float64 if rounding is in the way."""
-    state = yield from descend(problems, "full", start, tol, most, invert)
+def solve(
+    problems: LogisticProblems, start: Operand, tol: float, most: int, inverses: tuple[Inverse, Inverse]
+) -> Step:
+    """The solution (of centred features): in float32, and on from there in float64 if that gets stuck.
+
+    There the second inverse takes over: at a large c, where no image pulls any more, the Hessian of mean views says
+    little about the next step, and conjugate gradients in float32 cannot invert it.
+    """
+    state = yield from descend(problems, "full", start, tol, most, inverses[0])
     if not state.gap <= tol * state.objective and state.evaluations < most:
         before = state.evaluations
         on = replace(start, at=state.point.astype(np.float64))
-        state = yield from descend(problems, "exact", on, tol, most - before, invert)
+        state = yield from descend(problems, "exact", on, tol, most - before, inverses[1])
         state = replace(state, evaluations=state.evaluations + before)
     converged = state.gap <= tol * state.objective
     gap = state.gap
