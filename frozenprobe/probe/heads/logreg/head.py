@@ -119,6 +119,7 @@ def model_of(solution: Solution, *, c: float, factor: float, total: float) -> Li
         gradient_norm=solution.gradient_norm * scale * factor,
         gap=solution.gap / solution.objective,
         distance=float((2 * solution.gap) ** 0.5 / norm) if norm else None,
+        stuck=solution.stuck,
     )
     return LinearModel(coefficients, intercepts, convergence)
 

@@ -4,11 +4,15 @@ A problem has row weights w_i >= 0 (0: a held-out row) and a c, and minimises ov
 
     F(W, b) = c sum_i w_i loss_i + |W|^2 / 2,      loss_i = log sum_j exp(z_ij) - z_iy,      z_i = W x_i + b
 
-which is scikit-learn's objective. The views of an image are nearly equal, so the problem on the *mean* view of every
-image, with a V-th of the rows, is nearly the same one. It is solved first; from there L-BFGS (Nocedal 1980) runs on all
-rows, and its initial inverse Hessian is that of the mean-view problem at the current point, applied by conjugate
-gradients: 10 to 20 evaluations on all rows where plain L-BFGS needs hundreds. Along a path of c each solution starts at
-the one before, moved by what the solution on mean views moved.
+which is scikit-learn's objective. Two classes have one row, the second one's score against the first.
+
+L-BFGS (Nocedal 1980) runs on all rows around an initial inverse Hessian, and what that is depends on the shape:
+    few classes, one view: a multiple of the identity, or where there are many more images than features the inverse of
+        the Kronecker product that comes nearest to the Hessian, made anew every few steps;
+    else: the Hessian of the problem on the *mean* view of every image, applied by conjugate gradients. The views of an
+        image are nearly equal, so that problem, with a V-th of the rows, is nearly the same one; it is solved first,
+        roughly. 5 to 20 evaluations on all rows are left then, where plain L-BFGS needs hundreds.
+Along a path of c each solution starts at the one before, moved by what the solution on mean views moved.
 
 A problem is a sequence of requests (evaluate here; multiply the Hessian by this); requests of one kind of all problems
 are answered by one matrix product. Products are float32, until rounding keeps a problem from its tolerance.
@@ -47,18 +51,23 @@ NEAR = 4  # times the gap that is enough: a bound of a gap that is farther away 
 class Solution:
     """What was reached, and how near it is to the optimum.
 
-    With b optimal for W the objective is 1-strongly convex in W: with g its gradient there,  F - F* <= |g|^2 / 2  and
-    |W - W*|^2 / 2 <= F - F*.  Of what b lacks, s = H_bb^-1 g_b, the bound takes account to second order:
-        F - F* <= |g_W - H_Wb s|^2 / 2 + g_b s / 2,  with the Hessian H of the mean-view problem.
+    Any P' with rows in the simplex and sum_i a_i (Y_i - P'_i) = 0 bounds the optimum from below (Fenchel), by
+        F - F* <= |W - sum_i a_i (Y_i - P'_i) x_i^T|^2 / 2 + sum_i a_i KL(P'_i | P_i),        a = c w
+    With P' = P - B s, where B_i = diag(p_i) - p_i p_i^T and s = H_bb^-1 g_b is what the intercepts lack, this is
+        F - F* <= |g_W - H_Wb s|^2 / 2 + (1 + max s - min s) g_b s / 2        as long as max s - min s <= 1.
+    As F is 1-strongly convex in W,  |W - W*|^2 / 2 <= F - F*. The p_i in B are those of
+    an image's mean view, all its views moved alike (their KL is taken to be no more than twice its). Of g, rounding may
+    have changed `LogisticProblems.rounding`, which is added to its norm.
 
     Attributes:
-        coefficients: W, `(c, D)`, a row for each class that has weight.
+        coefficients: W, `(c, D)`, a row for each class that has weight; of two classes one, of the second.
         intercepts: b, `(c,)`.
         objective: F.
         gradient_norm: Euclidean norm of the gradient of F, the features centred.
         gap: upper bound of F - F*.
         evaluations: of F on all rows.
         converged: whether the gap came down to `tol * F`.
+        stuck: whether it did not, with evaluations left.
     """
 
     coefficients: Doubles
@@ -68,6 +77,7 @@ class Solution:
     gap: float
     evaluations: int
     converged: bool
+    stuck: bool
 
 
 def solve_logistic(
@@ -140,9 +150,7 @@ def follow(problems: LogisticProblems, problem: int, path: Sequence[float], tol:
     return solutions
 
 
-def solve(
-    problems: LogisticProblems, start: Operand, tol: float, most: int, inverses: tuple[Inverse, Inverse]
-) -> Step:
+def solve(problems: LogisticProblems, start: Operand, tol: float, most: int, inverses: tuple[Inverse, Inverse]) -> Step:
     """The solution (of centred features): in float32, and on from there in float64 if that gets stuck.
 
     There the second inverse takes over: at a large c, where no image pulls any more, the Hessian of mean views says
@@ -160,7 +168,8 @@ def solve(
         gap, _ = yield from bound_gap(problems, replace(start, at=state.point), state, float("inf"))
     norm = dot(state.gradient, state.gradient) ** 0.5
     point = state.point.astype(np.float64)
-    return Solution(point[:, :-1], point[:, -1], state.objective, norm, gap, state.evaluations, converged)
+    stuck = not converged and state.evaluations < most
+    return Solution(point[:, :-1], point[:, -1], state.objective, norm, gap, state.evaluations, converged, stuck)
 
 
 def descend_on_means(start: Operand, invert: Inverse) -> Step:
