@@ -173,7 +173,7 @@ def shapes(only: str, c: float, repeats: int, seconds: float) -> None:
             continue
         _, name, tol = min(found)
         times = [
-            (timed(lambda: fit_own(vectors, labels, c)), timed(lambda: fit_theirs(name, vectors, labels, c, tol)))
+            (timed(fit_own, vectors, labels, c), timed(fit_theirs, name, vectors, labels, c, tol))
             for _ in range(repeats)
         ]
         (cpu, wall), (their_cpu, their_wall) = np.median(np.array(times), axis=0)
@@ -229,10 +229,10 @@ def fit_theirs(name, vectors, labels, c, tol):
     return np.vstack([0 * model.coef_, model.coef_]), np.append(0.0, model.intercept_)
 
 
-def timed(fit):
+def timed(fit, *arguments):
     """CPU and wall seconds."""
     cpu, wall = time.process_time(), time.perf_counter()
-    fit()
+    fit(*arguments)
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
