@@ -4,6 +4,7 @@
     python benchmarks/bench_probe.py solver --features features/x.h5     # real features
     python benchmarks/bench_probe.py heads --features features/x.h5 --solution solution.csv
     python benchmarks/bench_probe.py command --features features/x.h5
+    python benchmarks/bench_probe.py shapes                              # ours beside scikit-learn's over many shapes
     python benchmarks/bench_probe.py busy                                # alone and beside busy processes
 
 `solver` times (a) one C and (b) a path of 12 values of C, over 5 folds, ours all at once, scikit-learn's fold by fold
@@ -35,12 +36,20 @@ from frozenprobe.cache.store import write_features
 from frozenprobe.extract.ranks.rank import own_cores
 from frozenprobe.probe.fit.trainer import Trainer
 from frozenprobe.probe.folds.deal import assign_folds
+from frozenprobe.probe.heads.head import TrainingRows
 from frozenprobe.probe.heads.logreg.head import LogisticRegressionHead
 from frozenprobe.probe.heads.parts.scaling import normalise
 from frozenprobe.system.csv_tables import read_table
+from frozenprobe.system.threads import one_blas_thread
 
 FOLDS = 5
 PATH = tuple(10 ** (step / 2 - 3) for step in range(12))  # 0.001 to 316
+SHAPES = (  # images, views, features, classes
+    "200x1x64x2 200x1x1024x10 200x9x256x10 1000x1x64x2 1000x1x1024x2 1000x1x256x100 1000x1x1024x100 1000x9x256x2 "
+    "1000x9x1024x10 5000x1x64x10 5000x1x256x2 5000x1x256x100 5000x1x2048x10 5000x9x64x10 5000x9x256x2 5000x1x64x1000 "
+    "20000x1x64x2 20000x1x64x10 20000x1x256x2 20000x1x256x10 20000x1x64x100 20000x1x1024x10 50000x1x64x2 50000x1x256x10"
+)
+SAME = 1e-5  # of the lowest objective: what ours certifies
 NEAR = 1e-4  # scikit-learn's objective is the same as ours if it is so little above it
 
 
@@ -138,6 +147,93 @@ def solver(features: Path | None, folds_of_theirs: int, repeats: int) -> None:
     print("| | ours, s | objective above ours | scikit-learn, s | ratio |\n| --- | --- | --- | --- | --- |")
     for name, cs, times in (("(a) C = 1", (1.0,), repeats), ("(b) 12 values of C", PATH, 1)):
         measure(name, cs, vectors, labels, folds, train[:folds_of_theirs], threads, times)
+
+
+@main.command()
+@click.option("--only", default=SHAPES, help="Shapes with blanks between them, such as 200x1x64x2.")
+@click.option("--c", default=1.0, show_default=True)
+@click.option("--repeats", default=3, show_default=True, help="Times that ours and scikit-learn's take turns.")
+@click.option("--seconds", default=120.0, show_default=True, help="Of scikit-learn's, after which a shape is left out.")
+def shapes(only: str, c: float, repeats: int, seconds: float) -> None:
+    """One fit of each shape, ours and scikit-learn's faster solver at the same objective, in CPU and wall seconds.
+
+    scikit-learn gets the loosest power of ten as tolerance that comes within 1e-5 of the lowest objective.
+    """
+    print("| images x views x features x classes | ours, CPU s | wall | scikit-learn's | CPU s | wall | CPU ratio |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for shape in only.split():
+        images, views, dim, classes = map(int, shape.split("x"))
+        vectors, labels = make_features(images, views, dim, classes)
+        vectors = scale(vectors)
+        lowest = objective(fit_own(vectors, labels, c), vectors, labels, c)
+        reached = [reach(name, vectors, labels, c, lowest, seconds) for name in choices(dim, classes)]
+        found = [each for each in reached if each is not None]
+        if not found:
+            print(f"| {shape} | | | none within {seconds:g} s | | | |", flush=True)
+            continue
+        _, name, tol = min(found)
+        times = [
+            (timed(fit_own, vectors, labels, c), timed(fit_theirs, name, vectors, labels, c, tol))
+            for _ in range(repeats)
+        ]
+        (cpu, wall), (their_cpu, their_wall) = np.median(np.array(times), axis=0)
+        print(
+            f"| {shape} | {cpu:.3f} | {wall:.3f} | {name}, {tol:g} | {their_cpu:.3f} | {their_wall:.3f} "
+            f"| {cpu / their_cpu:.2f} |",
+            flush=True,
+        )
+
+
+def choices(dim, classes):
+    """Solvers of scikit-learn's that may be the faster one; the Hessian of newton-cholesky is a dense matrix."""
+    return ("lbfgs", "newton-cholesky") if dim * (1 if classes == 2 else classes) <= 1500 else ("lbfgs",)
+
+
+def reach(name, vectors, labels, c, lowest, seconds):
+    """(CPU seconds, solver, tolerance) that come within `SAME` of the objective; None: not within so many seconds."""
+    for tol in 10.0 ** -np.arange(2, 9):
+        start = time.process_time()
+        value = objective(fit_theirs(name, vectors, labels, c, tol), vectors, labels, c)
+        spent = time.process_time() - start
+        if value <= (1 + SAME) * lowest:
+            return spent, name, tol
+        if spent > seconds:
+            return None
+    return None
+
+
+def fit_own(vectors, labels, c):
+    """W and b."""
+    images, views, dim = vectors.shape
+    rows = TrainingRows(
+        vectors.reshape(-1, dim),
+        np.repeat(labels, views),
+        np.full(images * views, 1 / views),
+        np.repeat(np.arange(images), views),
+    )
+    with one_blas_thread():
+        model = LogisticRegressionHead(c=c).fit(rows, seed=0)
+    assert model.convergence.converged
+    return model.coefficients, model.intercepts
+
+
+def fit_theirs(name, vectors, labels, c, tol):
+    """W and b, a row a class."""
+    images, views, dim = vectors.shape
+    model = LogisticRegression(C=c, tol=tol, max_iter=20_000, solver=name)
+    with one_blas_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(vectors.reshape(-1, dim), np.repeat(labels, views), sample_weight=np.full(images * views, 1 / views))
+    if len(model.coef_) > 1:
+        return model.coef_, model.intercept_
+    return np.vstack([0 * model.coef_, model.coef_]), np.append(0.0, model.intercept_)
+
+
+def timed(fit, *arguments):
+    """CPU and wall seconds."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    fit(*arguments)
+    return time.process_time() - cpu, time.perf_counter() - wall
 
 
 def measure(name, cs, vectors, labels, folds, train, threads, times):

@@ -99,5 +99,8 @@ def combined(states: Sequence[Convergence]) -> Convergence:
         [value for state in states if (value := getattr(state, name)) is not None] for name in ("gap", "distance")
     )
     return Convergence(
-        converged=all(told) if told else None, gap=max(gaps, default=None), distance=max(distances, default=None)
+        converged=all(told) if told else None,
+        gap=max(gaps, default=None),
+        distance=max(distances, default=None),
+        stuck=any(state.stuck for state in states),
     )

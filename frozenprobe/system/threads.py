@@ -60,10 +60,11 @@ def pool() -> ThreadPoolExecutor:
 
 def in_threads(work: Callable[[One], Other], items: Iterable[One]) -> list[Other]:
     """Call `work` for each item, side by side, BLAS in one thread each; one after the other inside such a call."""
+    every = [*items]
     with one_blas_thread():
-        if thread_count() == 1 or getattr(INSIDE, "pool", False):
-            return [*map(work, items)]
-        return [*pool().map(work, items)]
+        if len(every) < 2 or thread_count() == 1 or getattr(INSIDE, "pool", False):
+            return [*map(work, every)]
+        return [*pool().map(work, every)]
 
 
 @dataclass

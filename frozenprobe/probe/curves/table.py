@@ -67,7 +67,8 @@ def render_curve(curve: Curve) -> str:
     lines += ["", render_verdict(curve)]
     stopped = [size_text(point.at) for point in curve.points if point.unconverged]
     if stopped:
-        lines.append(f"NOT CONVERGED at {', '.join(stopped)}: not this head's accuracy; raise --max-iter or --tol")
+        remedy = "raise --tol, or --max-iter if all were used"
+        lines.append(f"NOT CONVERGED at {', '.join(stopped)}: not this head's accuracy; {remedy}")
     return "\n".join(lines + [f"note: {note}" for note in curve.notes])
 
 

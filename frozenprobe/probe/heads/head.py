@@ -50,6 +50,7 @@ class Convergence:
         gradient_norm: Euclidean norm of the objective's gradient, at the end.
         gap: certified upper bound of (objective - optimum) / objective; None: no certificate.
         distance: certified upper bound of |W - W*| / |W|.
+        stuck: whether it gave up before its iterations were used: more of them would not help.
     """
 
     converged: bool | None = None
@@ -58,6 +59,7 @@ class Convergence:
     gradient_norm: float | None = None
     gap: float | None = None
     distance: float | None = None
+    stuck: bool = False
 
 
 class FittedHead(Protocol):

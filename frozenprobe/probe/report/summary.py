@@ -171,7 +171,9 @@ def render(summary: dict[str, Any], *, per_class: bool = False) -> str:
     if per_class:
         lines += ["", *render_classes(summary["per_class"])]
     if summary["converged"] is False:
-        lines += ["", "NOT CONVERGED: the numbers are not those of this head's optimum; raise --max-iter or --tol"]
+        stuck = any(state["stuck"] for state in [summary["refit"], *(fold["convergence"] for fold in summary["folds"])])
+        remedy = "raise --tol or lower --c: more iterations would not help" if stuck else "raise --max-iter or --tol"
+        lines += ["", f"NOT CONVERGED: the numbers are not those of this head's optimum; {remedy}"]
     for note in summary["notes"]:
         lines += wrapped(f"note: {note}")
     return "\n".join(lines)

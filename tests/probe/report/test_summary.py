@@ -156,6 +156,13 @@ def test_one_fit_that_did_not_converge_is_enough(
     assert ("NOT CONVERGED: " in render(summarise(changed))) is (expected is False)
 
 
+@pytest.mark.parametrize("stuck", [False, True])
+def test_iterations_are_not_advised_where_they_would_not_help(stuck: bool, result: ProbeResult) -> None:
+    changed = replace(result, refit=Convergence(False, 7, 1.0, 0.1, stuck=stuck))
+    assert ("raise --max-iter" in render(summarise(changed))) is not stuck
+    assert ("lower --c" in render(summarise(changed))) is stuck
+
+
 def test_convergence_is_told_in_the_terms_of_the_head() -> None:
     assert render_convergence(Convergence(True, 41, 0.5, 3e-5)) == "converged, 41 iterations, |gradient| 3.0e-05"
     assert render_convergence(Convergence(False, 2, 0.5, 0.25)).startswith("NOT CONVERGED, 2 iterations")

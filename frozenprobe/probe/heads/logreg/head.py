@@ -77,10 +77,8 @@ class LogisticRegressionHead:
             for each vector of weights and each c the model of `factor * features`, a row a class that has weight.
         """
         problems = LogisticProblems.of(rows, weights)
-        # |W|^2 / 2 + c loss(W f x) = (|V|^2 / 2 + c f^2 loss(V x)) / f^2  with V = f W; and scikit-learn's two classes
-        # share one w = w_1 - w_0 with the penalty |w|^2 / 2, twice that of w_1 = -w_0 = w / 2
-        shares = [0.5 if len(own) == 2 else 1.0 for own in problems.classes]
-        paths = [[c * factor**2 * share for c in values] for factor, share in zip(factors, shares, strict=True)]
+        # |W|^2 / 2 + c loss(W f x) = (|V|^2 / 2 + c f^2 loss(V x)) / f^2  with V = f W
+        paths = [[c * factor**2 for c in values] for factor in factors]
         found = solve_logistic(problems, paths, tol=self.tolerance, max_evaluations=self.max_iter)
         return [
             [
@@ -109,19 +107,19 @@ class LogisticRegressionHead:
 
 def model_of(solution: Solution, *, c: float, factor: float, total: float) -> LinearModel:
     """A solution as the model of features times `factor`, its objective and gradient those of the mean objective."""
-    two = len(solution.intercepts) == 2
     coefficients, intercepts = solution.coefficients / factor, solution.intercepts
-    if two:
-        coefficients, intercepts = coefficients - coefficients[:1], intercepts - intercepts[:1]
-    scale = (2.0 if two else 1.0) / (c * factor**2 * total)
+    if len(intercepts) == 1:  # two classes: softmax((0, w x + b))
+        coefficients, intercepts = np.vstack([0 * coefficients, coefficients]), np.append(0.0, intercepts)
+    scale = 1 / (c * factor**2 * total)
     norm = np.linalg.norm(solution.coefficients)
     convergence = Convergence(
         converged=solution.converged,
         iterations=solution.evaluations,
         objective=solution.objective * scale,
-        gradient_norm=solution.gradient_norm * scale * factor / (2**0.5 if two else 1.0),
+        gradient_norm=solution.gradient_norm * scale * factor,
         gap=solution.gap / solution.objective,
         distance=float((2 * solution.gap) ** 0.5 / norm) if norm else None,
+        stuck=solution.stuck,
     )
     return LinearModel(coefficients, intercepts, convergence)
 

@@ -11,11 +11,23 @@ import numpy as np
 
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.probe.heads.head import TrainingRows
-from frozenprobe.probe.heads.logreg.sums import Operand, Table, multiply, parts, sweep, to_residuals
+from frozenprobe.probe.heads.logreg.metric import Metric, scale_intercepts
+from frozenprobe.probe.heads.logreg.sums import (
+    Operand,
+    Table,
+    multiply,
+    parts,
+    scores_of,
+    sweep,
+    to_probabilities,
+    to_residuals,
+)
 from frozenprobe.system import threads
 
 BIAS_RIDGE = 1e-2  # of the intercepts' mean curvature: not penalised, their Hessian is singular along (1, ..., 1)
 LEAST_RIDGE = 1e-7  # of the rows' weight by class: where every image is certain nothing is left but rounding
+ROUNDING = 8
+WORTH = 3.5  # steps that the Hessian's approximation saves, at the least, where it is made
 DUAL = 1.5  # a kernel of n x n is cheaper than two products with n x D as long as n is not much larger than D
 
 
@@ -24,31 +36,35 @@ class Curvature:
     """The mean-view problem's Hessian at a point.
 
     Attributes:
-        probabilities: `(n, C)` of the mean views.
-        weight: `(n, 1)` of the mean views, times c.
+        probabilities: `(C, n)` of the mean views; of two classes `(1, n)`, the second one's.
+        weight: `(n,)` of the mean views, times c.
     """
 
     probabilities: Floats
     weight: Floats
 
     def apply(self, scores: Floats, rows: slice = slice(None)) -> None:
-        """S -> a * (P * S - P (P . S)), in place."""
-        probabilities = self.probabilities[rows]
+        """S -> a * (P * S - P (P . S)), in place, each row of S a class."""
+        probabilities = self.probabilities[:, rows]
         scores *= probabilities
-        scores -= probabilities * scores.sum(axis=1, keepdims=True)
+        scores -= probabilities * scores.sum(axis=0)
         scores *= self.weight[rows]
 
     def of_intercepts(self) -> tuple[Doubles, float]:
         """The intercepts' part, `(C, C)`: sum_i a_i (diag(p_i) - p_i p_i^T); and the ridge that makes it invertible.
 
-        In float64: the p (1 - p) of images that are nearly certain would drown in rounding.
+        Its rows sum to 0, so what is on the diagonal is told by the rest, of which each is a sum of numbers that are
+        not negative: the p (1 - p) of images that are nearly certain would drown in rounding.
         """
-        exact = self.probabilities.astype(np.float64)
-        exact /= exact.sum(axis=1, keepdims=True)
-        weighted = exact * self.weight
-        first = weighted.sum(axis=0)
-        hessian: Doubles = np.diag(first) - weighted.T @ exact
-        ridge = max(BIAS_RIDGE * np.trace(hessian), LEAST_RIDGE * first.sum()) / len(hessian)
+        weighted = self.probabilities * self.weight
+        mass = float(weighted.sum(dtype=np.float64))
+        if len(weighted) == 1:
+            hessian = np.array([[weighted[0].astype(np.float64) @ (1.0 - self.probabilities[0])]])
+        else:
+            hessian = -(weighted @ self.probabilities.T).astype(np.float64)
+            np.fill_diagonal(hessian, 0.0)
+            np.fill_diagonal(hessian, -hessian.sum(axis=1))
+        ridge = max(BIAS_RIDGE * np.trace(hessian), LEAST_RIDGE * mass) / len(hessian)
         return hessian, float(ridge)
 
 
@@ -59,13 +75,17 @@ class LogisticProblems:
     Every problem sees the features x less the mean m of its own rows, which makes the Hessian far better conditioned:
         z = W (x - m) + b = W x + (b - W m)        dF/dW = sum_i r_i (x_i - m)^T = sum_i r_i x_i^T - (sum_i r_i) m^T
 
+    Two classes have one row, z the second one's score against the first.
+
     Attributes:
         classes: for each problem the classes that have weight.
         centres: for each problem m, `(D,)`.
         full: all rows.
-        mean: a row for each image (and label, should it have several): its mean view, with the weight of all its views.
+        mean: a row for each image (and label, should it have several): its mean view, with the weight of all its views;
+            `full` itself where every image has one view.
         curvatures: of each problem, at the point last given to `bend`.
         ridges: of each problem, the penalty on its intercepts that makes its Hessian invertible, there.
+        metrics: of each problem, the Hessian's approximation at the point last given to `weigh`.
     """
 
     classes: list[Ints]
@@ -74,24 +94,67 @@ class LogisticProblems:
     mean: Table
     curvatures: dict[int, Curvature] = field(init=False, default_factory=dict)
     ridges: dict[int, float] = field(init=False, default_factory=dict)
+    metrics: dict[int, Metric] = field(init=False, default_factory=dict)
 
     @staticmethod
     def of(rows: TrainingRows, weights: Sequence[Doubles]) -> LogisticProblems:
         """Lay out the rows for problems of these row weights."""
-        classes = [np.unique(rows.labels[weight > 0]) for weight in weights]
-        keys = rows.images * (int(rows.labels.max()) + 1) + rows.labels
-        _, first, image, count = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
-        mean = np.zeros((len(first), rows.features.shape[1]), dtype=np.float32)
-        np.add.at(mean, image, rows.features)
-        mean /= count[:, None].astype(np.float32)
-        sums: list[Doubles] = [np.bincount(image, weights=weight).astype(np.float64) for weight in weights]
+        count = int(rows.labels.max()) + 1
+        classes = [np.flatnonzero(np.bincount(rows.labels, weights=weight, minlength=count)) for weight in weights]
         centres = [weight @ rows.features / weight.sum() for weight in map(np.float32, weights)]
-        return LogisticProblems(
-            classes,
-            centres,
-            Table.of(rows.features, rows.labels, weights, classes),
-            Table.of(mean, rows.labels[first], sums, classes).whole(),
-        )
+        full = Table.of(rows.features, rows.labels, weights, classes)
+        keys = rows.images * count + rows.labels
+        order = np.argsort(keys, kind="stable")
+        first = np.flatnonzero(np.diff(keys[order], prepend=-1))
+        if len(first) == len(keys):
+            return LogisticProblems(classes, centres, full, full)
+        mean = np.add.reduceat(rows.features[order], first, axis=0)
+        mean /= np.diff(first, append=len(keys))[:, None].astype(np.float32)
+        sums: list[Doubles] = [np.add.reduceat(weight[order], first) for weight in weights]
+        means = Table.of(mean, rows.labels[order[first]], sums, classes).whole()
+        return LogisticProblems(classes, centres, full, means)
+
+    def rounding(self, operand: Operand, objective: float) -> float:
+        """By how much rounding may have changed the gradient, `ROUNDING` times what it does to a number at a time.
+
+        With r = 1 - P_y of an image, which is no more than its loss, and signs that are as good as random:
+            |error|^2 <= sum_i (eps a_i r_i |x_i|)^2 <= eps^2 max |x|^2 max a sum_i a_i loss_i
+        """
+        heaviest = operand.c * float(self.full.weights[operand.problem].max())
+        return float(ROUNDING * np.finfo(operand.at.dtype).eps * self.longest * (heaviest * objective) ** 0.5)
+
+    @functools.cached_property
+    def longest(self) -> float:
+        """max |x|, the column of ones included."""
+        features = self.full.features
+        return float(np.sqrt(np.einsum("ij,ij->i", features, features).max()))
+
+    @functools.cached_property
+    def heaviest(self) -> list[int]:
+        """For each problem the class that weighs most."""
+        table = self.full
+        return [int(np.bincount(*each).argmax()) for each in zip(table.labels, table.weights, strict=True)]
+
+    def renewal(self, problem: int, rows: int) -> int | None:
+        """Steps after which another `weigh` pays, if steps are made on so many rows; None: not even the first does.
+
+        Counted in multiplications; with what an eigendecomposition, reading the rows, and any step at all take of them.
+        """
+        images, dim = self.mean.features.shape
+        classes = len(self.start(problem))
+        step = 4 * rows * dim * (classes + 20) + 10_000_000
+        weigh = images * (dim**2 + classes**2) + 40 * (dim**3 + classes**3) + 50_000_000
+        return max(8, 4 * weigh // step) if weigh <= WORTH * step else None
+
+    def start(self, problem: int) -> Floats:
+        """`(C, D + 1)`: no weights, and the intercepts that are the best then."""
+        table = self.full
+        mass = np.bincount(table.labels[problem], weights=table.weights[problem], minlength=len(self.classes[problem]))
+        logs = np.log(mass)
+        logs = logs[1:] - logs[:1] if len(logs) == 2 else logs - logs.mean()
+        point = np.zeros((len(logs), len(self.centres[problem]) + 1), dtype=np.float32)
+        point[:, -1] = logs
+        return point
 
     @functools.cached_property
     def exact(self) -> Table:
@@ -105,7 +168,9 @@ class LogisticProblems:
             "project": self.project,
             "kernel": self.kernel,
             "lift": self.lift,
-            "bend": lambda operands: [self.bend(each) for each in operands],
+            "scale": lambda operands: threads.in_threads(self.scale, operands),
+            "weigh": lambda operands: threads.in_threads(self.weigh, operands),
+            "bend": lambda operands: threads.in_threads(self.bend, operands),
             "multiply": self.multiply,
             "mean": lambda operands: self.evaluate(self.mean, operands),
             "full": lambda operands: self.evaluate(self.full, operands),
@@ -121,24 +186,40 @@ class LogisticProblems:
         stacked = self.stacked(operands).astype(table.features.dtype, copy=False)
         losses, sums = sweep(table, stacked, operands, to_residuals)
         found = []
-        for each, loss, slope in zip(operands, losses, self.split(sums.astype(np.float32), operands), strict=True):
+        for each, loss, slope in zip(operands, losses, self.split(sums, operands), strict=True):
             weights = each.at[:, :-1]
             slope[:, :-1] += weights
-            slope[:, -1] -= slope[:, -1].mean()  # shifting all intercepts changes nothing; rounding says otherwise
+            if (
+                len(slope) > 1
+            ):  # shifting all intercepts changes nothing; what rounding says otherwise hurts least there
+                slope[self.heaviest[each.problem], -1] -= slope[:, -1].sum()
             found.append((float(loss) + dot(weights, weights) / 2, slope))
         return found
 
     def bend(self, operand: Operand) -> tuple[Doubles, float]:
         """Take the mean-view problem's Hessian here for what follows; the intercepts' part of it, and their ridge."""
-        scores = self.mean.features @ self.stacked([operand]).T
-        scores -= scores.max(axis=1, keepdims=True)
-        np.exp(scores, out=scores)
-        scores /= scores.sum(axis=1, keepdims=True)
-        weight = np.float32(operand.c) * self.mean.weights[operand.problem][:, None]
-        curvature = self.curvatures[operand.problem] = Curvature(scores, weight)
+        weight = (operand.c * self.mean.weights[operand.problem]).astype(np.float32)
+        curvature = self.curvatures[operand.problem] = Curvature(self.probabilities(operand), weight)
         hessian, ridge = curvature.of_intercepts()
         self.ridges[operand.problem] = ridge
         return hessian, ridge
+
+    def probabilities(self, operand: Operand) -> Floats:
+        """`(C, n)` of the mean views."""
+        scores = scores_of(self.mean.features, self.stacked([operand]).astype(np.float32, copy=False))
+        to_probabilities(scores)
+        return scores
+
+    def weigh(self, operand: Operand) -> None:
+        """Take the Hessian's approximation here for what `scale` is asked for."""
+        hessian, ridge = self.bend(operand)
+        curvature = self.curvatures[operand.problem]
+        features = self.mean.features[:, :-1] - self.centres[operand.problem]
+        self.metrics[operand.problem] = Metric.of(features, curvature.probabilities, curvature.weight, hessian, ridge)
+
+    def scale(self, operand: Operand) -> Floats:
+        """The inverse of that approximation times a direction."""
+        return self.metrics[operand.problem].invert(operand.at)
 
     def multiply(self, operands: Sequence[Operand]) -> list[Floats]:
         """The mean-view problem's Hessian times each direction.
@@ -148,7 +229,7 @@ class LogisticProblems:
         products = self.split(sweep(self.mean, self.stacked(operands), operands, self.bend_rows)[1], operands)
         for each, product in zip(operands, products, strict=True):
             product[:, :-1] += each.at[:, :-1]
-            product[:, -1] += np.float32(self.ridges[each.problem]) * each.at[:, -1]
+            product[:, -1] += self.ridges[each.problem] * each.at[:, -1]
         return products
 
     def bend_rows(self, table: Table, rows: slice, operand: Operand, scores: Floats) -> float:
@@ -201,9 +282,9 @@ class LogisticProblems:
 
     def bend_turned(self, operand: Operand) -> Floats:
         """(B S)^T for `(C, n)` S^T."""
-        scores = operand.at.T.copy()
+        scores = operand.at.copy()
         self.curvatures[operand.problem].apply(scores)
-        return scores.T
+        return scores
 
     @functools.cached_property
     def crosses(self) -> list[Floats]:
@@ -228,10 +309,3 @@ class LogisticProblems:
 def dot(one: Floats, other: Floats) -> float:
     """The inner product of two arrays."""
     return float(np.vdot(one, other))
-
-
-def scale_intercepts(at: Floats, ridge: float) -> Floats:
-    """The last column over the root of the ridge: variables in which the intercepts' penalty is 1."""
-    scaled = at.copy()
-    scaled[:, -1] /= np.float32(ridge**0.5)
-    return scaled

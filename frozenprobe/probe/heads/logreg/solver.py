@@ -4,11 +4,15 @@ A problem has row weights w_i >= 0 (0: a held-out row) and a c, and minimises ov
 
     F(W, b) = c sum_i w_i loss_i + |W|^2 / 2,      loss_i = log sum_j exp(z_ij) - z_iy,      z_i = W x_i + b
 
-which is scikit-learn's objective. The views of an image are nearly equal, so the problem on the *mean* view of every
-image, with a V-th of the rows, is nearly the same one. It is solved first; from there L-BFGS (Nocedal 1980) runs on all
-rows, and its initial inverse Hessian is that of the mean-view problem at the current point, applied by conjugate
-gradients: 10 to 20 evaluations on all rows where plain L-BFGS needs hundreds. Along a path of c each solution starts at
-the one before, moved by what the solution on mean views moved.
+which is scikit-learn's objective. Two classes have one row, the second one's score against the first.
+
+L-BFGS (Nocedal 1980) runs on all rows around an initial inverse Hessian, and what that is depends on the shape:
+    few classes, one view: a multiple of the identity, or where there are many more images than features the inverse of
+        the Kronecker product that comes nearest to the Hessian, made anew every few steps;
+    else: the Hessian of the problem on the *mean* view of every image, applied by conjugate gradients. The views of an
+        image are nearly equal, so that problem, with a V-th of the rows, is nearly the same one; it is solved first,
+        roughly. 5 to 20 evaluations on all rows are left then, where plain L-BFGS needs hundreds.
+Along a path of c each solution starts at the one before, moved by what the solution on mean views moved.
 
 A problem is a sequence of requests (evaluate here; multiply the Hessian by this); requests of one kind of all problems
 are answered by one matrix product. Products are float32, until rounding keeps a problem from its tolerance.
@@ -23,7 +27,8 @@ from typing import Any
 import numpy as np
 
 from frozenprobe.probe.arrays import Doubles, Floats
-from frozenprobe.probe.heads.logreg.problems import LogisticProblems, dot, scale_intercepts
+from frozenprobe.probe.heads.logreg.metric import scale_intercepts
+from frozenprobe.probe.heads.logreg.problems import LogisticProblems, dot
 from frozenprobe.probe.heads.logreg.sums import Operand
 from frozenprobe.system.threads import in_threads, one_blas_thread
 
@@ -34,28 +39,35 @@ MEAN_GRADIENT = 1e-1  # relative to sqrt(F): where the solution on mean views is
 CG_STEPS = 60
 CG_RESIDUAL = 1e-1  # squared, relative
 ARMIJO = 1e-4
-NOISE = 1e-6  # relative differences of F that float32 scores can bring about
+NOISE = {"mean": 1e-6, "full": 1e-6, "exact": 1e-14}  # relative differences of F that rounding can bring about
 HALVINGS = 20
-TRIES = 10  # evaluations in which the gap was not even halved, until float64 takes over
-STALLED = 100  # and until it is given up
+MANY = 16  # classes, from which on exponentials make an evaluation dearer than a product with the Hessian
+SPAN = 4  # features an image, from which on few classes are solved in the span of the images, too
+PATIENCE = {"full": 20, "exact": 400}  # evaluations in which the gap was not even halved, until it is given up
+NEAR = 4  # times the gap that is enough: a bound of a gap that is farther away is not worth its products
 
 
 @dataclass(frozen=True)
 class Solution:
     """What was reached, and how near it is to the optimum.
 
-    With b optimal for W the objective is 1-strongly convex in W: with g its gradient there,  F - F* <= |g|^2 / 2  and
-    |W - W*|^2 / 2 <= F - F*.  Of what b lacks, s = H_bb^-1 g_b, the bound takes account to second order:
-        F - F* <= |g_W - H_Wb s|^2 / 2 + g_b s / 2,  with the Hessian H of the mean-view problem.
+    Any P' with rows in the simplex and sum_i a_i (Y_i - P'_i) = 0 bounds the optimum from below (Fenchel), by
+        F - F* <= |W - sum_i a_i (Y_i - P'_i) x_i^T|^2 / 2 + sum_i a_i KL(P'_i | P_i),        a = c w
+    With P' = P - B s, where B_i = diag(p_i) - p_i p_i^T and s = H_bb^-1 g_b is what the intercepts lack, this is
+        F - F* <= |g_W - H_Wb s|^2 / 2 + (1 + max s - min s) g_b s / 2        as long as max s - min s <= 1.
+    As F is 1-strongly convex in W,  |W - W*|^2 / 2 <= F - F*. The p_i in B are those of
+    an image's mean view, all its views moved alike (their KL is taken to be no more than twice its). Of g, rounding may
+    have changed `LogisticProblems.rounding`, which is added to its norm.
 
     Attributes:
-        coefficients: W, `(c, D)`, a row for each class that has weight.
+        coefficients: W, `(c, D)`, a row for each class that has weight; of two classes one, of the second.
         intercepts: b, `(c,)`.
         objective: F.
         gradient_norm: Euclidean norm of the gradient of F, the features centred.
         gap: upper bound of F - F*.
         evaluations: of F on all rows.
         converged: whether the gap came down to `tol * F`.
+        stuck: whether it did not, with evaluations left.
     """
 
     coefficients: Doubles
@@ -65,6 +77,7 @@ class Solution:
     gap: float
     evaluations: int
     converged: bool
+    stuck: bool
 
 
 def solve_logistic(
@@ -121,74 +134,166 @@ def side_by_side(paths: Sequence[Step], problems: LogisticProblems) -> list[Any]
 
 def follow(problems: LogisticProblems, problem: int, path: Sequence[float], tol: float, most: int) -> Step:
     """One problem along its path of c, each with `most` evaluations on all rows; returns its solutions."""
-    mean = point = np.zeros((len(problems.classes[problem]), len(problems.centres[problem]) + 1), dtype=np.float32)
+    mean = point = problems.start(problem)
+    simple, on_all = inverses(problems, problem)
+    rough = problems.mean is not problems.full or on_all is not simple
     solutions = []
     for c in path:
-        before = mean
-        mean = yield from descend_on_means(problem, c, mean)
-        start = Operand(problem, c, point + (mean - before))
-        solution, point = yield from descend(start, tol, most, solve_in_dual if problems.dual else solve_on_means)
+        if rough:
+            before = mean
+            mean = yield from descend_on_means(Operand(problem, c, mean), simple)
+            point = point + (mean - before)
+        solution = yield from solve(problems, Operand(problem, c, point), tol, most, (on_all, simple))
+        point = np.column_stack([solution.coefficients, solution.intercepts]).astype(np.float32)
         away = solution.coefficients @ problems.centres[problem].astype(np.float64)
         solutions.append(replace(solution, intercepts=solution.intercepts - away))
     return solutions
 
 
-def descend_on_means(problem: int, c: float, point: Floats) -> Step:
-    """Plain L-BFGS on the mean views, until near enough to start from; returns the point."""
-    memory = StepMemory(MEAN_PAIRS)
-    objective, gradient = yield Request("mean", Operand(problem, c, point))
-    for _ in range(MEAN_STEPS):
+def solve(problems: LogisticProblems, start: Operand, tol: float, most: int, inverses: tuple[Inverse, Inverse]) -> Step:
+    """The solution (of centred features): in float32, and on from there in float64 if that gets stuck.
+
+    There the second inverse takes over: at a large c, where no image pulls any more, the Hessian of mean views says
+    little about the next step, and conjugate gradients in float32 cannot invert it.
+    """
+    state = yield from descend(problems, "full", start, tol, most, inverses[0])
+    if not state.gap <= tol * state.objective and state.evaluations < most:
+        before = state.evaluations
+        on = replace(start, at=state.point.astype(np.float64))
+        state = yield from descend(problems, "exact", on, tol, most - before, inverses[1])
+        state = replace(state, evaluations=state.evaluations + before)
+    converged = state.gap <= tol * state.objective
+    gap = state.gap
+    if not converged:  # it may be a guess
+        gap, _ = yield from bound_gap(problems, replace(start, at=state.point), state, float("inf"))
+    norm = dot(state.gradient, state.gradient) ** 0.5
+    point = state.point.astype(np.float64)
+    stuck = not converged and state.evaluations < most
+    return Solution(point[:, :-1], point[:, -1], state.objective, norm, gap, state.evaluations, converged, stuck)
+
+
+def descend_on_means(start: Operand, invert: Inverse) -> Step:
+    """L-BFGS on the mean views, until near enough to start from; returns the point."""
+    memory, at = StepMemory(MEAN_PAIRS), start
+    objective, gradient = yield Request("mean", at)
+    for steps in range(MEAN_STEPS):
         if dot(gradient, gradient) <= MEAN_GRADIENT**2 * objective:
             break
-        vector, factors = memory.outer(gradient)
-        direction = memory.inner(factors, memory.scaled(vector))
-        moved = yield from search("mean", Operand(problem, c, point), objective, gradient, -direction)
+        direction = yield from memory.turn(gradient, at, invert, steps)
+        moved = yield from search("mean", at, objective, gradient, -direction)
         if moved is None:
             break
-        memory.add(moved.point - point, moved.gradient - gradient)
-        point, objective, gradient = moved.point, moved.objective, moved.gradient
-    return point
+        memory.add(moved.point - at.at, moved.gradient - gradient)
+        at, objective, gradient = replace(at, at=moved.point), moved.objective, moved.gradient
+    return at.at
 
 
-def descend(start: Operand, tol: float, most: int, invert: Callable[[int, Floats, float], Step]) -> Step:
-    """L-BFGS on all rows around the mean-view Hessian, applied by `invert`; returns the solution and its point."""
-    memory = StepMemory(PAIRS)
-    problem, c, point = start.problem, start.c, start.at
-    objective, gradient = yield Request("full", Operand(problem, c, point))
-    evaluations, first = 1, 1.0
-    best, since, kind = float("inf"), 0, "full"
+def descend(problems: LogisticProblems, kind: str, start: Operand, tol: float, most: int, invert: Inverse) -> Step:
+    """L-BFGS on all rows around an initial inverse Hessian, until certified or stuck; returns its last `State`."""
+    memory, at, steps, length = StepMemory(PAIRS), start, 0, 1.0
+    objective, gradient = yield Request(kind, start)
+    state = State(start.at, objective, gradient, 1, float("inf"))
+    best, since = float("inf"), 0
     while True:
-        curvature, ridge = yield Request("bend", Operand(problem, c, point))
-        gap = yield from bound_gap(problem, gradient, curvature)
-        converged = gap <= tol * objective
+        gap, blurred = yield from bound_gap(problems, at, state, tol * state.objective)
+        state = replace(state, gap=gap)
         if gap < best / 2:
-            best, since = gap, evaluations
-        elif kind == "full" and evaluations - since >= TRIES:  # rounding is as large as what is left to gain
-            kind, memory, since = "exact", StepMemory(PAIRS), evaluations
-            objective, gradient = yield Request(kind, Operand(problem, c, point))
-            continue
-        if converged or evaluations >= most or evaluations - since >= STALLED:
-            break
-        vector, factors = memory.outer(gradient)
-        direction = memory.inner(factors, (yield from invert(problem, vector, ridge)))
-        moved = yield from search(kind, Operand(problem, c, point), objective, gradient, -direction, first)
+            best, since = gap, state.evaluations
+        patience = state.evaluations - since >= PATIENCE[kind]
+        if gap <= tol * state.objective or blurred or patience or state.evaluations >= most:
+            return state
+        direction = yield from memory.turn(state.gradient, at, invert, steps)
+        moved = yield from search(kind, at, state.objective, state.gradient, -direction, length)
         if moved is None:
-            break
-        evaluations += moved.evaluations
-        first = moved.length if moved.evaluations > 1 else min(1.0, 2 * moved.length)
-        memory.add(moved.point - point, moved.gradient - gradient)
-        point, objective, gradient = moved.point, moved.objective, moved.gradient
-    norm = dot(gradient, gradient) ** 0.5
-    weights = point.astype(np.float64)
-    return Solution(weights[:, :-1], weights[:, -1], objective, norm, gap, evaluations, converged), point
+            return state
+        length = moved.length if moved.evaluations > 1 else min(1.0, 2 * moved.length)
+        memory.add(moved.point - state.point, moved.gradient - state.gradient)
+        evaluations = state.evaluations + moved.evaluations
+        state = State(moved.point, moved.objective, moved.gradient, evaluations, float("inf"))
+        at, steps = replace(at, at=moved.point), steps + 1
 
 
-def bound_gap(problem: int, gradient: Floats, curvature: Doubles) -> Step:
-    """Upper bound of F - F*: see `Solution`."""
-    shift = np.zeros_like(gradient)
-    shift[:, -1] = np.linalg.pinv(curvature, rcond=1e-9, hermitian=True) @ gradient[:, -1].astype(np.float64)
-    left = gradient - (yield Request("multiply", Operand(problem, 1.0, shift)))
-    return dot(left[:, :-1], left[:, :-1]) / 2 + max(dot(gradient[:, -1], shift[:, -1]), 0.0) / 2
+def bound_gap(problems: LogisticProblems, at: Operand, state: State, enough: float) -> Step:
+    """Upper bound of F - F*: see `Solution`; a mere guess where it is far above what is enough.
+
+    Returns:
+        the bound, and whether it would be small enough were it not for rounding.
+    """
+    gradient = state.gradient
+    guess = dot(gradient[:, :-1], gradient[:, :-1]) / 2
+    if guess > NEAR * enough:
+        return guess, False
+    curvature, _ = yield Request("bend", at)
+    shift = np.zeros(gradient.shape, dtype=np.float32)
+    shift[:, -1] = solve_intercepts(curvature, gradient[:, -1].astype(np.float64))
+    spread = float(np.ptp(np.append(shift[:, -1], 0.0)))  # of two classes the first one's is 0
+    if not spread <= 1:
+        return float("inf"), False
+    left = gradient - (yield Request("multiply", replace(at, at=shift)))
+    slack = (1 + spread) * max(dot(gradient[:, -1], shift[:, -1]), 0.0) / 2
+    slack *= 1 if problems.mean is problems.full else 2
+    norm = dot(left[:, :-1], left[:, :-1]) ** 0.5
+    rounding = problems.rounding(at, state.objective)
+    bound = (norm + rounding) ** 2 / 2 + slack
+    return bound, bound > enough >= norm**2 / 2 + slack
+
+
+def solve_intercepts(curvature: Doubles, slope: Doubles) -> Doubles:
+    """s with H_bb s = g_b, 0 for the class that curves most: the scores are only known up to a shift."""
+    size = np.sqrt(np.maximum(np.diag(curvature), 1e-300))
+    shift: Doubles = np.zeros(len(slope))
+    rest = np.arange(len(slope)) != np.argmax(size) if len(slope) > 1 else np.array([True])
+    scaled = (curvature / np.outer(size, size))[np.ix_(rest, rest)] + 1e-12 * np.eye(rest.sum())
+    shift[rest] = np.linalg.solve(scaled, (slope / size)[rest]) / size[rest]
+    return shift
+
+
+# The initial inverse Hessians
+
+
+Inverse = Callable[[Operand, Floats, "StepMemory", int], Step]  # (point, vector, memory, steps so far) -> H^-1 vector
+
+
+def inverses(problems: LogisticProblems, problem: int) -> tuple[Inverse, Inverse]:
+    """Those that cost least here: far from the optimum on mean views, and on all rows.
+
+    With one view and few classes the second is the first: a product with a Hessian costs as much as an evaluation then.
+    """
+    images, dim = problems.mean.features.shape
+    classes = len(problems.classes[problem])
+    renewal = problems.renewal(problem, images)
+    simple = by_identity if renewal is None else by_metric(renewal)
+    short = classes > 2 and SPAN * images <= dim
+    if problems.mean is problems.full and classes < MANY and not short:
+        return simple, simple
+    return simple, by_mean_views(solve_in_dual if problems.dual else solve_on_means)
+
+
+def by_identity(at: Operand, vector: Floats, memory: StepMemory, steps: int) -> Step:
+    """A multiple of the identity."""
+    yield from ()
+    return memory.scaled(vector)
+
+
+def by_metric(renewal: int) -> Inverse:
+    """That of a Kronecker product, made anew after so many steps."""
+
+    def invert(at: Operand, vector: Floats, memory: StepMemory, steps: int) -> Step:
+        if steps % renewal == 0:
+            yield Request("weigh", at)
+        return (yield Request("scale", replace(at, at=vector)))
+
+    return invert
+
+
+def by_mean_views(solve: Callable[[int, Floats, float], Step]) -> Inverse:
+    """That of the mean-view problem at each point."""
+
+    def invert(at: Operand, vector: Floats, memory: StepMemory, steps: int) -> Step:
+        _, ridge = yield Request("bend", at)
+        return (yield from solve(at.problem, vector.astype(np.float32, copy=False), ridge))
+
+    return invert
 
 
 def solve_on_means(problem: int, target: Floats, ridge: float) -> Step:
@@ -203,13 +308,13 @@ def solve_on_means(problem: int, target: Floats, ridge: float) -> Step:
     for _ in range(CG_STEPS):
         product = yield Request("multiply", Operand(problem, 1.0, scale_intercepts(direction, ridge)))
         product = scale_intercepts(product, ridge)
-        step = np.float32(size / dot(direction, product))
+        step = size / dot(direction, product)
         solution += step * direction
         residual = residual - step * product
         before, size = size, dot(residual, residual)
         if size <= enough:
             break
-        direction = residual + np.float32(size / before) * direction
+        direction = residual + size / before * direction
     return scale_intercepts(solution, ridge)
 
 
@@ -240,7 +345,7 @@ def solve_in_dual(problem: int, target: Floats, ridge: float) -> Step:
             break
         direction = residual.plus(size / before, direction)
     lifted = yield Request("lift", Operand(problem, 1.0, solution.span))
-    return scale_intercepts(np.float32(solution.share) * target + lifted, ridge)
+    return scale_intercepts(solution.share * target + lifted, ridge)
 
 
 @dataclass(frozen=True)
@@ -269,22 +374,29 @@ class StepMemory:
     def scaled(self, vector: Floats) -> Floats:
         """The usual initial inverse Hessian: a multiple of the identity."""
         if not self.pairs:
-            return vector / np.float32(max(1.0, dot(vector, vector) ** 0.5))
-        last = self.pairs[-1]
-        return vector * np.float32(last.product / dot(last.change, last.change))
+            factor = 1 / max(1.0, dot(vector, vector) ** 0.5)
+        else:
+            factor = self.pairs[-1].product / dot(self.pairs[-1].change, self.pairs[-1].change)
+        scaled: Floats = vector * factor
+        return scaled
+
+    def turn(self, gradient: Floats, at: Operand, invert: Inverse, steps: int) -> Step:
+        """The inverse Hessian times the gradient."""
+        vector, factors = self.outer(gradient)
+        return self.inner(factors, (yield from invert(at, vector, self, steps)))
 
     def outer(self, gradient: Floats) -> tuple[Floats, list[float]]:
         """The vector after the first half of the recursion, and the factors that the second half needs."""
         vector, factors = gradient.copy(), []
         for pair in reversed(self.pairs):
             factors.append(dot(pair.step, vector) / pair.product)
-            vector -= np.float32(factors[-1]) * pair.change
+            vector -= factors[-1] * pair.change
         return vector, factors[::-1]
 
     def inner(self, factors: Sequence[float], vector: Floats) -> Floats:
         """Second half, after the initial inverse Hessian."""
         for pair, factor in zip(self.pairs, factors, strict=True):
-            vector = vector + np.float32(factor - dot(pair.change, vector) / pair.product) * pair.step
+            vector = vector + (factor - dot(pair.change, vector) / pair.product) * pair.step
         return vector
 
 
@@ -298,8 +410,26 @@ class Dual:
 
     def plus(self, step: float, other: Dual) -> Dual:
         """self + step * other."""
-        small = np.float32(step)
-        return Dual(self.share + step * other.share, self.span + small * other.span, self.image + small * other.image)
+        return Dual(self.share + step * other.share, self.span + step * other.span, self.image + step * other.image)
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a descent is.
+
+    Attributes:
+        point: `(C, D + 1)`.
+        objective: F there.
+        gradient: of F there.
+        evaluations: so far.
+        gap: bound of F - F*, or a guess where it is far from the tolerance.
+    """
+
+    point: Floats
+    objective: float
+    gradient: Floats
+    evaluations: int
+    gap: float
 
 
 @dataclass(frozen=True)
@@ -321,10 +451,10 @@ def search(
     if slope >= 0:
         return None
     for evaluations in range(1, HALVINGS + 1):
-        point = start.at + np.float32(length) * direction
+        point = start.at + length * direction
         value, there = yield Request(kind, Operand(start.problem, start.c, point))
         rise = value - objective
-        flat = rise <= NOISE * objective and abs(dot(there, direction)) <= abs(slope)
+        flat = rise <= NOISE[kind] * objective and abs(dot(there, direction)) <= abs(slope)
         if rise <= ARMIJO * length * slope or flat:
             return Moved(point, value, there, length, evaluations)
         # where the parabola through F, F' and F(length) is lowest

@@ -14,7 +14,10 @@ import numpy as np
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.system import threads
 
-THREAD_ROWS = 512  # rows that a thread works on at once
+THREAD_ROWS = 512  # rows that a thread works on at once, and more of rows so short
+BLOCK = 2**17  # that a block has fewer numbers than this
+ALONE = 2**20  # multiplications that one thread has done before a second one has started
+FEW = 64  # rows of W, up to which BLAS is much faster at X W^T than at W X^T
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Operand:
     Attributes:
         problem: its number.
         c: multiplies its weights.
-        at: `(C, D + 1)` weights or direction, the intercepts (of centred features) last.
+        at: `(C, D + 1)` weights or direction, the intercepts (of centred features) last; of two classes `(1, D + 1)`.
     """
 
     problem: int
@@ -46,15 +49,15 @@ class Table:
 
     Attributes:
         features: `(n, D + 1)`, rows that have weight in the same problems next to each other.
-        labels: for each problem `(n,)` index into the classes it has; 0 for rows without weight.
-        weights: for each problem `(n,)` float32.
+        labels: for each problem `(n,)` index into the classes it has; 0 for rows of other classes.
+        weights: for each problem `(n,)`.
         segments: of the rows.
         order: `(n,)` which of the given rows each one is.
     """
 
     features: Floats
     labels: list[Ints]
-    weights: list[Floats]
+    weights: list[Doubles]
     segments: list[Segment]
     order: Ints
 
@@ -69,40 +72,50 @@ class Table:
     @staticmethod
     def of(features: Floats, labels: Ints, weights: Sequence[Doubles], classes: Sequence[Ints]) -> Table:
         """Lay out rows for problems that have these weights and classes."""
-        patterns, kind = np.unique(np.stack(weights, axis=1) > 0, axis=0, return_inverse=True)
-        order = np.argsort(kind.ravel(), kind="stable")
-        bounds = np.cumsum([0, *np.bincount(kind.ravel(), minlength=len(patterns))]).tolist()
+        kind = np.zeros(len(labels), dtype=np.int64)
+        for weight in weights:  # numbers the sets of problems in which rows have weight
+            kind = 2 * kind + (weight > 0)
+            kind = np.unique(kind, return_inverse=True)[1] if kind.min() < kind.max() else np.zeros_like(kind)
+        order = np.argsort(kind, kind="stable")
+        first = np.flatnonzero(np.diff(kind[order], prepend=-1))
         segments = [
-            Segment(slice(start, stop), frozenset(np.flatnonzero(pattern)))
-            for (start, stop), pattern in zip(pairwise(bounds), patterns, strict=True)
+            Segment(slice(start, stop), frozenset(n for n, weight in enumerate(weights) if weight[order[start]] > 0))
+            for start, stop in pairwise([*first.tolist(), len(labels)])
         ]
         ordered = np.ones((len(features), features.shape[1] + 1), dtype=np.float32)
         np.take(features, order, axis=0, out=ordered[:, :-1])
-        local = [np.where(np.isin(labels, own), np.searchsorted(own, labels), 0)[order] for own in classes]
-        return Table(ordered, local, [weight[order].astype(np.float32) for weight in weights], segments, order)
+        local = []
+        for own in classes:
+            index = np.zeros(int(labels.max()) + 1, dtype=np.int64)
+            index[own] = np.arange(len(own))
+            local.append(index[labels[order]])
+        return Table(ordered, local, [weight[order] for weight in weights], segments, order)
 
 
-Change = Callable[[Table, slice, Operand, Floats], float]  # (table, rows, problem, its scores of them) -> loss
+Change = Callable[
+    [Table, slice, Operand, Floats], float
+]  # (table, rows, problem, its `(C, rows)` scores of them) -> loss
 
 
 def sweep(table: Table, stacked: Floats, operands: Sequence[Operand], change: Change) -> tuple[Doubles, Floats]:
-    """S = X W^T by blocks of rows, each problem's columns changed in place -> losses, and S^T X stacked as W is.
+    """S = W X^T by blocks of rows of X, each problem's part changed in place -> losses, and S X stacked as W is.
 
     Rows are not multiplied for problems in which they have no weight.
     """
     groups = [group for group in (Group.of(segment, stacked, operands) for segment in table.segments) if group.operands]
-    count = threads.thread_count()
+    count = threads.thread_count() if table.features.size * len(stacked) > ALONE else 1
+    size = max(THREAD_ROWS, BLOCK // table.features.shape[1])
 
     def run(thread: int) -> tuple[Doubles, list[Floats]]:
         losses, sums = np.zeros(len(operands)), [np.zeros_like(group.weights) for group in groups]
         for group, total in zip(groups, sums, strict=True):
             share = -(-(group.rows.stop - group.rows.start) // count)
-            for rows in list(slices(group.rows, min(THREAD_ROWS, max(1, share))))[thread::count]:
+            for rows in list(slices(group.rows, min(size, max(1, share))))[thread::count]:
                 features = table.features[rows]
-                scores = features @ group.weights.T
+                scores = scores_of(features, group.weights)
                 for number, each, own in zip(group.numbers, group.operands, spans(group.operands), strict=True):
-                    losses[number] += change(table, rows, each, scores[:, own])
-                total += scores.T @ features
+                    losses[number] += change(table, rows, each, scores[own])
+                total += scores @ features
         return losses, sums
 
     losses, result = np.zeros(len(operands)), np.zeros_like(stacked)
@@ -141,18 +154,56 @@ class Group:
         return Group(segment.rows, numbers, [operands[each] for each in numbers], columns, stacked[columns])
 
 
+def scores_of(features: Floats, weights: Floats) -> Floats:
+    """W X^T, `(C, rows)`, each class's scores next to each other: sums over few classes are fast along them."""
+    if len(weights) > FEW:
+        return weights @ features.T
+    return np.ascontiguousarray((features @ weights.T).T)
+
+
 def to_residuals(table: Table, rows: slice, operand: Operand, scores: Floats) -> float:
-    """Scores of some rows -> a * (P - Y), in place; returns their loss."""
+    """Scores of some rows -> a * (P - Y), in place; returns their loss.
+
+    With e the exponentials and r the part of all classes but y in their sum:  P_y - 1 = -r,  loss = -log(1 - r), and
+    of images that are nearly certain neither is the difference of two numbers that are nearly equal.
+    """
     labels = table.labels[operand.problem][rows]
-    weight = np.float32(operand.c) * table.weights[operand.problem][rows]
-    here = np.arange(len(scores))
-    scores -= scores.max(axis=1, keepdims=True)
-    own = scores[here, labels]
+    weight = operand.c * table.weights[operand.problem][rows].astype(scores.dtype)
+    if len(scores) == 1:
+        return to_binary_residuals(scores[0], labels, weight)
+    here = labels, np.arange(scores.shape[1])
+    scores -= scores.max(axis=0)
+    own = scores[here]
     np.exp(scores, out=scores)
-    total = scores.sum(axis=1)
-    scores *= (weight / total)[:, None]
-    scores[here, labels] -= weight
-    return float(weight.astype(np.float64) @ (np.log(total) - own))
+    right = scores[here]
+    scores[here] = 0
+    rest = scores.sum(axis=0)
+    total = rest + right
+    scores *= weight / total
+    rest /= total
+    scores[here] = -weight * rest
+    loss = np.where(rest < 0.5, -np.log1p(-np.minimum(rest, 0.5)), np.log(total) - own)
+    return float(weight.astype(np.float64) @ loss)
+
+
+def to_binary_residuals(scores: Floats, labels: Ints, weight: Floats) -> float:
+    """The same for two classes: `(rows,)` scores of the second against the first."""
+    side = 2 * labels.astype(scores.dtype) - 1
+    margin = side * scores
+    small = np.exp(-np.abs(margin))
+    rest = np.where(margin > 0, small, 1) / (1 + small)
+    loss = np.log1p(small) - np.minimum(margin, 0)
+    np.multiply(-side * weight, rest, out=scores)
+    return float(weight.astype(np.float64) @ loss)
+
+
+def to_probabilities(scores: Floats) -> None:
+    """Scores `(C, rows)` -> softmax, of two classes `(1, rows)` -> the second one's probability; in place."""
+    top = scores.max(axis=0, initial=0 if len(scores) == 1 else -np.inf)
+    scores -= top
+    np.exp(scores, out=scores)
+    total = scores.sum(axis=0)
+    scores /= total + np.exp(-top) if len(scores) == 1 else total
 
 
 def parts(stacked: Floats, operands: Sequence[Operand]) -> list[Floats]:

@@ -65,6 +65,8 @@ def test_objective_and_gradient_are_those_of_finite_differences(
 ) -> None:
     monkeypatch.setattr(pool, "thread_count", lambda: threads)
     monkeypatch.setattr(sums, "THREAD_ROWS", size)
+    monkeypatch.setattr(sums, "BLOCK", 0)
+    monkeypatch.setattr(sums, "ALONE", 0)
     rows = make_rows()
     weights = make_weights(rows)
     problems = LogisticProblems.of(rows, weights)

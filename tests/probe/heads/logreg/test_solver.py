@@ -77,6 +77,86 @@ def test_the_certificate_bounds_the_way_to_the_optimum(c: float, tol: float) -> 
     assert np.linalg.norm(found.coefficients - best[0]) <= (2 * found.gap) ** 0.5 + 1e-3
 
 
+def optimum(rows: TrainingRows, weight: Doubles, c: float) -> float:
+    """F* in float64, by damped Newton steps on the whole Hessian; for two classes of scikit-learn's one row."""
+    features = np.column_stack([rows.features.astype(np.float64), np.ones(len(rows.labels))])
+    count, dim = int(rows.labels.max()) + 1, features.shape[1]
+    first = 1 if count == 2 else 0  # the first of two is fixed at 0
+    share = np.eye(count)[rows.labels]
+    penalty = np.tile(np.append(np.ones(dim - 1), 0.0), count - first)
+    at = np.zeros((count, dim))
+    logs = np.log(np.bincount(rows.labels, weights=weight))
+    at[:, -1] = logs - logs[0]
+    value = objective(rows, weight, at[:, :-1], at[:, -1], c)
+    for _ in range(200):
+        scores = features @ at.T
+        chances = np.exp(scores - scores.max(axis=1, keepdims=True))
+        chances /= chances.sum(axis=1, keepdims=True)
+        slope = (c * weight[:, None] * (chances - share)).T[first:] @ features
+        slope = slope.ravel() + penalty * at[first:].ravel()
+        bend = np.einsum("nj,jk->njk", chances, np.eye(count)) - np.einsum("nj,nk->njk", chances, chances)
+        bend = c * weight[:, None, None] * bend[:, first:, first:]
+        hessian = np.einsum("njk,nd,ne->jdke", bend, features, features, optimize=True)
+        hessian = hessian.reshape(len(slope), -1) + np.diag(penalty)
+        size = np.sqrt(np.diag(hessian).clip(1e-300))
+        step = -np.linalg.lstsq(hessian / np.outer(size, size), slope / size, rcond=1e-14)[0] / size
+        length, drop = 1.0, step @ slope
+        while length > 1e-9 and -drop > 1e-14 * value:
+            there = at.copy()
+            there[first:] += length * step.reshape(-1, dim)
+            lower = objective(rows, weight, there[:, :-1], there[:, -1], c)
+            if lower <= value + 1e-4 * length * drop:
+                break
+            length /= 2
+        else:
+            return value
+        at, value = there, lower
+    return value
+
+
+@given(seed=st.integers(0, 100_000))
+@settings(max_examples=60, deadline=None)
+def test_the_certificate_holds_at_any_weights_classes_and_c(seed: int) -> None:
+    """Weight ratios of up to 1e9, by image or by class, where the intercepts come to rest last."""
+    rng = np.random.default_rng(seed)
+    classes, views, dim = int(rng.integers(2, 6)), int(rng.choice([1, 1, 3])), int(rng.integers(1, 12))
+    rows = make_rows(classes, int(rng.integers(3, 10)), views, dim, seed)
+    ratio = 10.0 ** -rng.choice([0, 3, 6, 9])
+    images = len(np.unique(rows.images))
+    spread = [rng.uniform(size=images)[rows.images], rng.uniform(size=classes)[rows.labels]][rng.integers(2)]
+    weight = 10 ** rng.uniform(-2, 2) * ratio**spread / views
+    c, tol = 10 ** rng.uniform(-4, 4), 10 ** rng.uniform(-6, -2)
+    ((found,),) = solve(rows, [weight], [c], tol=tol)
+    coefficients, intercepts = found.coefficients, found.intercepts
+    lowest = optimum(rows, weight, c)
+    if classes == 2:
+        coefficients, intercepts = np.vstack([0 * coefficients, coefficients]), np.append(0.0, intercepts)
+    rise = objective(rows, weight, coefficients, intercepts, c) - lowest
+    assert found.converged
+    assert -1e-7 * lowest <= rise <= found.gap + 1e-7 * lowest
+
+
+@pytest.mark.parametrize("views", [1, 3])
+@pytest.mark.parametrize("c", [1e5, 1e7])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_separable_classes_are_solved_at_any_c(classes: int, c: float, views: int) -> None:
+    rows = make_rows(classes, 5, views, 15)
+    weight = np.full(len(rows.labels), 1 / views)
+    ((found,),) = solve(rows, [weight], [c], tol=1e-5, max_evaluations=2000)
+    assert found.converged
+    assert found.objective == pytest.approx(optimum(rows, weight, c), rel=1.1e-5)
+
+
+def test_a_fit_that_more_evaluations_cannot_help_says_so() -> None:
+    rows = make_rows()
+    ((short,),) = solve(rows, make_weights(rows)[:1], [100.0], tol=1e-9, max_evaluations=2)
+    ((stuck,),) = solve(rows, make_weights(rows)[:1], [100.0], tol=1e-30, max_evaluations=100_000)
+    assert not short.converged
+    assert not short.stuck
+    assert not stuck.converged
+    assert stuck.stuck
+
+
 def test_folds_and_values_of_c_side_by_side_are_what_they_are_one_by_one() -> None:
     rows = make_rows(classes=4, images=10)
     weights, path = make_weights(rows), [0.01, 0.3, 10.0]

@@ -35,13 +35,15 @@ def test_rows_without_weight_are_never_multiplied() -> None:
 def test_a_sweep_takes_every_row_of_a_problem_once(threads: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "thread_count", lambda: threads)
     monkeypatch.setattr(sums, "THREAD_ROWS", size)
+    monkeypatch.setattr(sums, "BLOCK", 0)
+    monkeypatch.setattr(sums, "ALONE", 0)
     rows, rng = make_rows(), np.random.default_rng(1)
     operands = [Operand(number, 1.0, rng.normal(size=(4, 6)).astype(np.float32)) for number in (2, 0, 1)]
 
     def double(table: Table, block: slice, operand: Operand, scores: Floats) -> float:
         """Counts the rows; those of a problem by its number."""
         scores *= 2
-        return (1 + operand.problem) * len(scores)
+        return (1 + operand.problem) * scores.shape[1]
 
     stacked = np.concatenate([each.at for each in operands])
     counts, found = sweep(make_table(rows), stacked, operands, double)
