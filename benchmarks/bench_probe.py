@@ -6,6 +6,7 @@
     python benchmarks/bench_probe.py command --features features/x.h5
     python benchmarks/bench_probe.py shapes                              # ours beside scikit-learn's over many shapes
     python benchmarks/bench_probe.py busy                                # alone and beside busy processes
+    python benchmarks/bench_probe.py scale                               # seconds and memory of auto by shape
 
 `solver` times (a) one C and (b) a path of 12 values of C, over 5 folds, ours all at once, scikit-learn's fold by fold
 in float32 with the faster of one and all threads. scikit-learn stops where its tolerance is met: its default, and ten
@@ -14,6 +15,7 @@ times smaller ones until its objective is within 1e-4 of ours. Objectives are co
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import tempfile
@@ -24,7 +26,8 @@ from pathlib import Path
 
 import click
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
@@ -65,7 +68,7 @@ def make_features(images: int = 1000, views: int = 9, dim: int = 1024, classes: 
     return vectors.astype(np.float32), labels
 
 
-def scale(vectors):
+def scale_vectors(vectors):
     """L2-normalise, centre, mean square 1: what `global` does, here once for all folds: both solve the same problem."""
     unit = normalise(vectors)
     unit = unit - unit.reshape(-1, unit.shape[2]).mean(axis=0)
@@ -138,7 +141,7 @@ def solver(features: Path | None, folds_of_theirs: int, repeats: int) -> None:
             opened.train.labels,
             opened.train.hashes,
         )
-    vectors = scale(vectors)
+    vectors = scale_vectors(vectors)
     print("{} images x {} views x {}, ".format(*vectors.shape) + f"{labels.max() + 1} classes, {FOLDS} folds")
     folds = assign_folds(labels, np.arange(len(labels)), hashes, folds=FOLDS, seed=0)
     train = [np.flatnonzero(folds != fold) for fold in range(FOLDS)]
@@ -436,6 +439,74 @@ def busy(images: int, views: int, dim: int, classes: int, names: str, repeats: i
                         own.append(seconds_of(opened, name))
             idle, crowded = (float(np.median(own)) for own in seconds.values())
             print(f"| {name} | {idle:.2f} | {crowded:.2f} | {crowded * share / idle:.2f} |", flush=True)
+
+
+@main.command()
+@click.option("--shapes", default="1000x9x1024x100,10000x1x1024x100,50000x1x768x100", show_default=True)
+@click.option("--limit", default=120, show_default=True, help="Seconds that scikit-learn may take.")
+def scale(shapes: str, limit: int) -> None:
+    """Seconds and memory of `auto`, nothing typed, beside scikit-learn's LogisticRegressionCV on the same rows.
+
+    Each in a process of its own; memory is the most that it held, less what it held once everything was imported.
+    """
+    print(f"images x views x features x classes, {own_cores()} cores\n")
+    print("| shape | auto, s | CPU s | GB | counted, s | out of fold | LogisticRegressionCV, s | GB | out of fold |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder:
+        for shape in shapes.split(","):
+            path = Path(folder) / "made.h5"
+            path.unlink(missing_ok=True)
+            written(path, *make_features(*map(int, shape.split("x"))))
+            cells = [*apart("measure-auto", path, 3600), *(apart("measure-reference", path, limit) or ["-"] * 3)]
+            print(f"| {' | '.join([shape, *cells])} |", flush=True)
+
+
+def apart(name, path, limit):
+    """The words that a command of this file prints, in a process of its own; none if it takes too long."""
+    line = [sys.executable, __file__, name, str(path)]
+    try:
+        return subprocess.run(line, check=True, capture_output=True, text=True, timeout=limit).stdout.split()
+    except subprocess.TimeoutExpired:
+        return []
+
+
+@main.command(hidden=True)
+@click.argument("path")
+def measure_auto(path: str) -> None:
+    """One run of `auto`: seconds, CPU seconds, GB, seconds that were counted, accuracy."""
+    before, start, work = most_memory(), time.perf_counter(), time.process_time()
+    result = fp.cross_validate(path)
+    seconds, worked = time.perf_counter() - start, time.process_time() - work
+    right = (result.oof.argmax(axis=1) == result.labels).mean()
+    memory = most_memory() - before
+    print(f"{seconds:.1f} {worked:.1f} {memory:.2f} {result.counted:.1f} {right:.1%}")
+
+
+@main.command(hidden=True)
+@click.argument("path")
+def measure_reference(path: str) -> None:
+    """scikit-learn's over the same number of folds and the values of C that `auto` tries: seconds, GB, best mean."""
+    features = fp.open_features(path)
+    rows = scale_rows(features.read("train", range(len(features.views))))
+    labels = np.repeat(features.train.labels, len(features.views))
+    groups = np.repeat(np.arange(len(features.train)), len(features.views))
+    before, start = most_memory(), time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        folds = [*GroupKFold(FOLDS, shuffle=True, random_state=0).split(rows, labels, groups)]
+        model = LogisticRegressionCV(Cs=[0.1, 1.0, 10.0], cv=folds, max_iter=1000).fit(rows, labels)
+    best = np.mean(next(iter(model.scores_.values())), axis=0).max()
+    print(f"{time.perf_counter() - start:.1f} {most_memory() - before:.2f} {best:.1%}")
+
+
+def scale_rows(vectors):
+    """A row a view, scaled as `global` does."""
+    return scale_vectors(vectors).reshape(-1, vectors.shape[2])
+
+
+def most_memory():
+    """GB that this process held at the most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def written(path, vectors, labels):

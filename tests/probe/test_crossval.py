@@ -655,9 +655,12 @@ def test_more_images_than_a_head_can_take_are_refused_before_any_work_and_auto_l
     monkeypatch.setitem(HEADS, "kernel", replace(HEADS["kernel"], most_images=count - 1))
     found = cross_validate(features, ProbeOptions(budget=math.inf))
     assert f"kernel (mean) (takes at most {count - 1} images)" in found.skipped
-    assert f"beyond --budget or a head's limit: kernel (mean) (takes at most {count - 1} images)" in render(
-        summarise(found)
-    )
+    said = " ".join(render(summarise(found)).split())
+    assert f"beyond --budget or a head's limit: kernel (mean) (takes at most {count - 1} images)" in said
+    assert f"candidates, counted as {found.counted:.1f} s of two slow cores; of each family the best" in said
+    assert "every class weighing alike" not in said
+    balanced = replace(found, options=replace(found.options, class_weight="balanced"))
+    assert "and calibrated, every class weighing alike log-loss" in " ".join(render(summarise(balanced)).split())
     for work in ("find_clusters", "read_inputs"):
         monkeypatch.setattr(crossval, work, lambda *given: pytest.fail("work before the refusal"))
     for more in ({}, {"calibrate": True}):

@@ -72,6 +72,7 @@ def summarise(result: ProbeResult, *, public_share: float | None = None) -> dict
         "candidates": [asdict(candidate) for candidate in result.candidates],
         "skipped": list(result.skipped),
         "counted_seconds": result.counted,
+        "class_weight": result.options.class_weight,
         "folds": [asdict(fold) for fold in result.fold_scores],
         "refit": asdict(result.refit),
         "converged": converged(result),
@@ -188,9 +189,10 @@ def render_choice(summary: dict[str, Any]) -> list[str]:
         if candidate["share"] > best.setdefault(candidate["family"], candidate)["share"]:
             best[candidate["family"]] = candidate
     where = "" if summary["repeats"] is None else " in the first repeat"
+    alike = ", every class weighing alike" if summary["class_weight"] else ""
     many = f"{len(summary['candidates'])} candidates"
     many += f", counted as {summary['counted_seconds']:.1f} s of two slow cores" if summary["counted_seconds"] else ""
-    lines = [f"{many}; of each family the best, scored out of fold{where} and calibrated"]
+    lines = [f"{many}; of each family the best, scored out of fold{where} and calibrated{alike}"]
     lines.append("log-loss  accuracy  share  candidate")
     for candidate in best.values():
         share = f"{candidate['share']:.0%}" if candidate["share"] else "-"
