@@ -26,6 +26,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+from made_features import written
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
@@ -33,9 +34,6 @@ from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
 import frozenprobe as fp
-from frozenprobe.cache.contents import Contents, Split
-from frozenprobe.cache.spec import FeatureSpec
-from frozenprobe.cache.store import write_features
 from frozenprobe.extract.ranks.rank import own_cores
 from frozenprobe.probe.fit.trainer import Trainer
 from frozenprobe.probe.folds.deal import assign_folds
@@ -507,40 +505,6 @@ def scale_rows(vectors):
 def most_memory():
     """GB that this process held at the most."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-
-
-def written(path, vectors, labels):
-    """A feature file of `(N, views, D)` vectors; the first view counts as the clean one."""
-    images, views, dim = vectors.shape
-    hashes = tuple(f"{index:064x}" for index in range(images))
-    train = Split(tuple(f"{index}.jpg" for index in range(images)), hashes, np.ones(images, dtype=bool), labels)
-    spec = FeatureSpec(
-        backbone="made",
-        weights_digest="0" * 64,
-        preprocessing='{"name":"weights"}',
-        recipe="made",
-        recipe_version=1,
-        seed=0,
-        decoding="full",
-        augment_on="cpu",
-        tap="head-input",
-        engine="none",
-        compute_dtype="float32",
-        storage_dtype="float32",
-    )
-    contents = Contents(
-        spec=spec,
-        taps=(("head-input", dim),),
-        test_views=("clean",),
-        augmented_views=tuple(f"aug{view}" for view in range(1, views)),
-        class_names=tuple(f"class {label:04}" for label in range(labels.max() + 1)),
-        train=train,
-        test=None,
-        sample=None,
-        about={"created": "2026-01-01T00:00:00.000000+00:00", "licence": "none"},
-    )
-    write_features(path, contents, lambda chosen, split, names: vectors[chosen, : len(names)].copy())
-    return fp.open_features(path)
 
 
 def seconds_of(opened, head):

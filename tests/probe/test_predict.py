@@ -13,6 +13,7 @@ import pytest
 
 from frozenprobe.probe.arrays import Doubles, Ints, softmax
 from frozenprobe.probe.checks import transductive, tripwire
+from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.fit.candidate import Candidate
 from frozenprobe.probe.fit.halves import HALVED_FOLDS
 from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer
@@ -29,6 +30,7 @@ from frozenprobe.probe.select.choose import Member, Trials
 from frozenprobe.probe.select.nested import HeldOut, NestedFolds
 from frozenprobe.probe.stats.metrics import log_loss
 from frozenprobe.probe.task import Task
+from tests.conftest import MakeFeatures
 
 CLASSES, DIM, TEST = 4, 8, 6
 AUTO = ProbeOptions("auto", budget=math.inf)
@@ -551,3 +553,24 @@ def test_progress_is_told_of_heads_that_are_tried() -> None:
     told: list[tuple[str, int, int]] = []
     predict(make_task(replace(AUTO, budget=0.0)), lambda *news: told.append(news))
     assert told == [("trying heads", 4, 4)]
+
+
+def test_the_final_choice_of_two_images_a_class_is_made_by_heads_that_know_how_images_of_a_class_differ(
+    make_features: MakeFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses: list[list[float]] = [[], []]
+    for seed in range(4):
+        made = {"classes": 10, "per_class": 2, "test": 300, "noise": 0.9, "views": 0, "seed": seed}
+        features = make_features(**made, test_views=("clean",), name=f"{seed}.h5")  # type: ignore[arg-type]
+        rng = np.random.default_rng(seed)
+        rng.normal(size=(10, 12))
+        truth = rng.integers(10, size=300)
+        for few, own in zip((choosing.FEW, 0), losses, strict=True):
+            monkeypatch.setattr(choosing, "FEW", few)
+            result = cross_validate(features, replace(AUTO, budget=0.0, near_duplicates=0.0))
+            assert result.options.folds == 2
+            own.append(log_loss(result.test, truth))
+        monkeypatch.undo()
+    finer, plain = map(np.mean, losses)
+    assert finer < plain - 0.1
+    assert finer < np.log(10)

@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,10 @@ from frozenprobe.probe.arrays import Arrays, Floats
 from frozenprobe.probe.fit.candidate import Candidate, candidate_of, trainer_of
 from frozenprobe.probe.fit.halves import Halves
 from frozenprobe.probe.fit.trainer import FittedProbe
+from frozenprobe.probe.folds.deal import assign_folds
+from frozenprobe.probe.folds.subsets import training_counts, typical
 from frozenprobe.probe.inputs import Inputs
-from frozenprobe.probe.options import AUTO
+from frozenprobe.probe.options import AUTO, DEFAULT_FOLDS
 from frozenprobe.probe.result import CandidateScore, Halved, Outcome
 from frozenprobe.probe.select.candidates import RATE, Allowance, Portfolio, budget_of, duplicates_cost, make_portfolio
 from frozenprobe.probe.select.choose import ChosenOn, Member, Trials, choices_of, images_that_choose, predict_blend
@@ -25,6 +28,8 @@ from frozenprobe.probe.stream.outsized import COPIES, memory_limit
 from frozenprobe.probe.task import Task, combined, fill_unusable, score_fold
 from frozenprobe.system.progress import Progress
 from frozenprobe.system.threads import in_threads
+
+FEW = 2  # clusters of a class to train on
 
 
 def predict_choice(task: Task, progress: Progress) -> Outcome:
@@ -39,12 +44,15 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
     candidates = portfolio.candidates
     trials = try_all(task, candidates, nested, choices_of(task, nested, seen), progress)
     *blends, final = in_threads(trials.choose, range(task.count + 1))
+    halved, last = halve_largest(task, candidates, final, trials), trials
+    if learns_from_few(task):
+        last = try_finer(task, candidates, seen, progress)
+        final = last.choose(0)
     oof = np.zeros((len(task.labels), task.classes))
     for fold, members in enumerate(blends):
         held = np.flatnonzero(task.folds == fold)
         oof[held] = predict_blend(members, [trials.kept[member.number].oof[held] for member in members])
     fits, logits = zip(*(refit(task, candidates[member.number]) for member in final), strict=True)
-    halved = halve_largest(task, candidates, final, trials)
     seconds = (time.perf_counter() - start) / task.count
     return Outcome(
         oof=oof,
@@ -64,7 +72,7 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
         optimistic=None,
         model=blend_arrays(final, candidates, fits),
         chosen=describe_blend(final, candidates, task.sources),
-        candidates=tuple(score_candidates(task, trials, final)),
+        candidates=tuple(score_candidates(task, last, final)),
         skipped=tuple(portfolio.skipped),
         halved=halved,
         counted=portfolio.seconds,
@@ -105,6 +113,26 @@ def try_all(
     for candidate, own in zip(candidates, answers, strict=True):
         trials.enter(candidate, own, middle=sizes[candidate.family] // 2)
     return trials
+
+
+def learns_from_few(task: Task) -> bool:
+    """Whether a typical class has two clusters or fewer to train on without a fold."""
+    return typical(training_counts(task.labels, task.clusters, task.folds)) <= FEW
+
+
+def try_finer(task: Task, candidates: Sequence[Candidate], seen: npt.NDArray[np.bool_], progress: Progress) -> Trials:
+    """Every candidate on finer folds, for the final choice alone.
+
+    Without one of two images a class, a head knows nothing of how images of a class differ, and what is chosen for it,
+    above all its temperature, does not suit one that does.
+    """
+    folds = min(DEFAULT_FOLDS, int(task.clusters.max()) + 1)
+    finer = replace(
+        task, folds=assign_folds(task.labels, task.clusters, task.hashes, folds=folds, seed=task.options.seed)
+    )
+    nested = NestedFolds.of(finer.folds, task.labels, task.deal)
+    outer = NestedFolds(nested.subsets[:folds], nested.held_out[:folds], [])
+    return try_all(finer, candidates, outer, choices_of(finer, outer, seen)[-1:], progress)
 
 
 def portfolio_of(task: Task, *, fits: int, chosen_on: int) -> Portfolio:
