@@ -170,7 +170,7 @@ def shapes(only: str, c: float, repeats: int, seconds: float) -> None:
         reached = [reach(name, vectors, labels, c, lowest, seconds) for name in choices(dim, classes)]
         found = [each for each in reached if each is not None]
         if not found:
-            print(f"| {shape} | | | none within {seconds:g} s | | | |", flush=True)
+            print(f"| {shape} | | | none so near, in {seconds:g} s | | | |", flush=True)
             continue
         _, name, tol = min(found)
         times = [

@@ -15,8 +15,8 @@ from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.system import threads
 
 THREAD_ROWS = 512  # rows that a thread works on at once, and more of rows so short
-BLOCK = 2**17  # that a block has fewer numbers than this
-ALONE = 2**20  # multiplications that one thread has done before a second one has started
+BLOCK = 2**19  # so that features and scores of a block have fewer numbers than this
+ALONE = 2**22  # multiplications that one thread has done before two have shared them and the interpreter
 FEW = 64  # rows of W, up to which BLAS is much faster at X W^T than at W X^T
 
 
@@ -104,7 +104,7 @@ def sweep(table: Table, stacked: Floats, operands: Sequence[Operand], change: Ch
     """
     groups = [group for group in (Group.of(segment, stacked, operands) for segment in table.segments) if group.operands]
     count = threads.thread_count() if table.features.size * len(stacked) > ALONE else 1
-    size = max(THREAD_ROWS, BLOCK // table.features.shape[1])
+    size = max(THREAD_ROWS, BLOCK // (table.features.shape[1] + 8 * len(stacked)))  # scores are gone over 8 times
 
     def run(thread: int) -> tuple[Doubles, list[Floats]]:
         losses, sums = np.zeros(len(operands)), [np.zeros_like(group.weights) for group in groups]
