@@ -107,7 +107,7 @@ def means_cost(sizes: Sizes) -> float:
 def pairs_cost(sizes: Sizes) -> float:
     """Rows that choose, and those that are asked about, against every row."""
     compared = sizes.fits * min(sizes.rows, CHOOSING_ROWS) + sizes.asked
-    return sizes.values * compared * 0.75 * sizes.rows * (sizes.dim + 300.0)
+    return sizes.values * compared * 0.75 * sizes.rows * sizes.dim
 
 
 CHOOSING_ROWS = 2048  # of nearest neighbours: see `TRIED` there
