@@ -55,7 +55,7 @@ def budget_of(images: int) -> float:
 
 
 def duplicates_cost(images: int, tested: int, dim: int) -> float:
-    """Operations of the search for near duplicates: sketches of all pairs, and a thousand images to find a threshold."""
+    """Operations of the search for near duplicates: sketches of all pairs; a thousand images to find a threshold."""
     return images * (45.0 * images + 90.0 * tested + 2600.0 * dim)
 
 
