@@ -13,8 +13,8 @@ from frozenprobe.probe.heads.head import Convergence, TrainingRows, require_posi
 from frozenprobe.probe.heads.parts.scaling import normalise
 
 COMPARED_ROWS = 1024  # rows compared at once: bounds the matrix of similarities
-COUNTS = (1, 3, 5, 10, 20, 50, 100)  # k to choose from
-TEMPERATURES = (0.005, 0.01, 0.02, 0.04, 0.07, 0.1, 0.2, 0.5)
+COUNTS = (1, 4, 15, 60)  # k to choose from
+TEMPERATURES = (0.01, 0.02, 0.04, 0.07, 0.15, 0.4)
 TRIED = 2048  # rows that are enough to choose by
 
 

@@ -123,7 +123,9 @@ class Moments:
         A feature of which only rounding is left, as with one row a class, has none.
         """
         part = self.sums / np.sqrt(np.where(self.weight > 0, self.weight, 1))[:, None]
-        scatter: Doubles = (self.second - part.T @ part) / self.total_weight
+        scatter: Doubles = part.T @ part
+        np.subtract(self.second, scatter, out=scatter)
+        scatter /= self.total_weight
         none = np.diag(scatter) <= ROUNDING * np.diag(self.second) / self.total_weight
         scatter[none], scatter[:, none] = 0, 0
         return scatter
