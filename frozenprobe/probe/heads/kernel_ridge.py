@@ -16,8 +16,8 @@ from frozenprobe.probe.heads.parts.temperature import choose_by_loss, temperatur
 from frozenprobe.probe.heads.registry import require_size
 from frozenprobe.probe.heads.ridge import NOTHING
 
-ALPHAS = tuple(10 ** (step / 2) for step in range(-16, -3))  # 1e-8 to 0.01
-GAMMAS = (0.0625, 0.25, 0.5, 1.0, 2.0)
+ALPHAS = (1e-8, 1e-7, 1e-6, *(10 ** (step / 2) for step in range(-10, 1)))  # from interpolation to shares, nearly
+GAMMAS = (0.015, 0.06, 0.25, 1.0, 4.0)
 CHOSEN_ON = 1200  # images at most for the choice of gamma, which needs a decomposition each
 PREDICTED_ROWS = 1024  # rows predicted at once
 KERNELS = ("rbf", "arccos")

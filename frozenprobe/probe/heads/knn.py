@@ -14,8 +14,8 @@ from frozenprobe.probe.heads.parts.cosines import most_similar
 from frozenprobe.probe.heads.parts.scaling import normalise
 
 COMPARED_ROWS = 1024  # rows answered at once: bounds the memory
-COUNTS = (1, 3, 5, 10, 20)  # k to choose from
-TEMPERATURES = (0.02, 0.04, 0.07, 0.1, 0.2, 0.5)
+COUNTS = (1, 4, 15, 60)  # k to choose from
+TEMPERATURES = (0.01, 0.02, 0.04, 0.07, 0.15, 0.4)
 TRIED = 2048  # rows that are enough to choose by
 
 
@@ -106,11 +106,13 @@ def leave_one_out(kept: NearestNeighbours, images: Ints, pairs: list[tuple[float
         block = tried[start : start + COMPARED_ROWS]
         near, closeness, weight = kept.nearest(kept.features[block], most, (images[block], images))
         right = kept.labels[near] == kept.labels[block][:, None]
+        counted = {k: clip(weight, k).astype(closeness.dtype) for k, _ in pairs}
+        votes = {temperature: vote(closeness, temperature) for _, temperature in pairs}
+        own = {temperature: each * right for temperature, each in votes.items()}
         for number, (k, temperature) in enumerate(pairs):
-            votes = vote(closeness, temperature) * clip(weight, k)
-            total = votes.sum(axis=1)
-            share = (votes * right).sum(axis=1) / np.where(total > 0, total, 1)
-            losses[number] -= kept.weight[block] @ np.log(smooth(share, k, classes))
+            total = np.einsum("nm,nm->n", votes[temperature], counted[k])
+            share = np.einsum("nm,nm->n", own[temperature], counted[k]) / np.where(total > 0, total, 1)
+            losses[number] -= kept.weight[block] @ np.log(smooth(share.astype(np.float64), k, classes))
     losses /= kept.weight[tried].sum()
     return losses
 

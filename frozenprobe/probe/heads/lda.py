@@ -15,7 +15,7 @@ from frozenprobe.probe.heads.parts.inner_folds import FOLDS, Images, deal_inner
 from frozenprobe.probe.heads.parts.moments import Moments, solve_shifted, starting_point
 from frozenprobe.probe.heads.parts.temperature import choose_by_loss, scores_of
 
-SHRINKAGES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.75, 0.95)
+SHRINKAGES = (0.003, 0.015, 0.05, 0.15, 0.35, 0.6, 0.8, 0.95, 1.0)  # the last is the nearest mean
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,8 @@ def fit_moments(moments: Moments, shrinkages: Sequence[float]) -> list[LinearMod
     variance = float(np.trace(scatter)) / len(scatter)
     away = moments.means - moments.mean
     log_share = np.log(moments.weight / moments.total_weight)
-    models = []
-    for s in shrinkages:
-        solved = solve_shifted(scatter, away.T, keep=1 - s, shift=s * variance, exact=len(shrinkages) == 1).T
-        models.append(LinearModel(solved, log_share - (solved * (moments.mean + away / 2)).sum(axis=1)))
-    return models
+    solved = solve_shifted(scatter, away.T, [(1 - s, s * variance) for s in shrinkages])
+    return [LinearModel(each.T, log_share - (each.T * (moments.mean + away / 2)).sum(axis=1)) for each in solved]
 
 
 def fit_chosen(rows: TrainingRows, shrinkages: Sequence[float]) -> LinearModel:

@@ -110,11 +110,8 @@ def fit_moments(moments: Moments, alphas: Sequence[float]) -> list[LinearModel]:
     unit = unit_of(np.diag(covariance), len(covariance))
     shares = moments.weight / moments.total_weight
     right = (shares[:, None] * (moments.means - moments.mean)).T
-    models = []
-    for alpha in alphas:
-        solved = solve_shifted(covariance, right, keep=1.0, shift=alpha * unit, exact=len(alphas) == 1).T
-        models.append(LinearModel(solved, shares - solved @ moments.mean))
-    return models
+    solved = solve_shifted(covariance, right, [(1.0, alpha * unit) for alpha in alphas])
+    return [LinearModel(each.T, shares - each.T @ moments.mean) for each in solved]
 
 
 def unit_of(eigenvalues: Doubles, dim: int) -> float:

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.heads.lda import ShrinkageLdaHead
+from frozenprobe.probe.heads.head import TrainingRows
+from frozenprobe.probe.heads.lda import ShrinkageLdaHead, moments_of
+from frozenprobe.probe.heads.parts.temperature import choose_by_loss, scores_of
 from frozenprobe.probe.heads.registry import HEADS, as_typed, entry_of, head_class, head_for, load, make_head
 from frozenprobe.probe.options import AGGREGATES, AUTO, SCALES, Setting
 from tests.conftest import MakeFeatures
@@ -207,3 +209,25 @@ def test_a_hyper_parameter_of_another_type_is_refused_by_name(head: str) -> None
             assert make_head(head, {about.name: np.int32(3)})
             with pytest.raises(FrozenprobeError, match="A whole number"):
                 make_head(head, {about.name: 1.5})
+
+
+@pytest.mark.parametrize("end", [0, -1])
+@pytest.mark.parametrize(("name", "parameter"), [("lda", "shrinkage"), ("ridge", "alpha")])
+def test_what_auto_tries_ends_where_the_loss_is_flat_or_has_turned(name: str, parameter: str, end: int) -> None:
+    rng = np.random.default_rng(7)
+    count, dim = (30, 256) if end else (400, 64)  # few rows in noise alike in all directions; many in a steep one
+    centres = rng.normal(size=(10, dim)) * (0.5 / dim**0.25)
+    labels = np.repeat(np.arange(10), count)
+    noise = rng.normal(size=(len(labels), dim)) * (1 if end else np.geomspace(2, 0.2, dim))
+    rows = (centres[labels] + noise).astype(np.float32)
+    held = np.arange(len(labels)) % 5 == 0
+    moments = moments_of(TrainingRows(rows, labels, np.ones(len(labels)), np.arange(len(labels))), ~held)
+    path = HEADS[name].moments
+    assert path is not None
+    grid = [float(one[parameter]) for one in HEADS[name].trials[0].grid]
+    beyond = [*grid, 1.0 if name == "lda" and end else grid[end] * (10 if end else 0.1)]
+    models = load(path.fit)(moments, beyond)
+    losses = [
+        choose_by_loss([scores_of(model, rows[held])], labels[held], np.ones(held.sum())).loss for model in models
+    ]
+    assert losses[-1] > min(losses[:-1]) - 0.005

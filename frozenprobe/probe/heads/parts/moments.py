@@ -123,7 +123,9 @@ class Moments:
         A feature of which only rounding is left, as with one row a class, has none.
         """
         part = self.sums / np.sqrt(np.where(self.weight > 0, self.weight, 1))[:, None]
-        scatter: Doubles = (self.second - part.T @ part) / self.total_weight
+        scatter: Doubles = part.T @ part
+        np.subtract(self.second, scatter, out=scatter)
+        scatter /= self.total_weight
         none = np.diag(scatter) <= ROUNDING * np.diag(self.second) / self.total_weight
         scatter[none], scatter[:, none] = 0, 0
         return scatter
@@ -198,30 +200,36 @@ def power_of_two(rows: Floats) -> float:
     return math.ldexp(1.0, min(max(math.frexp(largest)[1], -LARGEST), LARGEST))
 
 
-def solve_shifted(scatter: Doubles, right: Doubles, *, keep: float, shift: float, exact: bool) -> Doubles:
-    """(keep scatter + shift I)^-1 right by Cholesky's decomposition, `(D, m)` float64.
+def solve_shifted(scatter: Doubles, right: Doubles, path: Sequence[tuple[float, float]]) -> list[Doubles]:
+    """(keep scatter + shift I)^-1 right for each (keep, shift) of a path, `(D, m)` float64.
 
-    At D = 1024 on one core float32 takes 20 ms, float64 30; one eigendecomposition, for all shifts, takes 200.
+    A Cholesky decomposition each, in float32 if they are several, unless that finds a matrix not to be positive. One
+    decomposition into eigenvectors would serve all, but takes as long as 12 of these at D = 1024 (150 ms against 13 on
+    one core, with m = 100) and 17 at 2048; Householder's tridiagonal form, half as long, needs slower solves.
 
     Args:
         scatter: `(D, D)`, symmetric and but for rounding positive.
         right: `(D, m)`.
-        keep: from 0 on.
-        shift: above 0, and above the rounding of the largest eigenvalue.
-        exact: in float64; else in float32, unless that finds the matrix not to be positive.
+        path: keep from 0 on; shift above 0, and above the rounding of the largest eigenvalue. With 0 nothing is solved.
     """
+    source: Floats | Doubles = scatter if len(path) == 1 else scatter.astype(np.float32)
+    return [right / shift if keep == 0 else solve_one(scatter, source, right, keep, shift) for keep, shift in path]
+
+
+def solve_one(scatter: Doubles, source: Floats | Doubles, right: Doubles, keep: float, shift: float) -> Doubles:
+    """(keep scatter + shift I)^-1 right in the precision of `source`, a copy of the scatter; else in float64."""
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
     with one_blas_thread():  # asked for again: scipy, if only now loaded, brought a BLAS of its own
-        for dtype in (np.float64,) if exact else (np.float32, np.float64):
-            matrix = np.multiply(scatter, keep, dtype=dtype)
+        for given in (source,) if source.dtype == np.float64 else (source, scatter):
+            matrix = np.multiply(given, keep, dtype=given.dtype)
             np.fill_diagonal(matrix, matrix.diagonal() + shift)
             try:
                 # a symmetric matrix is its own transpose, whose order of columns LAPACK takes without a copy
                 factor = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
             except LinAlgError:
                 continue
-            solution: Doubles = cho_solve(factor, right.astype(dtype), check_finite=False).astype(np.float64)
+            solution: Doubles = cho_solve(factor, right.astype(given.dtype), check_finite=False).astype(np.float64)
             return solution
     nearest = np.linalg.lstsq(keep * scatter + shift * np.eye(len(scatter)), right, rcond=None)[0]
     return nearest.astype(np.float64)

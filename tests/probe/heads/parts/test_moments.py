@@ -190,19 +190,19 @@ def test_it_solves_the_system(exact: bool, tolerance: float, keep: float, shift:
     rows, right = rng.normal(size=(20, 30)), rng.normal(size=(30, 4))
     scatter = rows.T @ rows / 20
     before = scatter.copy()
-    found = solve_shifted(scatter, right, keep=keep, shift=shift, exact=exact)
-    np.testing.assert_allclose(
-        found, np.linalg.solve(keep * scatter + shift * np.eye(30), right), rtol=tolerance, atol=tolerance
-    )
-    assert found.dtype == np.float64
+    path = [(keep, shift)] if exact else [(1.0, 5.0), (keep, shift), (0.0, 3.0)]
+    for (one, more), found in zip(path, solve_shifted(scatter, right, path), strict=True):
+        wanted = np.linalg.solve(one * scatter + more * np.eye(30), right)
+        np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance)
+        assert found.dtype == np.float64
     np.testing.assert_array_equal(scatter, before)
 
 
 def test_what_float32_cannot_decompose_is_solved_in_float64() -> None:
     scatter, right = np.array([[1, 1 - 1e-9], [1 - 1e-9, 1]]), np.array([[1.0], [0.0]])  # in float32 all ones
-    found = solve_shifted(scatter, right, keep=1.0, shift=1e-9, exact=False)
+    found, _ = solve_shifted(scatter, right, [(1.0, 1e-9), (1.0, 1.0)])
     np.testing.assert_allclose((scatter + 1e-9 * np.eye(2)) @ found, right, atol=1e-6)
 
 
 def test_what_rounding_made_negative_has_a_least_squares_solution() -> None:
-    assert np.isfinite(solve_shifted(np.diag([1.0, -1.0]), np.ones((2, 1)), keep=1.0, shift=1e-9, exact=True)).all()
+    assert np.isfinite(solve_shifted(np.diag([1.0, -1.0]), np.ones((2, 1)), [(1.0, 1e-9)])[0]).all()
