@@ -99,7 +99,7 @@ def test_a_pinned_way_to_treat_views_is_the_only_one_and_no_grid_is_tried_twice(
     for number, candidate in enumerate(found.candidates):
         assert candidate not in found.candidates[:number]
     values = [candidate.settings["c"] for candidate in found.candidates if candidate.head == "logreg"]
-    assert sorted(map(float, map(str, values))) == [0.1, 1.0, 10.0]
+    assert sorted(map(float, map(str, values))) == [0.01, 0.3, 1.0, 30.0]
 
 
 def test_with_one_view_all_ways_are_the_same_and_each_head_is_tried_once() -> None:
@@ -108,7 +108,8 @@ def test_with_one_view_all_ways_are_the_same_and_each_head_is_tried_once() -> No
     assert {candidate.head for candidate in found.candidates} == {head for head, _ in trial_groups()}
     tried = Counter((candidate.head, candidate.scale, *candidate.settings.items()) for candidate in found.candidates)
     assert set(tried.values()) == {1}
-    assert [candidate.settings["c"] for candidate in found.candidates if candidate.head == "logreg"] == [1.0, 0.1, 10.0]
+    values = [candidate.settings["c"] for candidate in found.candidates if candidate.head == "logreg"]
+    assert values == [1.0, 0.01, 0.3, 30.0]
 
 
 def test_every_source_is_tried_and_named() -> None:
