@@ -205,7 +205,7 @@ def solve_shifted(scatter: Doubles, right: Doubles, path: Sequence[tuple[float, 
 
     A Cholesky decomposition each, in float32 if they are several, unless that finds a matrix not to be positive. One
     decomposition into eigenvectors would serve all, but takes as long as 12 of these at D = 1024 (150 ms against 13 on
-    one core, with m = 100) and 17 at 2048; Householder's tridiagonal form, half as long, needs slower solves.
+    one core, with m = 100) and 17 at 2048.
 
     Args:
         scatter: `(D, D)`, symmetric and but for rounding positive.
