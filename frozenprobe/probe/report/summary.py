@@ -272,7 +272,7 @@ def with_interval(scores: dict[str, Any], name: str) -> str:
 def render_final(final: dict[str, Any]) -> str:
     """What the final head will score, and why that is another number."""
     return (
-        f"final head, estimated {with_interval(final, 'accuracy')}; it has {final['times_the_images']:.2g} times "
+        f"final head, estimated {with_interval(final, 'accuracy')}; it has {final['times_the_images']:.3g} times "
         "the images of those out of fold)"
     )
 

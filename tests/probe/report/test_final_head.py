@@ -116,7 +116,7 @@ def test_it_is_shown_beside_what_was_measured_and_used_for_the_public_score(make
     assert summary["final_head"]["times_the_images"] == times
     assert summary["final_head"]["log_loss_low"] < summary["final_head"]["log_loss"] < summary["log_loss"]
     text = render(summary)
-    assert f"final head, estimated {value:.1%}   (95 % interval {low:.1%} to {high:.1%}; it has 1.2 times" in text
+    assert f"final head, estimated {value:.1%}   (95 % interval {low:.1%} to {high:.1%}; it has 1.25 times" in text
     measured = Estimate(summary["accuracy"], summary["accuracy_low"], summary["accuracy_high"])
     assert summary["public_score"]["low"] > public_score_interval(measured, test_images=200, share=1.0)[0]
 
