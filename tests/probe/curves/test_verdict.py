@@ -91,7 +91,7 @@ def test_a_curve_that_is_far_from_what_it_foretold_is_not_extrapolated() -> None
 def test_intervals_of_extrapolations_hold_the_truth_mostly() -> None:
     rng, held = np.random.default_rng(0), 0
     at = np.array([1.0, 2, 4, 8])
-    for _ in range(40):
+    for _ in range(20):
         floor, exponent = rng.uniform(0, 0.2), rng.uniform(0.3, 0.9)  # curves of another kind: power laws
         share = 1 - floor - 0.6 * at**-exponent
         hard = rng.random(400)
@@ -100,7 +100,7 @@ def test_intervals_of_extrapolations_hold_the_truth_mostly() -> None:
         found = extrapolate(Curve("labels", "images a class", ProbeOptions(), points, resampled, ()))
         truth = 0.6 * (8**-exponent - 16**-exponent)
         held += isinstance(found, Extrapolation) and found.interval[0] <= truth <= found.interval[1]
-    assert held >= 38
+    assert held >= 19
 
 
 def test_two_sizes_are_not_extrapolated() -> None:

@@ -14,7 +14,7 @@ from frozenprobe.probe.stats.public import public_images, public_score_interval,
 def simulate_public(truth: float, *, images: int, test_images: int, share: float) -> float:
     """How often the public score falls into its interval."""
     rng = np.random.default_rng(0)
-    inside, trials = 0, 300
+    inside, trials = 0, 200
     for trial in range(trials):
         right = (rng.random(images) < truth) * 1.0
         low, high = accuracy_interval(right, np.arange(images))
