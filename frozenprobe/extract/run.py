@@ -92,7 +92,7 @@ def compute(setup: Setup, *, report: ExtractReport, progress: Progress) -> None:
     report.compute, report.fidelity = describe_compute(setup), setup.fidelity
     done, total = 0, work.missing
     progress("embedding views", done, total)
-    with PieceWriter(rows) as writer, dead_workers_named():  # torch may tell of them at any instant
+    with dead_workers_named(), PieceWriter(rows) as writer:  # torch may tell of them at any instant
         for batch in embed(work.jobs, setup, report.seconds):
             writer.put(batch)
             done += len(batch.rows)
@@ -139,10 +139,17 @@ class PieceWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.queue.put(None)
-        self.thread.join()
+        interrupted: RuntimeError | None = None
+        while self.thread.is_alive():
+            try:
+                self.queue.put(None)
+                self.thread.join()
+            except RuntimeError as raised:  # torch's, of a dead worker, from a signal handler: rows are written first
+                interrupted = raised
         if self.error is not None and (error is None or isinstance(self.error, FrozenprobeError)):
             raise self.error
+        if interrupted is not None:
+            raise interrupted
 
     def _run(self) -> None:
         """Collect rows into pieces until there are no more; after an error take and drop them, so that nobody waits."""

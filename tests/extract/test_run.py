@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -738,11 +739,30 @@ def test_a_killed_worker_process_costs_no_row_that_was_computed(
     with monkeypatch.context() as patch:
         patch.setattr(loader, "cut_all", cut_or_die)
         patch.setattr(work, "embed_jobs", embed_on_device)
-        with pytest.raises(FrozenprobeError, match="killed by signal: Killed"):
+        with pytest.raises(FrozenprobeError, match=r"killed by signal: Killed|one is gone"):
             extract_features(request)
     report = extract_features(request)
     assert report.reused >= 12
     assert report.computed == ROWS - report.reused
+
+
+def test_a_signal_while_the_last_rows_are_written_is_told_when_they_are(
+    request_: ExtractRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch tells of a dead worker from a signal handler, wherever the main thread is."""
+    dead, join = "DataLoader worker (pid 7) is killed by signal: Killed.", Thread.join
+
+    def interrupted(self: Thread, timeout: float | None = None) -> None:
+        if self.name == "write":
+            monkeypatch.setattr(Thread, "join", join)
+            raise RuntimeError(dead)
+        join(self, timeout)
+
+    monkeypatch.setattr(Thread, "join", interrupted)
+    with pytest.raises(FrozenprobeError, match="killed by signal: Killed"):
+        extract_features(request_)
+    monkeypatch.setattr(Thread, "join", join)
+    assert extract_features(request_).reused == ROWS
 
 
 def test_as_many_processes_cut_as_there_is_shared_memory_for(

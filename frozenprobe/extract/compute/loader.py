@@ -173,13 +173,16 @@ def dead_workers_named() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, ConnectionError, EOFError) as error:
         dead = DEAD.search(f"{error.__cause__} {error}")  # the handler's, which knows the signal, may be the cause
-        if dead is None:
+        if dead is None and isinstance(error, RuntimeError):
             raise
+        found = f"one is gone ({type(error).__name__})"  # it died while it was asked for what it had cut
+        if dead is not None:
+            found = f"one was {dead[1]}" if dead[1] else f"one {dead[2]}"
         raise FrozenprobeError(
             "Processes that cut views until all are cut",
-            found=f"one was {dead[1]}" if dead[1] else f"one {dead[2]}",
+            found=found,
             where="the processes of --workers",
             remedy="run the same command again, it goes on with the rows it has: with fewer --workers if it was Killed "
             "(no memory left), in Docker with --shm-size=2g (or --ipc=host) if it was a Bus error",
