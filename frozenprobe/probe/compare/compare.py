@@ -21,6 +21,7 @@ from frozenprobe.probe.stats.intervals import (
     difference_interval,
     effective_clusters,
     mean_interval,
+    sizes_of,
 )
 from frozenprobe.probe.stats.significance import (
     FEWEST_CLUSTERS,
@@ -157,7 +158,7 @@ def compare_runs(runs: Sequence[OutOfFold | StrPath]) -> Comparison:
     return Comparison(
         images=shared.right.shape[1],
         clusters=len(np.unique(shared.clusters)),
-        effective_clusters=effective_clusters(cluster_sums(differences[0], shared.clusters)[1]),
+        effective_clusters=effective_clusters(sizes_of(shared.clusters)),
         runs=tuple(score_runs(loaded, shared, names)),
         pairs=tuple(pairs),
         notes=tuple(make_notes(loaded, shared, names)),

@@ -16,7 +16,7 @@ from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.folds.deal import cluster_images
 from frozenprobe.probe.report.runs import OutOfFold
 from frozenprobe.probe.stats import metrics
-from frozenprobe.probe.stats.intervals import effective_clusters
+from frozenprobe.probe.stats.intervals import effective_clusters, sizes_of
 from frozenprobe.probe.stats.significance import FEWEST_CLUSTERS
 
 
@@ -145,7 +145,7 @@ def make_notes(runs: Sequence[OutOfFold], shared: SharedImages, names: Sequence[
 
 def note_clusters(shared: SharedImages) -> list[str]:
     """What follows from images that belong together; nothing where all are independent."""
-    sizes = np.unique(shared.clusters, return_counts=True)[1].astype(np.float64)
+    sizes = sizes_of(shared.clusters)
     images, effective = shared.right.shape[1], effective_clusters(sizes)
     if len(sizes) == images:
         return []
@@ -157,7 +157,7 @@ def note_clusters(shared: SharedImages) -> list[str]:
         ]
     return [
         f"{images} images in {len(sizes)} clusters (copies, groups){even}: McNemar's test would treat them as "
-        "independent; here clusters are compared, and are resampled whole"
+        "independent; here whole clusters are compared"
     ]
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.stats.intervals import Interval, accuracy_interval, interval_of
+from frozenprobe.probe.stats.metrics import right_of
 
 RESAMPLES = 2000
 
@@ -68,8 +69,7 @@ class Resampled:
 
 def judge(oof: Doubles, labels: Ints, scored: npt.NDArray[np.bool_], *, converged: bool) -> Trial:
     """Compare `(N, C)` out-of-fold probabilities with the truth."""
-    right = (oof.argmax(axis=1) == labels).astype(np.float64)
-    return Trial(np.where(scored, right, np.nan), converged)
+    return Trial(np.where(scored, right_of(oof, labels), np.nan), converged)
 
 
 def measure(

@@ -33,7 +33,7 @@ class Halves:
 
     @staticmethod
     def of(task: Task) -> Halves:
-        """Halves of the first folds' training parts; of a class of one cluster all there is. None, if that is all."""
+        """Halves of the first folds' training parts; all of a class of one cluster; no halves if that is nearly all."""
         order = draw_order(task.clusters, task.hashes, seed=task.options.seed, draw=0)
         folds = range(min(HALVED_FOLDS, task.count))
         training = [np.flatnonzero(task.folds != fold) for fold in folds]

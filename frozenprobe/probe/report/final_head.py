@@ -43,7 +43,7 @@ def estimate_final(result: ProbeResult) -> FinalHead | None:
     seen = sum(int(own @ left) for own, left in zip(held, training, strict=True)) / sum(int(own.sum()) for own in held)
     return FinalHead(
         count / seen,
-        carry(result, right_of, intervals.accuracy_interval, ACCURACY, times=count / seen),
+        carry(result, metrics.right_of, intervals.accuracy_interval, ACCURACY, times=count / seen),
         carry(result, metrics.losses, intervals.loss_interval, LOSS, times=count / seen),
     )
 
@@ -51,12 +51,6 @@ def estimate_final(result: ProbeResult) -> FinalHead | None:
 def every(result: ProbeResult) -> tuple[ProbeResult, ...]:
     """Its repeats, or itself."""
     return result.repeats or (result,)
-
-
-def right_of(probabilities: Doubles, labels: Ints) -> Doubles:
-    """`(n,)` 1 where the most probable class is the image's, else 0."""
-    right: Doubles = (probabilities.argmax(axis=1) == labels).astype(np.float64)
-    return right
 
 
 def carry(

@@ -14,7 +14,7 @@ from frozenprobe.cache.store import Features
 from frozenprobe.probe.heads.head import Convergence
 from frozenprobe.probe.heads.parts.temperature import expected_calibration_error
 from frozenprobe.probe.options import AUTO
-from frozenprobe.probe.report.final_head import FinalHead, estimate_final, right_of
+from frozenprobe.probe.report.final_head import FinalHead, estimate_final
 from frozenprobe.probe.result import ProbeResult, ScoredPredictions
 from frozenprobe.probe.stats import intervals, metrics
 from frozenprobe.probe.stats.growth import Estimate
@@ -40,7 +40,7 @@ def summarise(result: ProbeResult, *, public_share: float | None = None) -> dict
     """
     scored, names = result.scored_predictions(), result.class_names
     oof, labels = scored.oof, scored.labels
-    right = right_of(oof, labels)
+    right = metrics.right_of(oof, labels)
     counts = result.confusion()
     low, high = intervals.accuracy_interval(right, scored.clusters)
     loss_low, loss_high = intervals.loss_interval(metrics.losses(oof, labels), scored.clusters)

@@ -1,4 +1,4 @@
-"""Numbers about images -> 95 % intervals that cover: of accuracies, losses, differences; where a public score falls."""
+"""Numbers about images -> 95 % intervals that cover: of accuracies, losses and differences."""
 
 from __future__ import annotations
 

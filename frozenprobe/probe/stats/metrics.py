@@ -10,9 +10,15 @@ from frozenprobe.probe.arrays import Doubles, Ints
 SMALLEST = 1e-15  # probabilities are raised to this before the logarithm
 
 
+def right_of(probabilities: Doubles, labels: Ints) -> Doubles:
+    """`(n,)` 1 where the most probable class is the image's, else 0."""
+    right: Doubles = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    return right
+
+
 def accuracy(probabilities: Doubles, labels: Ints, weight: Doubles | None = None) -> float:
     """Share of images whose most probable class is theirs; `(n,)` weights of the images, if given."""
-    return float(np.average(probabilities.argmax(axis=1) == labels, weights=weight))
+    return float(np.average(right_of(probabilities, labels), weights=weight))
 
 
 def log_loss(probabilities: Doubles, labels: Ints, weight: Doubles | None = None) -> float:

@@ -213,7 +213,7 @@ class FoldMoments:
         training, classes, scaling = self.without(fold)
         choices, told = [], []
         for solver in solvers:
-            scores, kept, known = self.inner_scores(solver, fold)
+            scores, kept, known = self.inner_scores(solver, fold, training.within_variance)
             images = self.sample[kept]
             choices.append(choose_by_loss(scores, self.stream.labels[images], self.stream.weight[images] * known))
             told.append(known.tolist())
@@ -227,12 +227,14 @@ class FoldMoments:
         model = choice.settle(model, means, each, training.weight, **{solver.name: value})
         return FittedProbe(model, scaling, classes, self.stream.classes, self.stream.aggregate == "logit")
 
-    def inner_scores(self, solver: Solver, fold: int | None) -> tuple[Floats, Ints, Ints]:
-        """Held-out scores `(values, n, C)` of the sample outside a fold; its places; 0 where the class is unknown."""
+    def inner_scores(self, solver: Solver, fold: int | None, final: float) -> tuple[Floats, Ints, Ints]:
+        """Held-out scores `(values, n, C)` of the sample outside a fold; its places; 0 where the class is unknown.
+
+        `final` is the variance within classes that the fit without the fold knows.
+        """
         kept = np.flatnonzero(self.home // self.stream.sections_a_fold != (-1 if fold is None else fold))
         scores = np.zeros((len(solver.values), len(kept), self.stream.classes), dtype=np.float32)
         known = np.zeros(len(kept), dtype=np.int64)
-        final = self.without(fold)[0].within_variance
 
         def score(section: int) -> None:
             training, classes, scaling = self.without(fold, section)
