@@ -70,6 +70,7 @@ def cross_validate(
         hashes=split.hashes,
         classes=len(features.class_names),
         usable=features.test.usable if features.test else np.zeros(0, dtype=bool),
+        default_folds=split.folds is None and options.folds is None,
     )
     tell = progress or (lambda stage, done, total: None)
     outcome = leave_out(predict(task, tell, outsized.predict if outsized else None), folds == NEVER)

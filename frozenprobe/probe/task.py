@@ -34,6 +34,7 @@ class Task:
         hashes: content hash of each image.
         classes: C.
         usable: `(M,)` bool, which test images could be decoded.
+        default_folds: whether neither an option nor a column of the user's says what the folds are.
     """
 
     options: ProbeOptions
@@ -45,6 +46,7 @@ class Task:
     hashes: tuple[str, ...]
     classes: int
     usable: npt.NDArray[np.bool_]
+    default_folds: bool = False
 
     @property
     def count(self) -> int:

@@ -560,19 +560,22 @@ def test_progress_is_told_of_heads_that_are_tried() -> None:
 def test_the_final_choice_of_two_images_a_class_is_made_by_heads_that_know_how_images_of_a_class_differ(
     make_features: MakeFeatures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses: list[list[float]] = [[], []]
+    losses: list[list[float]] = [[], [], []]
     for seed in range(4):
         made = {"classes": 10, "per_class": 2, "test": 300, "noise": 0.9, "views": 0, "seed": seed}
         features = make_features(**made, test_views=("clean",), name=f"{seed}.h5")  # type: ignore[arg-type]
         rng = np.random.default_rng(seed)
         rng.normal(size=(10, 12))
         truth = rng.integers(10, size=300)
-        for few, own in zip((choosing.FEW, 0), losses, strict=True):
+        options = replace(AUTO, budget=0.0, near_duplicates=0.0)
+        tries = (options, choosing.FEW), (options, 0), (replace(options, folds=2), choosing.FEW)
+        for (each, few), own in zip(tries, losses, strict=True):
             monkeypatch.setattr(choosing, "FEW", few)
-            result = cross_validate(features, replace(AUTO, budget=0.0, near_duplicates=0.0))
+            result = cross_validate(features, each)
             assert result.options.folds == 2
             own.append(log_loss(result.test, truth))
         monkeypatch.undo()
-    finer, plain = map(np.mean, losses)
+    finer, plain, typed = map(np.mean, losses)
+    assert typed == plain  # folds that somebody asked for are all there are
     assert finer < plain - 0.1
     assert finer < np.log(10)

@@ -59,12 +59,22 @@ class NestedFolds:
     Attributes:
         subsets: for each fit the images it is made on; the first K go without one fold each.
         held_out: for each fit.
-        chosen_on: for each fold the images that its choice is made on.
+        chosen_on: for each fold the images that its choice is made on; none if only the final choice is made.
     """
 
     subsets: list[Ints]
     held_out: list[list[HeldOut]]
     chosen_on: list[Ints]
+
+    @staticmethod
+    def outer(folds: Ints) -> NestedFolds:
+        """The K fits without one fold each: what the final choice takes."""
+        count = int(folds.max()) + 1
+        return NestedFolds(
+            subsets=[np.flatnonzero(folds != k) for k in range(count)],
+            held_out=[[HeldOut(np.flatnonzero(folds == k))] for k in range(count)],
+            chosen_on=[],
+        )
 
     @staticmethod
     def of(folds: Ints, labels: Ints, deal: Callable[[Ints], Ints]) -> NestedFolds:
@@ -76,9 +86,8 @@ class NestedFolds:
             labels: `(N,)`.
             deal: images -> the inner fold of each.
         """
-        count = int(folds.max()) + 1
-        subsets = [np.flatnonzero(folds != k) for k in range(count)]
-        held_out = [[HeldOut(np.flatnonzero(folds == k))] for k in range(count)]
+        outer, count = NestedFolds.outer(folds), int(folds.max()) + 1
+        subsets, held_out = outer.subsets, outer.held_out
         for held, parts in inner_parts(folds, count, deal):
             training = np.flatnonzero(~held)
             seen = np.unique(labels[training])

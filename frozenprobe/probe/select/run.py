@@ -116,8 +116,8 @@ def try_all(
 
 
 def learns_from_few(task: Task) -> bool:
-    """Whether a typical class has two clusters or fewer to train on without a fold."""
-    return typical(training_counts(task.labels, task.clusters, task.folds)) <= FEW
+    """Whether a typical class has two clusters or fewer to train on without a fold, and nobody asked for these folds."""
+    return task.default_folds and typical(training_counts(task.labels, task.clusters, task.folds)) <= FEW
 
 
 def try_finer(task: Task, candidates: Sequence[Candidate], seen: npt.NDArray[np.bool_], progress: Progress) -> Trials:
@@ -130,9 +130,8 @@ def try_finer(task: Task, candidates: Sequence[Candidate], seen: npt.NDArray[np.
     finer = replace(
         task, folds=assign_folds(task.labels, task.clusters, task.hashes, folds=folds, seed=task.options.seed)
     )
-    nested = NestedFolds.of(finer.folds, task.labels, task.deal)
-    outer = NestedFolds(nested.subsets[:folds], nested.held_out[:folds], [])
-    return try_all(finer, candidates, outer, choices_of(finer, outer, seen)[-1:], progress)
+    outer = NestedFolds.outer(finer.folds)
+    return try_all(finer, candidates, outer, choices_of(finer, outer, seen), progress)
 
 
 def portfolio_of(task: Task, *, fits: int, chosen_on: int) -> Portfolio:
