@@ -52,7 +52,7 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
     for fold, members in enumerate(blends):
         held = np.flatnonzero(task.folds == fold)
         oof[held] = predict_blend(members, [trials.kept[member.number].oof[held] for member in members])
-    fits, logits = zip(*(refit(task, candidates[member.number]) for member in final), strict=True)
+    fits, logits = zip(*in_threads(lambda member: refit(task, candidates[member.number]), final), strict=True)
     seconds = (time.perf_counter() - start) / task.count
     return Outcome(
         oof=oof,
@@ -116,7 +116,7 @@ def try_all(
 
 
 def learns_from_few(task: Task) -> bool:
-    """Whether a typical class has two clusters or fewer to train on without a fold, and nobody asked for these folds."""
+    """Whether nobody asked for these folds, and a typical class has two clusters or fewer to train on without one."""
     return task.default_folds and typical(training_counts(task.labels, task.clusters, task.folds)) <= FEW
 
 

@@ -221,13 +221,12 @@ def test_groups_are_added_in_their_turn_whatever_heads_they_belong_to() -> None:
         ("ridge", "rows", "global"),
         ("cosine", "mean", "global"),
         ("knn", "mean", "global"),
-        ("logreg", "rows", "global"),
-        ("lda", "mean", "global"),
-        ("kernel", "mean", "global"),
-        ("lda", "clean", "global"),
         ("lda", "rows", "standard"),
+        ("kernel", "mean", "global"),
+        ("lda", "mean", "global"),
+        ("lda", "clean", "global"),
+        ("logreg", "rows", "global"),
         ("logreg", "mean", "global"),
-        ("logreg", "clean", "global"),
     ]
     turns = [group.turn for _, group in trial_groups()]
     assert len(set(turns)) == len(turns)
