@@ -105,6 +105,7 @@ def try_all(
         candidates,
         task.sources,
         task.labels,
+        task.clusters,
         nested,
         options=task.options,
         total=task.classes,
@@ -174,7 +175,9 @@ def allowance_of(task: Task) -> Allowance:
 def refit(task: Task, candidate: Candidate) -> tuple[FittedProbe, Floats]:
     """A candidate fitted on all training images, to its head's own tolerance, and its logits of the test images."""
     inputs = task.sources[candidate.source].aggregated(candidate.aggregate)
-    trainer = trainer_of(candidate.final(), inputs, task.labels, options=task.options, total=task.classes)
+    trainer = trainer_of(
+        candidate.final(), inputs, task.labels, task.clusters, options=task.options, total=task.classes
+    )
     ((fitted,),) = trainer.fit_grid([trainer.head], [np.arange(len(task.labels))])  # as the fits that chose
     return fitted, logits_of(fitted.predict(inputs.test))
 
@@ -184,7 +187,7 @@ def halve_largest(task: Task, candidates: Sequence[Candidate], members: Sequence
     halves, largest = Halves.of(task), max(members, key=lambda member: member.share)
     candidate = candidates[largest.number]
     inputs = task.sources[candidate.source].aggregated(candidate.aggregate)
-    trainer = trainer_of(candidate, inputs, task.labels, options=task.options, total=task.classes)
+    trainer = trainer_of(candidate, inputs, task.labels, task.clusters, options=task.options, total=task.classes)
     (fits,) = trainer.fit_grid([trainer.head], halves.subsets) if halves.subsets else ([],)
     return halves.answered(fits, inputs.val, np.exp(trials.kept[largest.number].oof.astype(np.float64)))
 
