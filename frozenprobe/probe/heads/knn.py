@@ -23,8 +23,8 @@ TRIED = 2048  # rows that are enough to choose by
 class NearestNeighboursHead:
     """Votes of the k nearest training rows, weighted by exp(cosine / temperature) (Wu et al. 2018, arXiv:1805.01978).
 
-    What is not given is chosen: the pair with the least log-loss of the training images, each predicted without the rows
-    of its cluster. DINOv2's kNN is k = 10 (or 20), temperature = 0.07 (Oquab et al. 2023, arXiv:2304.07193).
+    What is not given is chosen: the pair with the least log-loss of the training images, each predicted without its own
+    cluster. DINOv2's kNN is k = 10 (or 20), temperature = 0.07 (Oquab et al. 2023, arXiv:2304.07193).
 
     Attributes:
         k: number of neighbours in units of weight. The views of an image share its weight of 1, so k means the same at
@@ -80,7 +80,7 @@ class NearestNeighbours:
         Args:
             rows: `(n, D)`.
             k: weight wanted.
-            together: cluster of each row and of each training row: those of the same have no weight; None: all have theirs.
+            together: cluster of each row and of each training row: those of its own have no weight; None: all have.
         """
         # so many rows weigh k together, whichever they are; all if that is too few
         count = min(int(np.searchsorted(np.sort(self.weight).cumsum(), k * (1 - 1e-9))) + 1, len(self.weight))

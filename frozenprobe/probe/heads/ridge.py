@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.heads.head import LinearModel, TrainingRows, require_positive
-from frozenprobe.probe.heads.parts.inner_folds import Bools, Images, leave_folds_out
+from frozenprobe.probe.heads.parts.inner_folds import Images, leave_folds_out
 from frozenprobe.probe.heads.parts.leave_one_out import Matrix, Smoother
 from frozenprobe.probe.heads.parts.moments import Moments, solve_shifted
 from frozenprobe.probe.heads.parts.scaling import weighted_mean
@@ -47,9 +47,9 @@ class RidgeHead:
         images = Images.of(rows)
         spectrum = Spectrum.of(rows)
         penalties = [alpha * spectrum.unit for alpha in alphas]
-        if images.most_rows() <= MOST_ROWS:
-            left_out, known = spectrum.smoother.leave_out(images, classes, penalties), ~images.alone()
-        else:
+        left_out: Iterable[Matrix] = spectrum.smoother.leave_out(images, classes, penalties)
+        known = ~images.alone()
+        if images.most_rows() > MOST_ROWS:
             _, left_out, known = leave_folds_out(rows, images, fit_moments, alphas)
         choice = choose_by_loss(left_out, images.labels, images.weight * known, unknown=images.repeated(known))
         model = spectrum.solve(rows.labels, classes, penalties[choice.index])

@@ -28,8 +28,8 @@ class LinearSvmHead:
     """scikit-learn's LinearSVC (squared hinge): for every class  min |w|^2 / 2 + C sum_i v_i max(0, 1 - y_i w x_i)^2.
 
     y_i is 1 for the class, -1 for the rest, v_i are the rows' weights, and x_i ends in a 1 whose w is penalised, too.
-    The scores are no probabilities: they are divided by a temperature fitted on scores of inner folds of the clusters of
-    the training rows (Guo et al. 2017, arXiv:1706.04599).
+    The scores are no probabilities: they are divided by a temperature fitted on scores of inner folds of the clusters
+    of the training rows (Guo et al. 2017, arXiv:1706.04599).
 
     Attributes:
         c: inverse strength of the penalty, > 0; rows of the `global` scaling have |x|^2 = D.

@@ -53,7 +53,7 @@ class Images:
         return ~known_elsewhere(self.labels, self.clusters)
 
     def repeated(self, told: Bools) -> float:
-        """How many of the `told` images, `(N,)`, are one piece of evidence, on average: those of a class and cluster."""
+        """How many of the `told` images, `(N,)`, are one piece of evidence: as many as a class has in a cluster."""
         if not told.any():
             return 1.0
         return int(told.sum()) / int(count_parts(self.clusters[told], self.labels[told]).sum())
