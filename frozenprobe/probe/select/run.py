@@ -17,7 +17,7 @@ from frozenprobe.probe.fit.candidate import Candidate, candidate_of, trainer_of
 from frozenprobe.probe.fit.halves import Halves
 from frozenprobe.probe.fit.trainer import FittedProbe
 from frozenprobe.probe.folds.deal import assign_folds
-from frozenprobe.probe.folds.subsets import training_counts, typical
+from frozenprobe.probe.folds.subsets import learns_from_few
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import AUTO, DEFAULT_FOLDS
 from frozenprobe.probe.result import CandidateScore, Halved, Outcome
@@ -28,8 +28,6 @@ from frozenprobe.probe.stream.outsized import COPIES, memory_limit
 from frozenprobe.probe.task import Task, combined, fill_unusable, score_fold
 from frozenprobe.system.progress import Progress
 from frozenprobe.system.threads import in_threads
-
-FEW = 2  # clusters of a class to train on
 
 
 def predict_choice(task: Task, progress: Progress) -> Outcome:
@@ -45,7 +43,7 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
     trials = try_all(task, candidates, nested, choices_of(task, nested, seen), progress)
     *blends, final = in_threads(trials.choose, range(task.count + 1))
     halved, last = halve_largest(task, candidates, final, trials), trials
-    if learns_from_few(task):
+    if learns_from_few(task.labels, task.clusters, task.folds):
         last = try_finer(task, candidates, seen, progress)
         final = last.choose(0)
     oof = np.zeros((len(task.labels), task.classes))
@@ -114,11 +112,6 @@ def try_all(
     for candidate, own in zip(candidates, answers, strict=True):
         trials.enter(candidate, own, middle=sizes[candidate.family] // 2)
     return trials
-
-
-def learns_from_few(task: Task) -> bool:
-    """Whether a typical class has two clusters or fewer to train on without a fold."""
-    return typical(training_counts(task.labels, task.clusters, task.folds)) <= FEW
 
 
 def try_finer(task: Task, candidates: Sequence[Candidate], seen: npt.NDArray[np.bool_], progress: Progress) -> Trials:

@@ -11,8 +11,9 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.heads.head import Head, LinearModel, TrainingRows
 from frozenprobe.probe.heads.kernel_ridge import KernelRidgeHead
-from frozenprobe.probe.heads.lda import SHRINKAGES, ShrinkageLdaHead, fit_moments, moments_of
+from frozenprobe.probe.heads.lda import SHRINKAGES, ShrinkageLdaHead, fit_moments
 from frozenprobe.probe.heads.parts.inner_folds import Images, deal_inner
+from frozenprobe.probe.heads.parts.moments import moments_of
 from frozenprobe.probe.heads.parts.temperature import (
     LEAD,
     apply_temperature,

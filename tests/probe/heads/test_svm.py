@@ -11,6 +11,7 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import softmax
 from frozenprobe.probe.heads import svm
 from frozenprobe.probe.heads.head import LinearModel, TrainingRows
+from frozenprobe.probe.heads.parts.inner_folds import Images
 from frozenprobe.probe.heads.parts.temperature import fit_temperature
 from frozenprobe.probe.heads.svm import INNER_FOLDS, UNKNOWN, LinearSvmHead, easings, inner_folds, solve
 
@@ -105,6 +106,11 @@ def test_a_hard_problem_is_approached_from_easy_ones_and_ends_at_the_same_optimu
     np.testing.assert_allclose(one.weights, other.weights, atol=2e-3 * np.abs(other.weights).max())
 
 
+def folds_of(rows: TrainingRows, *, seed: int = 0) -> npt.NDArray[np.int64]:
+    images = Images.of(rows)
+    return inner_folds(rows, images, seed)[images.index]
+
+
 def test_convergence_says_what_happened() -> None:
     state = LinearSvmHead().fit(make_rows(), seed=0).convergence
     assert state.converged is True
@@ -115,7 +121,7 @@ def test_convergence_says_what_happened() -> None:
 def test_the_temperature_is_fitted_on_inner_folds_and_is_all_that_probabilities_add() -> None:
     rows, c = make_rows(noise=2), 0.1
     model = LinearSvmHead(c=c).fit(rows, seed=0)
-    fold = inner_folds(rows, 0)
+    fold = folds_of(rows)
     scores = np.zeros((len(fold), 3))
     for held in range(INNER_FOLDS):
         kept = fold != held
@@ -138,15 +144,15 @@ def test_probabilities_of_unseen_images_are_calibrated() -> None:
 
 def test_inner_folds_keep_images_whole_and_classes_even_whatever_the_order() -> None:
     rows = make_rows()
-    fold = inner_folds(rows, 0)
+    fold = folds_of(rows)
     assert all(len(set(fold[rows.images == image])) == 1 for image in range(45))
     for held in range(INNER_FOLDS):
         assert np.bincount(rows.labels[fold == held]).tolist() == [15, 15, 15]
     order = np.random.default_rng(0).permutation(45)
     place = np.concatenate([np.flatnonzero(rows.images == image) for image in order])
     moved = TrainingRows(rows.features[place], rows.labels[place], rows.weight[place], np.repeat(np.arange(45), 3))
-    np.testing.assert_array_equal(inner_folds(moved, 0), fold[place])
-    assert (inner_folds(rows, 1) != fold).any()
+    np.testing.assert_array_equal(folds_of(moved), fold[place])
+    assert (folds_of(rows, seed=1) != fold).any()
 
 
 def test_equal_views_that_share_a_weight_change_nothing() -> None:

@@ -58,6 +58,14 @@ class Images:
             return 1.0
         return int(told.sum()) / int(count_parts(self.clusters[told], self.labels[told]).sum())
 
+    def of_one_scene(self, chosen: Bools) -> bool:
+        """Whether some classes have several images among the chosen, `(N,)`, but all of them in one cluster.
+
+        How much such images differ tells nothing of how much a new one differs from them.
+        """
+        labels, clusters = self.labels[chosen], self.clusters[chosen]
+        return bool(np.bincount(labels).max() > 1 and count_parts(clusters, labels).max() == 1)
+
     def most_rows(self) -> int:
         """The most rows that are held out together, if images are; else 1."""
         several = np.bincount(self.clusters) > 1
@@ -134,7 +142,7 @@ def leave_folds_out(
         if not len(held) or not len(present):
             continue
         training = training.restricted(present)
-        if needs_variance and not training.within_variance:
+        if needs_variance and (not training.within_variance or images.of_one_scene(inner != fold)):
             continue
         known[held] = np.isin(images.labels[held], present)
         larger = np.float32(training.within_variance / everything.within_variance if needs_variance else 1)

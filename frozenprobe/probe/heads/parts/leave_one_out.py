@@ -78,13 +78,13 @@ class Smoother:
 
     def combine(self, block: Block, root: Doubles, shrink: Matrix, slopes: Matrix) -> tuple[Doubles, Matrix]:
         """`(m, J, R)` g^T s_i and `(m, J, C)` (g^T B_i) M of every image of a block."""
-        basis, (clusters, size) = self.basis[block.rows], block.rows.shape
+        basis, size = self.basis[block.rows], block.rows.shape[1]
         hat = (basis * shrink) @ basis.transpose(0, 2, 1)
         hat = hat + root[:, :, None] * root[:, None, :] / self.weight.sum()
         unit = np.eye(size)[block.places].transpose(0, 2, 1)
         turned = np.linalg.solve(np.eye(size) - hat, unit).transpose(0, 2, 1)
-        along = (turned.astype(basis.dtype) @ basis).reshape(-1, basis.shape[2])
-        return turned * root[:, None, :], (along @ slopes).reshape(clusters, -1, slopes.shape[1])
+        along = (turned.astype(basis.dtype) @ basis).reshape(block.images.size, basis.shape[2])
+        return turned * root[:, None, :], (along @ slopes).reshape(*block.images.shape, -1)
 
 
 @dataclass(frozen=True)
