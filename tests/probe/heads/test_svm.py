@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -118,8 +120,11 @@ def test_convergence_says_what_happened() -> None:
     assert 1 <= state.iterations < 20
 
 
-def test_the_temperature_is_fitted_on_inner_folds_and_is_all_that_probabilities_add() -> None:
+@pytest.mark.parametrize("clustered", [False, True])
+def test_the_temperature_is_fitted_on_inner_folds_and_is_all_that_probabilities_add(*, clustered: bool) -> None:
     rows, c = make_rows(noise=2), 0.1
+    if clustered:  # three images of a class each
+        rows = replace(rows, clusters=rows.images // 9 + 5 * rows.labels)
     model = LinearSvmHead(c=c).fit(rows, seed=0)
     fold = folds_of(rows)
     scores = np.zeros((len(fold), 3))
@@ -128,7 +133,7 @@ def test_the_temperature_is_fitted_on_inner_folds_and_is_all_that_probabilities_
         inside = TrainingRows(rows.features[kept], rows.labels[kept], rows.weight[kept], rows.images[kept])
         weights = reference(inside, c)
         scores[~kept] = rows.features[~kept] @ weights[:, :-1].T + weights[:, -1]
-    temperature = fit_temperature(scores, rows.labels, rows.weight, unknown=3 * UNKNOWN)
+    temperature = fit_temperature(scores, rows.labels, rows.weight, unknown=(9 if clustered else 3) * UNKNOWN)
     weights = reference(rows, c)
     expected = softmax((rows.features @ weights[:, :-1].T + weights[:, -1]) / temperature)
     np.testing.assert_allclose(model.probabilities(rows.features), expected, atol=5e-3)
@@ -153,6 +158,20 @@ def test_inner_folds_keep_images_whole_and_classes_even_whatever_the_order() -> 
     moved = TrainingRows(rows.features[place], rows.labels[place], rows.weight[place], np.repeat(np.arange(45), 3))
     np.testing.assert_array_equal(folds_of(moved), fold[place])
     assert (folds_of(rows, seed=1) != fold).any()
+
+
+def test_inner_folds_keep_clusters_whole() -> None:
+    rows = make_rows()
+    fold = folds_of(replace(rows, clusters=rows.images % 7))
+    assert all(len(set(fold[rows.images % 7 == cluster])) == 1 for cluster in range(7))
+    assert set(fold) == {0, 1, 2}
+
+
+def test_where_all_images_are_one_cluster_the_scores_stay_as_they_are() -> None:
+    rows = make_rows(noise=2)
+    model = LinearSvmHead(c=0.1).fit(replace(rows, clusters=0 * rows.images), seed=0)
+    weights = reference(rows, 0.1)
+    np.testing.assert_allclose(np.column_stack([model.coefficients, model.intercepts]), weights, atol=5e-3)
 
 
 def test_equal_views_that_share_a_weight_change_nothing() -> None:

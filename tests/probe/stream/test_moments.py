@@ -231,3 +231,12 @@ def test_features_larger_than_the_memory_it_takes_are_probed(tmp_path: Path) -> 
     refused, accuracy = run.stdout.splitlines()
     assert refused == "too large"  # reading all rows at once, before any of them is scaled
     assert float(accuracy) > 0.9
+
+
+def test_a_cluster_lies_in_one_section(make_features: MakeFeatures) -> None:
+    features = make_features(per_class=12)
+    clusters = np.arange(48) // 12 * 6 + np.arange(48) % 6  # two images of a class each
+    stream = replace(make_stream(features, folds=2), folds=clusters % 2, clusters=clusters)
+    sections = stream.sections
+    assert len(set(sections)) == 6
+    assert all(len(set(sections[clusters == cluster])) == 1 for cluster in range(24))
