@@ -17,7 +17,7 @@ from frozenprobe.probe.fit.candidate import Candidate, candidate_of, trainer_of
 from frozenprobe.probe.fit.halves import Halves
 from frozenprobe.probe.fit.trainer import FittedProbe
 from frozenprobe.probe.folds.deal import assign_folds
-from frozenprobe.probe.folds.subsets import training_counts, typical
+from frozenprobe.probe.folds.subsets import learns_from_few
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import AUTO, DEFAULT_FOLDS
 from frozenprobe.probe.result import CandidateScore, Halved, Outcome
@@ -28,8 +28,6 @@ from frozenprobe.probe.stream.outsized import COPIES, memory_limit
 from frozenprobe.probe.task import Task, combined, fill_unusable, score_fold
 from frozenprobe.system.progress import Progress
 from frozenprobe.system.threads import in_threads
-
-FEW = 2  # clusters of a class to train on
 
 
 def predict_choice(task: Task, progress: Progress) -> Outcome:
@@ -45,7 +43,7 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
     trials = try_all(task, candidates, nested, choices_of(task, nested, seen), progress)
     *blends, final = in_threads(trials.choose, range(task.count + 1))
     halved, last = halve_largest(task, candidates, final, trials), trials
-    if learns_from_few(task):
+    if task.default_folds and learns_from_few(task.labels, task.clusters, task.folds):
         last = try_finer(task, candidates, seen, progress)
         final = last.choose(0)
     oof = np.zeros((len(task.labels), task.classes))
@@ -105,6 +103,7 @@ def try_all(
         candidates,
         task.sources,
         task.labels,
+        task.clusters,
         nested,
         options=task.options,
         total=task.classes,
@@ -113,11 +112,6 @@ def try_all(
     for candidate, own in zip(candidates, answers, strict=True):
         trials.enter(candidate, own, middle=sizes[candidate.family] // 2)
     return trials
-
-
-def learns_from_few(task: Task) -> bool:
-    """Whether nobody asked for these folds, and a typical class has two clusters or fewer to train on without one."""
-    return task.default_folds and typical(training_counts(task.labels, task.clusters, task.folds)) <= FEW
 
 
 def try_finer(task: Task, candidates: Sequence[Candidate], seen: npt.NDArray[np.bool_], progress: Progress) -> Trials:
@@ -173,7 +167,9 @@ def allowance_of(task: Task) -> Allowance:
 def refit(task: Task, candidate: Candidate) -> tuple[FittedProbe, Floats]:
     """A candidate fitted on all training images, to its head's own tolerance, and its logits of the test images."""
     inputs = task.sources[candidate.source].aggregated(candidate.aggregate)
-    trainer = trainer_of(candidate.final(), inputs, task.labels, options=task.options, total=task.classes)
+    trainer = trainer_of(
+        candidate.final(), inputs, task.labels, task.clusters, options=task.options, total=task.classes
+    )
     ((fitted,),) = trainer.fit_grid([trainer.head], [np.arange(len(task.labels))])  # as the fits that chose
     return fitted, logits_of(fitted.predict(inputs.test))
 
@@ -183,7 +179,7 @@ def halve_largest(task: Task, candidates: Sequence[Candidate], members: Sequence
     halves, largest = Halves.of(task), max(members, key=lambda member: member.share)
     candidate = candidates[largest.number]
     inputs = task.sources[candidate.source].aggregated(candidate.aggregate)
-    trainer = trainer_of(candidate, inputs, task.labels, options=task.options, total=task.classes)
+    trainer = trainer_of(candidate, inputs, task.labels, task.clusters, options=task.options, total=task.classes)
     (fits,) = trainer.fit_grid([trainer.head], halves.subsets) if halves.subsets else ([],)
     return halves.answered(fits, inputs.val, np.exp(trials.kept[largest.number].oof.astype(np.float64)))
 

@@ -15,8 +15,9 @@ from frozenprobe.probe.repeats import repeat_probe
 from frozenprobe.probe.report.final_head import estimate_final
 from frozenprobe.probe.report.summary import TOO_FEW, render, summarise
 from frozenprobe.probe.result import ProbeResult
-from frozenprobe.probe.stats.growth import Estimate
-from frozenprobe.probe.stats.metrics import accuracy, log_loss
+from frozenprobe.probe.stats.growth import LOSS, Estimate, grow
+from frozenprobe.probe.stats.intervals import loss_interval
+from frozenprobe.probe.stats.metrics import accuracy, log_loss, losses
 from frozenprobe.probe.stats.public import public_score_interval
 from tests.conftest import MakeFeatures
 
@@ -136,3 +137,17 @@ def test_streamed_features_leave_it_out(make_features: MakeFeatures) -> None:
     summary = summarise(result)
     assert summary["final_head"] is None
     assert "final head" not in render(summary)
+
+
+@pytest.mark.parametrize(("per_class", "measured"), [(3, False), (4, True)])
+def test_halves_of_one_image_a_class_tell_nothing_of_how_the_log_loss_grows(
+    per_class: int, measured: bool, make_features: MakeFeatures
+) -> None:
+    result = cross_validate(make_features(per_class=per_class, classes=8, noise=2.0), LDA)
+    found = estimate_final(result)
+    assert found is not None
+    scores = losses(result.oof, result.labels)
+    unmeasured = grow(
+        scores.mean(), loss_interval(scores, result.clusters), LOSS.unmeasured, times=found.times, images=1, scale=LOSS
+    )
+    assert (found.log_loss == unmeasured) is not measured

@@ -27,7 +27,9 @@ BUFFER = 4 * COPIES * 64 * 12 * 2  # bytes: two blocks of the file in a buffer
 def make_stream(features: Features, *, folds: int = 4, **changes: Any) -> Stream:
     count = len(features.train)
     weight, labels = np.ones(count), features.train.labels
-    return Stream(features, VIEWS, labels, np.arange(count) % folds, weight, **({"memory": BUFFER} | changes))
+    return Stream(
+        features, VIEWS, labels, np.arange(count) % folds, weight, np.arange(count), **({"memory": BUFFER} | changes)
+    )
 
 
 def fit(stream: Stream, *, seed: int = 0, **settings: Any) -> list[FittedProbe]:
@@ -119,5 +121,5 @@ def test_a_class_that_a_fold_never_saw_has_no_output_there(make_features: MakeFe
 def test_without_epochs_named_there_are_as_many_as_in_memory(make_features: MakeFeatures) -> None:
     features = make_features(per_class=200, dim=4, views=0)
     stream = make_stream(features, folds=2)
-    stream = Stream(features, Views((0, 1), (0,), (0,)), stream.labels, stream.folds, stream.weight)
+    stream = Stream(features, Views((0, 1), (0,), (0,)), stream.labels, stream.folds, stream.weight, stream.clusters)
     assert fit(stream, batch=400)[0].head.convergence.iterations == 750  # 1500 steps, two an epoch
