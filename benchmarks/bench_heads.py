@@ -156,7 +156,7 @@ SETS: dict[str, tuple[str, Draw]] = {
     "uneven": ("12 classes of 200 to 5", made(GEOMETRIC, dim=64, apart=0.35)),
     "modal": ("10 classes x 50, each of 5 far Gaussians", made([50] * 10, dim=32, apart=1.0, modes=5)),
     "noisy": ("20 classes x 30, 20 % of the labels wrong", made([30] * 20, dim=64, apart=0.35, flipped=0.2)),
-    "many": ("100 classes x 10, spectrum falling", made([10] * 100, dim=128, apart=0.35, falling=0.5)),
+    "many": ("100 classes x 10, spectrum falling", made([10] * 100, dim=128, apart=0.6, falling=0.5)),
     "two": ("2 classes x 1,000, overlapping", made([1000] * 2, dim=16, apart=0.3)),
 }
 DRAWN = [name for name in SETS if name not in ("two", "photos10")]
@@ -391,7 +391,7 @@ ENDS = {  # constant -> head, and settings inside the grid, at its end and beyon
         [{"c": c, "tol": 1e-4} for c in (0.001, 0.01, 0.3, 1.0, 30.0, 300.0, 3000.0)],
     ),
 }
-LEADS = (2.5, 5.0, 7.0, 10.0)
+LEADS = (2.5, 5.0, 10.0)
 
 
 @main.command()
