@@ -10,16 +10,9 @@ import numpy.typing as npt
 
 from frozenprobe.cache.store import Features, opened
 from frozenprobe.errors import FrozenprobeError, some, unknown_name
-from frozenprobe.probe.arrays import Ints
+from frozenprobe.probe.arrays import Ints, count_parts
 from frozenprobe.probe.checks.notes import make_notes, note_duplicates, note_guessing
-from frozenprobe.probe.folds.deal import (
-    NEVER,
-    assign_folds,
-    count_parts,
-    folds_from_column,
-    split_clusters,
-    unscored_classes,
-)
+from frozenprobe.probe.folds.deal import NEVER, assign_folds, folds_from_column, split_clusters, unscored_classes
 from frozenprobe.probe.folds.duplicates import find_clusters
 from frozenprobe.probe.heads.registry import HEADS, find_head, head_for, make_head, require_size
 from frozenprobe.probe.inputs import choose_views, read_inputs

@@ -156,12 +156,6 @@ def split_clusters(clusters: Ints, folds: Ints) -> Ints:
     return np.flatnonzero(np.bincount(places[0]) > 1)
 
 
-def count_parts(parts: Ints, of: Ints) -> Ints:
-    """`(max(of) + 1,)` in how many different parts each lies: classes in clusters, or clusters in classes."""
-    many = int(parts.max()) + 1
-    return np.bincount(np.unique(of * many + parts) // many)
-
-
 def split_by(clusters: Ints) -> list[Ints]:
     """The images of each cluster."""
     order = np.argsort(clusters, kind="stable")

@@ -12,8 +12,8 @@ import numpy as np
 from frozenprobe.cache.contents import Split
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.arrays import Floats, Ints
-from frozenprobe.probe.folds.deal import Union, cluster_images, count_parts, unite_images
+from frozenprobe.probe.arrays import Floats, Ints, count_parts
+from frozenprobe.probe.folds.deal import Union, cluster_images, unite_images
 from frozenprobe.probe.folds.threshold import Threshold, choose_threshold
 from frozenprobe.probe.heads.parts.cosines import ROUNDING, search_pairs
 from frozenprobe.probe.heads.parts.scaling import normalise

@@ -9,8 +9,7 @@ from functools import reduce
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.probe.arrays import Doubles, Floats, Ints
-from frozenprobe.probe.folds.deal import count_parts
+from frozenprobe.probe.arrays import Doubles, Floats, Ints, count_parts
 from frozenprobe.probe.heads.head import LinearModel, TrainingRows
 from frozenprobe.probe.heads.parts.moments import Moments, moments_of
 from frozenprobe.probe.heads.parts.temperature import scores_of

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.probe.arrays import Doubles, Ints
-from frozenprobe.probe.folds.deal import count_parts
+from frozenprobe.probe.arrays import Doubles, Ints, count_parts
 from frozenprobe.probe.heads.parts.inner_folds import Images
 
 Matrix = npt.NDArray[np.floating]
