@@ -94,6 +94,10 @@ def test_one_image_a_class_to_train_on_is_not_halved_and_says_little(make_featur
     _, low, value, high = one_of(result)
     assert low < accuracy(result.oof, result.labels) < value <= high
     assert high - low > 0.15
+    found, measured = estimate_final(result), log_loss(result.oof, result.labels)
+    assert found is not None
+    assert 0.4 * measured < found.log_loss.value < 0.9 * measured
+    assert found.log_loss.high / found.log_loss.low > 2
 
 
 def test_repeats_tell_the_growth_together(make_features: MakeFeatures) -> None:
