@@ -229,6 +229,7 @@ MUTANTS = (
     Mutant("frozenprobe/probe/stats/intervals.py", "    _, index = np.unique(clusters, return_inverse=True)", "    index = np.arange(len(clusters))", "tests/probe/stats/test_intervals.py::test_the_error_of_a_mean_is_the_textbooks"),
     Mutant("frozenprobe/probe/stats/intervals.py", "return float(len(np.unique(clusters)))", "return float(len(right))", "tests/probe/stats/test_intervals.py::test_all_right_doubts_by_the_clusters_not_by_the_images"),
     Mutant("frozenprobe/probe/stats/intervals.py", "math.hypot(error, quantile * together / images)", "error", "tests/probe/stats/test_intervals.py::test_the_interval_of_a_difference_covers"),
+    Mutant("frozenprobe/probe/stats/intervals.py", "mean * math.exp(-reach), mean * math.exp(reach)", "mean * (1 - reach), mean * (1 + reach)", "tests/probe/stats/test_intervals.py::test_the_log_losses_interval_covers_though_they_have_a_long_tail"),
     Mutant("frozenprobe/probe/stats/growth.py", "worst, best = sorted(map(scale.to, interval))", "worst, best = map(scale.to, interval)", "tests/probe/stats/test_growth.py::test_losses_fall_where_accuracies_rise"),
     Mutant("frozenprobe/probe/stats/intervals.py", "quantile * together / images", "0.0", "tests/probe/stats/test_intervals.py::test_equal_answers_still_leave_doubt_about_the_difference"),
     Mutant("frozenprobe/probe/stats/intervals.py", "float(np.std(accuracies, ddof=1))", "float(np.std(accuracies))", "tests/probe/stats/test_intervals.py::test_repeats_are_summed_up_without_calling_their_spread_an_interval"),

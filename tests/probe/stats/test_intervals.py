@@ -142,7 +142,7 @@ def test_the_interval_of_a_difference_covers(only_one: float, only_other: float,
     assert np.mean(covered) >= 0.93
 
 
-@pytest.mark.parametrize("shape", [1.0, 0.4])
+@pytest.mark.parametrize("shape", [1.0, 0.1])
 def test_the_log_losses_interval_covers_though_they_have_a_long_tail(shape: float) -> None:
     covered, of_t = [], []
     for seed in range(400):
