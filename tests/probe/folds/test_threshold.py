@@ -61,6 +61,7 @@ def test_copies_of_most_images_do_not_hide_each_other() -> None:
     assert len(near_duplicates(thrice, threshold)[0]) == 3 * 20
 
 
+@pytest.mark.filterwarnings("error")
 def test_single_images_a_class_tell_no_distance_and_only_equal_rows_count() -> None:
     clean, mirror, _ = photos(count=8)
     assert choose_threshold(clean, np.arange(8), mirror).cosine == 1
@@ -120,6 +121,13 @@ def test_classes_of_few_images_far_from_each_other_are_not_taken_for_dense() -> 
     clean = unit(4 * rng.normal(size=(100, 40))[labels] + rng.normal(size=(300, 40)))
     found = choose_threshold(clean, labels, None)
     assert found.cosine == found.reach < 0.999
+
+
+def test_classes_of_few_images_of_which_some_are_out_of_reach_are_not_taken_for_dense() -> None:
+    clean, labels = dense(600, 14, classes=120)  # counted class by class, twice as many would be near as may be
+    found = choose_threshold(clean, labels, None)
+    assert found.cosine == found.reach < 0.98
+    assert joined(clean, found.cosine) < 0.01
 
 
 @pytest.mark.parametrize("copies", [1, 19])
