@@ -8,6 +8,7 @@ import pytest
 
 from frozenprobe.probe.folds.duplicates import near_duplicates
 from frozenprobe.probe.folds.threshold import (
+    CHANCE,
     choose_threshold,
     copies_reach,
     find_strangers,
@@ -106,6 +107,13 @@ def test_among_more_images_of_the_same_kind_copies_must_be_closer() -> None:
     few, many = (choose_threshold(clean[:count], labels[:count], None) for count in (300, 3000))
     assert few.reach == pytest.approx(many.reach, abs=0.01)
     assert many.cosine > few.cosine + 0.2 * (1 - few.cosine)
+
+
+def test_of_few_images_two_may_be_near_by_chance() -> None:
+    clean, labels = dense(60, 12, classes=4)
+    found = choose_threshold(clean, labels, None)
+    assert CHANCE < share_by_chance(find_strangers(clean, labels, copies_reach(clean, labels, None)), 1.0) < 2 / 60
+    assert found.cosine == found.reach
 
 
 @pytest.mark.parametrize("classes", [10, 300])
