@@ -165,7 +165,7 @@ def shapes(only: str, c: float, repeats: int, seconds: float) -> None:
     for shape in only.split():
         images, views, dim, classes = map(int, shape.split("x"))
         vectors, labels = make_features(images, views, dim, classes)
-        vectors = scale(vectors)
+        vectors = scale_vectors(vectors)
         lowest = objective(fit_own(vectors, labels, c), vectors, labels, c)
         reached = [reach(name, vectors, labels, c, lowest, seconds) for name in choices(dim, classes)]
         found = [each for each in reached if each is not None]
