@@ -8,7 +8,8 @@ which is scikit-learn's objective. Two classes have one row, the second one's sc
 
 L-BFGS (Nocedal 1980) runs on all rows around an initial inverse Hessian, and what that is depends on the shape:
     few classes, one view: a multiple of the identity, or where there are many more images than features the inverse of
-        the Kronecker product that comes nearest to the Hessian, made anew every few steps;
+        the Kronecker product that comes nearest to the Hessian, made anew every few steps (of two classes, whose steps
+        are cheap, only if many have not been enough);
     else: the Hessian of the problem on the *mean* view of every image, applied by conjugate gradients. The views of an
         image are nearly equal, so that problem, with a V-th of the rows, is nearly the same one; it is solved first,
         roughly. 5 to 20 evaluations on all rows are left then, where plain L-BFGS needs hundreds.
@@ -42,9 +43,10 @@ ARMIJO = 1e-4
 NOISE = {"mean": 1e-6, "full": 1e-6, "exact": 1e-14}  # relative differences of F that rounding can bring about
 HALVINGS = 20
 MANY = 16  # classes, from which on exponentials make an evaluation dearer than a product with the Hessian
+LATE = 24  # steps of two classes that cost less than one Hessian; most problems need no more
 SPAN = 4  # features an image, from which on few classes are solved in the span of the images, too
 PATIENCE = {"full": 20, "exact": 400}  # evaluations in which the gap was not even halved, until it is given up
-NEAR = 4  # times the gap that is enough: a bound of a gap that is farther away is not worth its products
+NEAR = 2  # times the gap that is enough: a bound of a gap that is farther away is not worth its products
 
 
 @dataclass(frozen=True)
@@ -263,7 +265,7 @@ def inverses(problems: LogisticProblems, problem: int) -> tuple[Inverse, Inverse
     images, dim = problems.mean.features.shape
     classes = len(problems.classes[problem])
     renewal = problems.renewal(problem, images)
-    simple = by_identity if renewal is None else by_metric(renewal)
+    simple = by_identity if renewal is None else by_metric(0 if classes > 2 else LATE, renewal)
     short = classes > 2 and SPAN * images <= dim
     if problems.mean is problems.full and classes < MANY and not short:
         return simple, simple
@@ -276,11 +278,13 @@ def by_identity(at: Operand, vector: Floats, memory: StepMemory, steps: int) -> 
     return memory.scaled(vector)
 
 
-def by_metric(renewal: int) -> Inverse:
-    """That of a Kronecker product, made anew after so many steps."""
+def by_metric(first: int, renewal: int) -> Inverse:
+    """That of a Kronecker product, first made after so many steps by the identity, and anew after so many more."""
 
     def invert(at: Operand, vector: Floats, memory: StepMemory, steps: int) -> Step:
-        if steps % renewal == 0:
+        if steps < first:
+            return memory.scaled(vector)
+        if (steps - first) % renewal == 0:
             yield Request("weigh", at)
         return (yield Request("scale", replace(at, at=vector)))
 

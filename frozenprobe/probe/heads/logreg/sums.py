@@ -82,8 +82,13 @@ class Table:
             Segment(slice(start, stop), frozenset(n for n, weight in enumerate(weights) if weight[order[start]] > 0))
             for start, stop in pairwise([*first.tolist(), len(labels)])
         ]
-        ordered = np.ones((len(features), features.shape[1] + 1), dtype=np.float32)
-        np.take(features, order, axis=0, out=ordered[:, :-1])
+        ordered = np.empty((len(features), features.shape[1] + 1), dtype=np.float32)
+        ordered[:, -1] = 1
+        if len(first) == 1:
+            ordered[:, :-1] = features
+        else:
+            for rows in slices(slice(0, len(features)), THREAD_ROWS):  # no second copy of everything
+                ordered[rows, :-1] = features[order[rows]]
         local = []
         for own in classes:
             index = np.zeros(int(labels.max()) + 1, dtype=np.int64)
