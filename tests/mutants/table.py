@@ -145,6 +145,7 @@ MUTANTS = (
     Mutant("frozenprobe/extract/work.py", "        if here not in known and rows.there:", "        if False:", "tests/extract/compute/test_environment.py::test_the_file_lists_the_environments_its_rows_come_from"),
     # From rows to answers.
     Mutant("frozenprobe/probe/heads/logreg/solver.py", "    bound = (norm + rounding) ** 2 / 2 + slack\n", "    bound = (norm + rounding) ** 2 / 2\n", "tests/probe/heads/logreg/test_solver.py::test_the_certificate_holds_at_any_weights_classes_and_c"),
+    Mutant("frozenprobe/probe/heads/logreg/solver.py", "        inverse[row] = inverse[:, row] = 0\n", "        inverse[:, row] = 0\n", "tests/probe/heads/logreg/test_solver.py::test_it_is_bfgs_on_the_last_pairs"),
     Mutant("frozenprobe/probe/heads/logreg/solver.py", "    stuck = not converged and state.evaluations < most\n", "    stuck = False\n", "tests/probe/heads/logreg/test_solver.py::test_a_fit_that_more_evaluations_cannot_help_says_so"),
     Mutant("frozenprobe/probe/heads/logreg/solver.py", "tol, most - before, inverses[1])", "tol, most - before, inverses[0])", "tests/probe/heads/logreg/test_solver.py::test_separable_classes_are_solved_at_any_c"),
     Mutant("frozenprobe/probe/checks/tripwire.py", "    trials = round(sizes.sum() ** 2 / np.square(sizes).sum())", "    trials = len(predicted)", "tests/probe/checks/test_tripwire.py::test_images_that_are_right_and_wrong_together_count_as_one"),
