@@ -283,7 +283,7 @@ def test_it_is_bfgs_on_the_last_pairs(most: int) -> None:
 def test_a_step_whose_curvature_rounding_has_eaten_is_forgotten() -> None:
     memory = StepMemory(3)
     memory.add(np.ones(4, dtype=np.float32), np.array([1, -1, 1, -1], dtype=np.float32))
-    assert memory.pairs == []
+    assert memory.count == 0
 
 
 def test_without_pairs_the_gradient_stays_and_has_a_unit_step() -> None:
