@@ -163,6 +163,13 @@ def test_the_error_of_a_mean_is_the_textbooks() -> None:
     assert (low, high) == pytest.approx(expected, rel=1e-3)
 
 
+def test_a_loss_is_told_no_nearer_than_images_of_a_kind_that_did_not_come_up_would_cost() -> None:
+    unseen = t_quantile(199) ** 2 * DEPENDENCE / 200
+    assert loss_interval(np.zeros(200), np.arange(200)) == (0, pytest.approx(unseen))
+    low, high = loss_interval(np.full(200, 0.5), np.arange(200))
+    assert (low, high) == (pytest.approx(0.5 - unseen), pytest.approx(0.5 + unseen))
+
+
 @pytest.mark.parametrize("interval", [accuracy_interval, difference_interval, loss_interval, mean_interval])
 def test_the_numbers_of_the_clusters_do_not_matter(interval) -> None:  # type: ignore[no-untyped-def]
     values = (ALONE % 4 > 0) * 1.0
