@@ -1,4 +1,4 @@
-"""The arrays of a probe by name, and softmax, which most of them end in."""
+"""The arrays of a probe by name, softmax, which most of them end in, and who is in how many parts of what."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ def softmax(scores: npt.NDArray[np.floating]) -> Doubles:
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True), dtype=np.float64)
     result: Doubles = powers / powers.sum(axis=-1, keepdims=True)
     return result
+
+
+def count_parts(parts: Ints, of: Ints) -> Ints:
+    """`(max(of) + 1,)` in how many different parts each lies: classes in clusters, or clusters in classes."""
+    many = int(parts.max()) + 1
+    return np.bincount(np.unique(of * many + parts) // many)

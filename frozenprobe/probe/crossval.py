@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from frozenprobe.cache.store import Features, opened
 from frozenprobe.errors import FrozenprobeError, some, unknown_name
-from frozenprobe.probe.arrays import Ints
+from frozenprobe.probe.arrays import Ints, count_parts
 from frozenprobe.probe.checks.notes import make_notes, note_duplicates, note_guessing
 from frozenprobe.probe.folds.deal import NEVER, assign_folds, folds_from_column, split_clusters, unscored_classes
-from frozenprobe.probe.folds.duplicates import find_clusters, sets_of_classes
+from frozenprobe.probe.folds.duplicates import find_clusters
 from frozenprobe.probe.heads.registry import HEADS, find_head, head_for, make_head, require_size
 from frozenprobe.probe.inputs import choose_views, read_inputs
 from frozenprobe.probe.options import AUTO, DEFAULT_FOLDS, ProbeOptions
@@ -155,7 +155,7 @@ def default_folds(labels: Ints, clusters: Ints) -> int:
     Of two images a class, five folds take one image of a part of the classes: those classes are held against others
     that have twice their images, and the scores are far below those of the final head.
     """
-    counts = sets_of_classes(clusters, labels)
+    counts = count_parts(clusters, labels)
     several = counts[counts > 1]
     typical = int(np.median(several)) if len(several) else DEFAULT_FOLDS
     return min(DEFAULT_FOLDS, int(clusters.max()) + 1, max(2, typical))

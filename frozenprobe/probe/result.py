@@ -89,6 +89,7 @@ class Outcome:
     counted: float = 0.0
     uncalibrated: Doubles | None = None
     halved: Halved | None = None
+    finer: Doubles | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -120,6 +121,8 @@ class ProbeResult(Outcome):
         counted: seconds of work on two slow cores that `auto` was counted to take.
         uncalibrated: `(N, C)` out-of-fold probabilities before the temperature; None where none was fitted.
         halved: what half of the training images would do; None: not measured (features that are streamed).
+        finer: `(N, C)` probabilities of the final blend out of `DEFAULT_FOLDS` folds, among the classes of each fold,
+            that it was chosen on; None where `folds` leave enough images to choose it.
         repeats: the cross-validations that were joined, this one first; empty if it stands alone.
     """
 

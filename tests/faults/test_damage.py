@@ -53,7 +53,7 @@ def noticed(path: Path) -> bool:
 def test_every_bit_flip_is_noticed_and_none_is_served(whole, tmp_path, faults, tell):
     """Everywhere in the file: seal, metadata, rows, spare copy, padding."""
     path, rng = tmp_path / "f.h5", random.Random(0)
-    bits = rng.sample(range(8 * len(whole)), faults(400, 12_000))
+    bits = rng.sample(range(8 * len(whole)), faults(240, 12_000))
     outcomes = {"right": 0, "refused": 0}
     for bit in bits:
         content = bytearray(whole)
@@ -70,7 +70,7 @@ def test_every_bit_flip_is_noticed_and_none_is_served(whole, tmp_path, faults, t
 
 def test_a_flipped_bit_costs_one_block_and_repair_and_extract_bring_the_file_back(whole, tmp_path, faults, tell):
     path, rng, computed = tmp_path / "f.h5", random.Random(1), []
-    flips = faults(25, 300)
+    flips = faults(15, 300)
     for _ in range(flips):
         content = bytearray(whole)
         content[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
@@ -211,7 +211,7 @@ def test_mutated_files_are_refused_or_right_and_nothing_hangs(whole, tmp_path, f
     """Finished files, pieces and plans; every command that reads them."""
     path, rng = tmp_path / "f.h5", random.Random(2)
     folder = tmp_path / "f.h5.pieces"
-    many, outcomes = faults(40, 1000), {0: 0, 1: 0}
+    many, outcomes = faults(24, 1000), {0: 0, 1: 0}
     half = World(LARGE.train, LARGE.test, 1)
     for number, content in zip(range(many), mutations(whole, rng), strict=False):
         path.write_bytes(content)
@@ -227,7 +227,7 @@ def test_mutated_files_are_refused_or_right_and_nothing_hangs(whole, tmp_path, f
 def test_mutated_pieces_count_as_missing_rows(tmp_path, faults, tell):
     """A killed extraction's pieces and plan, damaged: the next run computes what they had, and all is well."""
     path, rng = tmp_path / "f.h5", random.Random(3)
-    many = faults(40, 500)
+    many = faults(24, 500)
 
     class Stop(Exception):
         pass

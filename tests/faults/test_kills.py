@@ -71,7 +71,7 @@ def test_a_kill_loses_at_most_the_batch_in_flight(name, tmp_path, faults, tell):
     start = time.perf_counter()
     killed_after(SECONDS, name, tmp_path / "timed" / "f.h5")
     whole = time.perf_counter() - start
-    rng, kills, in_the_middle, reached = random.Random(name), faults(12, 80), 0, 0
+    rng, kills, in_the_middle, reached = random.Random(name), faults(8, 80), 0, 0
     for number in range(kills):
         folder = tmp_path / str(number)
         shutil.copytree(kept, folder) if kept.is_dir() else folder.mkdir()

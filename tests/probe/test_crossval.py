@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from frozenprobe.cache.store import Features, open_features
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe import crossval
+from frozenprobe.probe.arrays import Ints
 from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.fit.trainer import FittedProbe, Trainer
 from frozenprobe.probe.folds.deal import cluster_images
@@ -730,3 +731,25 @@ def test_there_are_no_more_folds_than_a_typical_class_has_images(
 ) -> None:
     labels = np.repeat(np.arange(len(sizes)), sizes).tolist()
     assert probe(make_features(classes=len(sizes), labels=labels)).options.folds == folds
+
+
+@pytest.mark.parametrize("options", [ProbeOptions("lda"), ProbeOptions("cosine", calibrate=True)])
+def test_every_fit_is_told_what_belongs_together(
+    options: ProbeOptions, make_features: MakeFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[Ints, Ints | None, Ints]] = []
+    rows_of = Trainer.rows_of
+
+    def spy(trainer: Trainer, images: Ints) -> TrainingRows:
+        rows = rows_of(trainer, images)
+        told.append((rows.images, rows.clusters, images))
+        return rows
+
+    monkeypatch.setattr(Trainer, "rows_of", spy)
+    groups = tuple(str(image // 2) for image in range(40))
+    result = cross_validate(make_features(per_class=10, groups=groups), replace(options, near_duplicates=0.0))
+    assert len(set(result.clusters)) == 20
+    assert len(told) > 6
+    for of_row, clusters, images in told:
+        assert clusters is not None
+        np.testing.assert_array_equal(clusters, result.clusters[images][of_row])

@@ -17,6 +17,7 @@ from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.fit.candidate import Candidate
 from frozenprobe.probe.fit.halves import HALVED_FOLDS
 from frozenprobe.probe.fit.trainer import LEAST, FittedProbe, Trainer
+from frozenprobe.probe.folds import subsets
 from frozenprobe.probe.heads.head import FittedHead, image_weights
 from frozenprobe.probe.heads.parts.scaling import Scaling, fit_scaling
 from frozenprobe.probe.heads.parts.temperature import apply_temperature, fit_temperature
@@ -419,7 +420,9 @@ def test_test_answers_of_a_blend_are_those_of_its_members_refitted_on_all_images
         candidate = candidates[member.number]
         assert str(outcome.model[f"member{number}_head"]) == candidate.head
         inputs = task.sources[0].aggregated(candidate.aggregate)
-        trainer = choosing.trainer_of(candidate.final(), inputs, task.labels, options=task.options, total=CLASSES)
+        trainer = choosing.trainer_of(
+            candidate.final(), inputs, task.labels, task.clusters, options=task.options, total=CLASSES
+        )
         ((fitted,),) = trainer.fit_grid([trainer.head], [np.arange(len(task.labels))])
         found = fitted.head.arrays()["coefficients"]
         np.testing.assert_allclose(np.asarray(outcome.model[f"member{number}_coefficients"]), found, atol=1e-6)
@@ -568,9 +571,9 @@ def test_the_final_choice_of_two_images_a_class_is_made_by_heads_that_know_how_i
         rng.normal(size=(10, 12))
         truth = rng.integers(10, size=300)
         options = replace(AUTO, budget=0.0, near_duplicates=0.0)
-        tries = (options, choosing.FEW), (options, 0), (replace(options, folds=2), choosing.FEW)
+        tries = (options, subsets.FEW), (options, 0), (replace(options, folds=2), subsets.FEW)
         for (each, few), own in zip(tries, losses, strict=True):
-            monkeypatch.setattr(choosing, "FEW", few)
+            monkeypatch.setattr(subsets, "FEW", few)
             result = cross_validate(features, each)
             assert result.options.folds == 2
             own.append(log_loss(result.test, truth))

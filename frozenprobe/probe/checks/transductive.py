@@ -11,7 +11,8 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Doubles, Floats, Ints, softmax
 from frozenprobe.probe.fit.trainer import Trainer
 from frozenprobe.probe.heads.head import TrainingRows
-from frozenprobe.probe.heads.lda import ShrinkageLdaHead, moments_of
+from frozenprobe.probe.heads.lda import ShrinkageLdaHead
+from frozenprobe.probe.heads.parts.moments import moments_of
 from frozenprobe.probe.heads.parts.scaling import fit_scaling
 from frozenprobe.probe.heads.registry import make_head
 from frozenprobe.probe.result import Outcome
@@ -130,7 +131,14 @@ def transduce(task: Task, outcome: Outcome) -> Outcome:
     options = task.options
     inputs = task.sources[-1].aggregated(options.aggregate or "rows")  # of several, all side by side
     scale = options.scale or Trainer.scale
-    trainer = Trainer(make_head("lda", {}), inputs.train, task.labels, scale=scale, class_weight=options.class_weight)
+    trainer = Trainer(
+        make_head("lda", {}),
+        inputs.train,
+        task.labels,
+        scale=scale,
+        class_weight=options.class_weight,
+        clusters=task.clusters,
+    )
     oof, test, beside = outcome.oof.copy(), outcome.test.copy(), inputs.test[task.usable]
     unfinished = 0
     for fold in range(task.count):

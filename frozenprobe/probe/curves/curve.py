@@ -149,7 +149,7 @@ def label_curve(
         step()
         outside = training_counts(result.labels, result.clusters, result.folds)
         at += np.array([typical(outside, size) for size in (*sizes, None)]) / repeats
-        trainer, val = open_trainer(source, result.options)
+        trainer, val = open_trainer(source, result)
         for row, size, often in zip(trials, sizes, draws, strict=False):
             for draw in range(often):
                 order = draw_order(result.clusters, source.train.hashes, seed=options.seed + repeat, draw=draw)
@@ -171,16 +171,14 @@ def view_counts(most: int, *, first: int) -> list[int]:
     return sorted(count for count in powers | {first, most} if first <= count <= most)
 
 
-def open_trainer(features: Features, options: ProbeOptions) -> tuple[Trainer, Floats]:
-    """What `cross_validate` fits with these settled options, and the `(N, t, D)` vectors that it scores."""
-    if features.train.labels is None:
-        raise ValueError("cross_validate has refused training images without labels")
-    candidate = candidate_of(options)
+def open_trainer(features: Features, result: ProbeResult) -> tuple[Trainer, Floats]:
+    """What `cross_validate` fitted for this result, and the `(N, t, D)` vectors that it scored."""
+    options, candidate = result.options, candidate_of(result.options)
     only = HEADS[candidate.head].augmented_only
     (source,) = read_inputs([features], [choose_views(features, options, augmented_only=only)])
     inputs = source.aggregated(candidate.aggregate)
     total = len(features.class_names)
-    return trainer_of(candidate, inputs, features.train.labels, options=options, total=total), inputs.val
+    return trainer_of(candidate, inputs, result.labels, result.clusters, options=options, total=total), inputs.val
 
 
 def train_on_some(trainer: Trainer, val: Floats, result: ProbeResult, *, order: Ints, size: int) -> Trial:

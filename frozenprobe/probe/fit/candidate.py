@@ -66,7 +66,9 @@ def candidate_of(options: ProbeOptions, source: int = 0) -> Candidate:
     return Candidate(str(options.head), str(options.scale), str(options.aggregate), options.settings, source)
 
 
-def trainer_of(candidate: Candidate, inputs: Inputs, labels: Ints, *, options: ProbeOptions, total: int) -> Trainer:
+def trainer_of(
+    candidate: Candidate, inputs: Inputs, labels: Ints, clusters: Ints, *, options: ProbeOptions, total: int
+) -> Trainer:
     """What fits this candidate; `inputs` are already aggregated."""
     return Trainer(
         make_head(candidate.head, candidate.settings | candidate.trial),
@@ -77,4 +79,5 @@ def trainer_of(candidate: Candidate, inputs: Inputs, labels: Ints, *, options: P
         seed=options.seed,
         total=total,
         geometric=candidate.aggregate == "logit",
+        clusters=clusters,
     )

@@ -27,7 +27,7 @@ def predict_one_head(task: Task, progress: Progress) -> Outcome:
     if fault:
         raise fault
     inputs = task.sources[0].aggregated(candidate.aggregate)
-    trainer = trainer_of(candidate, inputs, task.labels, options=task.options, total=task.classes)
+    trainer = trainer_of(candidate, inputs, task.labels, task.clusters, options=task.options, total=task.classes)
     subsets = [np.flatnonzero(task.folds != fold) for fold in range(task.count)] + [np.arange(len(task.labels))]
     halves = Halves.of(task)
     every = subsets + halves.subsets

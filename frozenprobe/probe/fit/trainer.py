@@ -84,6 +84,8 @@ class Trainer:
         seed: of whatever is random in the head.
         total: C; None: as many as the labels tell.
         geometric: see FittedProbe.
+        clusters: `(N,)` images that belong together, which a head that chooses something does not split either; None:
+            every image by itself.
     """
 
     head: Head
@@ -94,6 +96,7 @@ class Trainer:
     seed: int = 0
     total: int | None = None
     geometric: bool = False
+    clusters: Ints | None = None
 
     def fit(self, images: Ints) -> FittedProbe:
         """Fit on these images."""
@@ -109,6 +112,7 @@ class Trainer:
             labels=np.repeat(labels, views).astype(np.int64),
             weight=np.repeat(image_weights(labels, self.class_weight) / views, views),
             images=np.repeat(np.arange(len(images)), views),
+            clusters=None if self.clusters is None else np.repeat(self.clusters[images], views),
         )
 
     def fit_all(self, subsets: Sequence[Ints], done: Callable[[int], None] = lambda count: None) -> list[FittedProbe]:

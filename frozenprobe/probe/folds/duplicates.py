@@ -12,7 +12,7 @@ import numpy as np
 from frozenprobe.cache.contents import Split
 from frozenprobe.cache.store import Features
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.arrays import Floats, Ints
+from frozenprobe.probe.arrays import Floats, Ints, count_parts
 from frozenprobe.probe.folds.deal import Union, cluster_images, unite_images
 from frozenprobe.probe.folds.threshold import Threshold, choose_threshold
 from frozenprobe.probe.heads.parts.cosines import ROUNDING, search_pairs
@@ -157,7 +157,7 @@ def join_pairs(split: Split, labels: Ints, found: Pairs) -> tuple[Ints, Ints, in
     A class that near duplicates alone would make one cluster could not be scored: then all pairs with an image of it
     are left apart. Joining less may make other joins possible, so this is repeated until no class is lost.
     """
-    before = sets_of_classes(cluster_images(split.hashes, split.groups), labels)
+    before = count_parts(cluster_images(split.hashes, split.groups), labels)
     content = np.unique(np.array(split.hashes), return_inverse=True)[1]  # of each image: the row of `found.unit`
     apart = np.zeros(0, dtype=np.int64)
     while True:
@@ -166,7 +166,7 @@ def join_pairs(split: Split, labels: Ints, found: Pairs) -> tuple[Ints, Ints, in
         union = unite_images(split.hashes, split.groups)
         chained = join_compact(union, replace(found, rows=kept))
         clusters = union.clusters()
-        lost = np.flatnonzero((sets_of_classes(clusters, labels) < 2) & (before >= 2))
+        lost = np.flatnonzero((count_parts(clusters, labels) < 2) & (before >= 2))
         if not len(lost):
             return clusters, apart, chained
         apart = np.union1d(apart, lost)
@@ -192,12 +192,6 @@ def join_compact(union: Union, found: Pairs) -> int:
         union.join(int(found.images[one]), int(found.images[other]))
     clusters = union.clusters()[found.images[found.rows]]
     return int((clusters[:, 0] != clusters[:, 1]).sum())
-
-
-def sets_of_classes(clusters: Ints, labels: Ints) -> Ints:
-    """`(C,)` in how many clusters each class lies."""
-    pairs = np.unique(np.stack([labels, clusters]), axis=1)
-    return np.bincount(pairs[0])
 
 
 def find_overlap(features: Features, found: Pairs) -> tuple[Ints, Floats]:

@@ -10,6 +10,7 @@ from frozenprobe.probe.arrays import Ints
 from frozenprobe.probe.folds.deal import cluster_key, split_by
 
 MOST_DRAWS = 5
+FEW = 2  # clusters of a class to train on
 NEARLY_ALL = 0.75  # a size above this share of all training images would repeat the point with all
 
 
@@ -83,6 +84,11 @@ def typical(counts: Ints, most: int | None = None) -> float:
     """
     mean = np.exp(np.log(counts if most is None else np.minimum(counts, most)).mean())
     return round(float(mean), 9)  # the mean of 8 and 8 is 8
+
+
+def learns_from_few(labels: Ints, clusters: Ints, folds: Ints) -> bool:
+    """Whether a typical class has two clusters or fewer to train on without a fold."""
+    return typical(training_counts(labels, clusters, folds)) <= FEW
 
 
 def subset_sizes(counts: Ints) -> list[int]:

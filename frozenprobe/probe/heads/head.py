@@ -22,21 +22,29 @@ class TrainingRows:
         labels: `(n,)` class of each row, 0 to C - 1; every class occurs.
         weight: `(n,)` float64: the rows of an image share its weight (1, or its class's).
         images: `(n,)` which image a row is a view of; rows of an image are adjacent, in the order of the views.
+        clusters: `(n,)` which images belong together: where one of them is held out all are; None: each by itself.
     """
 
     features: Floats
     labels: Ints
     weight: Doubles
     images: Ints
+    clusters: Ints | None = None
 
     @property
     def classes(self) -> int:
         """C."""
         return int(self.labels.max()) + 1
 
+    @property
+    def together(self) -> Ints:
+        """`(n,)` what must not be split between what is fitted on and what is held out."""
+        return self.images if self.clusters is None else self.clusters
+
     def take(self, which: Ints | npt.NDArray[np.bool_]) -> TrainingRows:
         """Some of the rows."""
-        return TrainingRows(self.features[which], self.labels[which], self.weight[which], self.images[which])
+        clusters = None if self.clusters is None else self.clusters[which]
+        return TrainingRows(self.features[which], self.labels[which], self.weight[which], self.images[which], clusters)
 
 
 @dataclass(frozen=True)

@@ -170,8 +170,8 @@ def solve(points: TrainingRows, classes: int, kernel: Kernel, alphas: Sequence[f
     unit = float(values.sum()) or 1.0
     smoother = Smoother(basis, values, points.weight)
     images = Images.of(points)
-    left_out = smoother.leave_out(points.labels, images.index, classes, [alpha * unit for alpha in alphas])
-    choice = choose_by_loss(left_out, points.labels, points.weight * ~images.alone())
+    left_out, known = smoother.leave_out(images, classes, [alpha * unit for alpha in alphas]), ~images.alone()
+    choice = choose_by_loss(left_out, points.labels, points.weight * known, unknown=images.repeated(known))
     alpha = alphas[choice.index]
     shares, projected = smoother.project(points.labels, classes)
     dual = root[:, None] * (basis / values) @ (projected / (values + alpha * unit)[:, None])
@@ -201,7 +201,7 @@ def image_means(rows: TrainingRows) -> TrainingRows:
     sums = np.zeros((len(images.first), rows.features.shape[1]))
     np.add.at(sums, images.index, rows.features * rows.weight[:, None])
     means = (sums / images.weight[:, None]).astype(np.float32)
-    return TrainingRows(means, images.labels, images.weight, np.arange(len(images.first)))
+    return TrainingRows(means, images.labels, images.weight, np.arange(len(images.first)), images.clusters)
 
 
 def median_distance(points: Floats) -> float:

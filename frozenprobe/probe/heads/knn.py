@@ -24,7 +24,7 @@ class NearestNeighboursHead:
     """Votes of the k nearest training rows, weighted by exp(cosine / temperature) (Wu et al. 2018, arXiv:1805.01978).
 
     What is not given is chosen: the pair with the least log-loss of the training images, each predicted without its own
-    rows. DINOv2's kNN is k = 10 (or 20), temperature = 0.07 (Oquab et al. 2023, arXiv:2304.07193).
+    cluster. DINOv2's kNN is k = 10 (or 20), temperature = 0.07 (Oquab et al. 2023, arXiv:2304.07193).
 
     Attributes:
         k: number of neighbours in units of weight. The views of an image share its weight of 1, so k means the same at
@@ -45,7 +45,7 @@ class NearestNeighboursHead:
         kept = NearestNeighbours(normalise(rows.features), rows.labels, rows.weight, *pairs[0])
         if len(pairs) == 1:
             return kept
-        losses = leave_one_out(kept, rows.images, pairs, seed=seed)
+        losses = leave_one_out(kept, rows.together, pairs, seed=seed)
         k, temperature = pairs[int(losses.argmin())]
         return replace(kept, k=k, temperature=temperature)
 
@@ -72,17 +72,19 @@ class NearestNeighbours:
             np.add.at(shares, (image, self.labels[near]), votes / votes.sum(axis=1, keepdims=True))
         return smooth(shares, self.k, classes)
 
-    def nearest(self, rows: Floats, k: float, images: tuple[Ints, Ints] | None = None) -> tuple[Ints, Floats, Doubles]:
+    def nearest(
+        self, rows: Floats, k: float, together: tuple[Ints, Ints] | None = None
+    ) -> tuple[Ints, Floats, Doubles]:
         """Training rows by falling cosine, at least as many as weigh k: their numbers, cosines and weights, `(n, m)`.
 
         Args:
             rows: `(n, D)`.
             k: weight wanted.
-            images: of each row and of each training row: those of the same image have no weight; None: all have theirs.
+            together: cluster of each row and of each training row: those of its own have no weight; None: all have.
         """
         # so many rows weigh k together, whichever they are; all if that is too few
         count = min(int(np.searchsorted(np.sort(self.weight).cumsum(), k * (1 - 1e-9))) + 1, len(self.weight))
-        near, closeness = most_similar(normalise(rows), self.features, count, images=images)
+        near, closeness = most_similar(normalise(rows), self.features, count, together=together)
         return near, closeness, np.where(np.isfinite(closeness), self.weight[near], 0)
 
     def arrays(self) -> Arrays:
@@ -96,15 +98,15 @@ class NearestNeighbours:
         }
 
 
-def leave_one_out(kept: NearestNeighbours, images: Ints, pairs: list[tuple[float, float]], *, seed: int) -> Doubles:
-    """Mean log-loss of each (k, temperature) over training rows that are predicted without the rows of their image."""
+def leave_one_out(kept: NearestNeighbours, together: Ints, pairs: list[tuple[float, float]], *, seed: int) -> Doubles:
+    """Mean log-loss of each (k, temperature) over training rows that are predicted without those of their cluster."""
     count = len(kept.labels)
     tried = np.arange(count) if count <= TRIED else np.sort(np.random.default_rng([seed, 4]).permutation(count)[:TRIED])
     classes, most = int(kept.labels.max()) + 1, max(k for k, _ in pairs)
     losses = np.zeros(len(pairs))
     for start in range(0, len(tried), COMPARED_ROWS):
         block = tried[start : start + COMPARED_ROWS]
-        near, closeness, weight = kept.nearest(kept.features[block], most, (images[block], images))
+        near, closeness, weight = kept.nearest(kept.features[block], most, (together[block], together))
         right = kept.labels[near] == kept.labels[block][:, None]
         counted = {k: clip(weight, k).astype(closeness.dtype) for k, _ in pairs}
         votes = {temperature: vote(closeness, temperature) for _, temperature in pairs}

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
-import numpy.typing as npt
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.heads.head import LinearModel, TrainingRows
-from frozenprobe.probe.heads.parts.inner_folds import FOLDS, Images, deal_inner
-from frozenprobe.probe.heads.parts.moments import Moments, solve_shifted, starting_point
-from frozenprobe.probe.heads.parts.temperature import choose_by_loss, scores_of
+from frozenprobe.probe.heads.parts.inner_folds import Images, leave_folds_out
+from frozenprobe.probe.heads.parts.moments import Moments, solve_shifted
+from frozenprobe.probe.heads.parts.temperature import choose_by_loss
 
 SHRINKAGES = (0.003, 0.015, 0.05, 0.15, 0.35, 0.6, 0.8, 0.95, 1.0)  # the last is the nearest mean
 
@@ -67,39 +65,9 @@ def fit_chosen(rows: TrainingRows, shrinkages: Sequence[float]) -> LinearModel:
     nothing of one that does; where no fit does, see `temperature_of_lead`, and the middle shrinkage is taken.
     """
     images = Images.of(rows)
-    inner = deal_inner(rows, images)
-    parts = [moments_of(rows, inner[images.index] == fold) for fold in range(FOLDS)]
-    everything = reduce(Moments.__add__, parts)
-    scores = np.zeros((len(shrinkages), len(images.first), rows.classes), dtype=np.float32)
-    known = ~images.alone()
-    for fold, part in enumerate(parts):
-        held = np.flatnonzero((inner == fold) & known)
-        if not len(held):
-            continue
-        training = everything - part
-        present = training.present()
-        training = training.restricted(present)
-        if not training.within_variance:
-            known[held] = False
-            continue
-        larger = np.float32(training.within_variance / everything.within_variance)
-        for index, model in enumerate(fit_moments(training, shrinkages)):
-            own = larger * scores_of(model, rows.features[images.first[held]])
-            scores[index, held] = own.min(axis=1, keepdims=True)  # of classes that are not in the training part
-            scores[index, held[:, None], present] = own
-    choice = choose_by_loss(scores, images.labels, images.weight * known)
+    everything, scores, known = leave_folds_out(rows, images, fit_moments, shrinkages, needs_variance=True)
+    choice = choose_by_loss(scores, images.labels, images.weight * known, unknown=images.repeated(known))
     shrinkage = shrinkages[choice.index]
     (model,) = fit_moments(everything, [shrinkage])
     means, each = everything.means.astype(np.float32), np.arange(rows.classes)
     return choice.settle(model, means, each, everything.weight, shrinkage=shrinkage)
-
-
-def moments_of(rows: TrainingRows, chosen: npt.NDArray[np.bool_]) -> Moments:
-    """The moments of some of the rows, around a point that all of them share."""
-    return Moments.of(
-        rows.features[chosen],
-        rows.labels[chosen],
-        rows.weight[chosen],
-        classes=rows.classes,
-        origin=starting_point(rows.features),
-    )

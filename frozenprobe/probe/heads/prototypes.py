@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints, softmax
+from frozenprobe.probe.folds.deal import split_by
 from frozenprobe.probe.heads.head import Convergence, TrainingRows, require_positive
+from frozenprobe.probe.heads.parts.inner_folds import Images
 from frozenprobe.probe.heads.parts.scaling import normalise
 
 COLDEST, WARMEST = 1e-3, 1e2  # cosines differ by 2 at most: beyond these all probabilities are 0, 1 or 1 / C
@@ -24,7 +26,7 @@ class PrototypeHead:
 
     Attributes:
         temperature: T > 0; None: the one with the least log-loss of the training images, each scored by means
-            without its own rows.
+            without the rows of its cluster.
     """
 
     temperature: float | None = None
@@ -35,21 +37,47 @@ class PrototypeHead:
     def fit(self, rows: TrainingRows, *, seed: int) -> Prototypes:
         """Average; nothing is random."""
         unit = normalise(rows.features)
-        _, first, image = np.unique(rows.images, return_index=True, return_inverse=True)
-        image_sums = np.add.reduceat(unit * rows.weight[:, None], first, axis=0)
-        order = np.argsort(rows.labels[first], kind="stable")
-        starts = np.searchsorted(rows.labels[first][order], np.arange(rows.classes))
-        sums = np.add.reduceat(image_sums[order], starts, axis=0)
+        images = Images.of(rows)
+        image_sums = np.add.reduceat(unit * rows.weight[:, None], images.first, axis=0)
+        sums = sum_by(images.labels, image_sums)
         prototypes = unit_rows(sums)
         share = np.bincount(rows.labels, weights=rows.weight) / rows.weight.sum()
         temperature = self.temperature
         if temperature is None:
-            without = unit_rows(sums[rows.labels[first]] - image_sums)[image]
-            left = np.bincount(rows.labels[first])[rows.labels] > 1  # the rest are their class's only image
-            cosines = unit @ prototypes.T.astype(np.float32)
-            cosines[np.arange(len(unit)), rows.labels] = (unit * without).sum(axis=1)
+            left = ~images.alone()[images.index]
+            cosines = left_out(unit, images, image_sums, sums)
             temperature = fit_vmf_temperature(cosines[left], np.log(share), rows.labels[left], rows.weight[left])
         return Prototypes(prototypes, np.log(share), temperature)
+
+
+def left_out(unit: Floats, images: Images, image_sums: Doubles, sums: Doubles) -> Floats:
+    """`(n, C)` cosines of every row with the means without the rows of its cluster; of a class without others 0.
+
+    Args:
+        unit: `(n, D)` rows of length 1.
+        images: that they are views of.
+        image_sums: `(N, D)` weighted sums of the rows of each image.
+        sums: `(C, D)` of each class.
+    """
+    pair, pair_of = np.unique(images.clusters * len(sums) + images.labels, return_inverse=True)
+    cluster, label = np.divmod(pair, len(sums))
+    without = unit_rows(sums[label] - sum_by(pair_of, image_sums))
+    cosines: Floats = unit @ unit_rows(sums).T.astype(np.float32)
+    cosines[np.arange(len(unit)), images.labels[images.index]] = (unit * without[pair_of][images.index]).sum(axis=1)
+    several = np.flatnonzero(np.bincount(cluster) > 1)
+    if len(several):  # the means of the other classes in a cluster are without it, too
+        rows = split_by(images.clusters[images.index])
+        for each in several.tolist():
+            pairs = slice(*np.searchsorted(cluster, (each, each + 1)))
+            cosines[rows[each][:, None], label[pairs]] = unit[rows[each]] @ without[pairs].T
+    return cosines
+
+
+def sum_by(groups: Ints, rows: Doubles) -> Doubles:
+    """Sums of the rows of each group, all of which have some."""
+    order = np.argsort(groups, kind="stable")
+    sums: Doubles = np.add.reduceat(rows[order], np.flatnonzero(np.diff(groups[order], prepend=-1)), axis=0)
+    return sums
 
 
 @dataclass(frozen=True)

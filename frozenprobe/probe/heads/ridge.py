@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from frozenprobe.probe.arrays import Doubles, Ints
 from frozenprobe.probe.heads.head import LinearModel, TrainingRows, require_positive
-from frozenprobe.probe.heads.parts.inner_folds import Images
+from frozenprobe.probe.heads.parts.inner_folds import Images, leave_folds_out
 from frozenprobe.probe.heads.parts.leave_one_out import Matrix, Smoother
 from frozenprobe.probe.heads.parts.moments import Moments, solve_shifted
 from frozenprobe.probe.heads.parts.scaling import weighted_mean
 from frozenprobe.probe.heads.parts.temperature import choose_by_loss
 
 ALPHAS = tuple(10 ** (step / 2) for step in range(-8, 5))  # 0.0001 to 100
+MOST_ROWS = 128  # that are held out together one cluster at a time; larger clusters make inner folds
 NOTHING = 1e-10  # eigenvalues so much smaller than the largest are rounding
 
 
@@ -46,8 +47,11 @@ class RidgeHead:
         images = Images.of(rows)
         spectrum = Spectrum.of(rows)
         penalties = [alpha * spectrum.unit for alpha in alphas]
-        left_out = spectrum.smoother.leave_out(rows.labels, images.index, classes, penalties)
-        choice = choose_by_loss(left_out, images.labels, images.weight * ~images.alone())
+        left_out: Iterable[Matrix] = spectrum.smoother.leave_out(images, classes, penalties)
+        known = ~images.alone()
+        if images.most_rows() > MOST_ROWS:
+            _, left_out, known = leave_folds_out(rows, images, fit_moments, alphas)
+        choice = choose_by_loss(left_out, images.labels, images.weight * known, unknown=images.repeated(known))
         model = spectrum.solve(rows.labels, classes, penalties[choice.index])
         shown = rows.features[images.first]
         return choice.settle(model, shown, images.labels, images.weight, alpha=alphas[choice.index])

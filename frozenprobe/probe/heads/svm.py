@@ -12,6 +12,7 @@ import numpy.typing as npt
 from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.folds.deal import assign_folds
 from frozenprobe.probe.heads.head import Convergence, LinearModel, TrainingRows, require_positive
+from frozenprobe.probe.heads.parts.inner_folds import Images, known_elsewhere
 from frozenprobe.probe.heads.parts.temperature import fit_temperature
 from frozenprobe.system.threads import in_threads
 
@@ -27,8 +28,8 @@ class LinearSvmHead:
     """scikit-learn's LinearSVC (squared hinge): for every class  min |w|^2 / 2 + C sum_i v_i max(0, 1 - y_i w x_i)^2.
 
     y_i is 1 for the class, -1 for the rest, v_i are the rows' weights, and x_i ends in a 1 whose w is penalised, too.
-    The scores are no probabilities: they are divided by a temperature fitted on scores of inner, image-grouped folds of
-    the training rows (Guo et al. 2017, arXiv:1706.04599).
+    The scores are no probabilities: they are divided by a temperature fitted on scores of inner folds of the clusters
+    of the training rows (Guo et al. 2017, arXiv:1706.04599).
 
     Attributes:
         c: inverse strength of the penalty, > 0; rows of the `global` scaling have |x|^2 = D.
@@ -47,7 +48,9 @@ class LinearSvmHead:
 
     def fit(self, rows: TrainingRows, *, seed: int) -> LinearModel:
         """Solve for all rows, and for all but each inner fold: the same columns with held-out rows of weight 0."""
-        fold = inner_folds(rows, seed)
+        images = Images.of(rows)
+        inner = inner_folds(rows, images, seed)
+        fold = inner[images.index]
         count = int(fold.max()) + 1
         costs = np.stack([rows.weight, *(rows.weight * (fold != held) for held in range(count))])
         machines = solve(rows, (self.c * costs).astype(np.float32), tol=self.tol, max_iter=self.max_iter)
@@ -56,9 +59,9 @@ class LinearSvmHead:
         for held in range(count):
             val = fold == held
             scores[val] = rows.features[val] @ weights[held + 1, :, :-1].T + weights[held + 1, :, -1]
-        first = np.unique(rows.images, return_index=True)[1]
-        seen = np.bincount(rows.labels[first])[rows.labels] > 1  # the rest are their class's only image
-        unknown = UNKNOWN * len(fold) / len(first)  # counted in rows
+        known = known_elsewhere(images.labels, inner)
+        seen = known[images.index]
+        unknown = UNKNOWN * len(fold) / len(inner) * images.repeated(known)  # counted in rows
         temperature = fit_temperature(scores[seen], rows.labels[seen], rows.weight[seen], unknown=unknown)
         model = weights[0].astype(np.float64) / temperature
         convergence = certify(rows, weights[0], machines, c=self.c)
@@ -80,12 +83,13 @@ class Machines:
     iterations: int
 
 
-def inner_folds(rows: TrainingRows, seed: int) -> Ints:
-    """`(n,)` inner fold of each row: images dealt class by class, in an order drawn from seed and content."""
-    _, first, image = np.unique(rows.images, return_index=True, return_inverse=True)
-    content = [hashlib.sha256(row.tobytes()).hexdigest() for row in rows.features[first]]
-    count = min(INNER_FOLDS, len(first))
-    return assign_folds(rows.labels[first], np.arange(len(first)), content, folds=count, seed=seed)[image]
+def inner_folds(rows: TrainingRows, images: Images, seed: int) -> Ints:
+    """`(N,)` inner fold of each image: clusters dealt class by class, in an order drawn from seed and content."""
+    content = [hashlib.sha256(row.tobytes()).hexdigest() for row in rows.features[images.first]]
+    count = min(INNER_FOLDS, int(images.clusters.max()) + 1)
+    if count < 2:
+        return np.zeros(len(content), dtype=np.int64)
+    return assign_folds(images.labels, images.clusters, content, folds=count, seed=seed)
 
 
 def solve(rows: TrainingRows, costs: Floats, *, tol: float, max_iter: int) -> Machines:

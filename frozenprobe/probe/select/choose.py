@@ -159,6 +159,11 @@ def stand(logits: Floats, on: ChosenOn, *, away: int = 0) -> Standing:
     return Standing(temperature, loss, accuracy)
 
 
+def calibrated(logits: Floats, labels: Ints, weight: Doubles) -> Doubles:
+    """`(n, C)` probabilities at the temperature that suits these images; with none of them, none."""
+    return apply_temperature(logits, fit_temperature(logits, labels, weight, unknown=1.0))
+
+
 def predict_blend(members: Sequence[Member], logits: Sequence[npt.NDArray[np.floating]]) -> Doubles:
     """`(n, C)` probabilities of a blend of `(n, C)` logarithms of its members, in their order."""
     return blend(np.stack([*logits]), np.array([member.weight for member in members]))

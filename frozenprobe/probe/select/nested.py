@@ -135,6 +135,7 @@ def predict_all(
     candidates: Sequence[Candidate],
     sources: Sequence[Inputs],
     labels: Ints,
+    clusters: Ints,
     nested: NestedFolds,
     *,
     options: ProbeOptions,
@@ -147,6 +148,7 @@ def predict_all(
         candidates: those of a family next to each other.
         sources: of their features.
         labels: `(N,)`.
+        clusters: `(N,)` images that belong together.
         nested: the fits.
         options: class weight and seed.
         total: C.
@@ -157,7 +159,7 @@ def predict_all(
         group = list(members)
         source, aggregate, _, _ = family
         inputs = sources[source].aggregated(aggregate)
-        trainer = trainer_of(group[0], inputs, labels, options=options, total=total)
+        trainer = trainer_of(group[0], inputs, labels, clusters, options=options, total=total)
         heads = [make_head(candidate.head, candidate.settings | candidate.trial) for candidate in group]
         for fitted in trainer.fit_grid(heads, nested.subsets):
             yield predict_held_out(fitted, inputs.val, nested, total)

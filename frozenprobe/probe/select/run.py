@@ -12,24 +12,32 @@ import numpy as np
 import numpy.typing as npt
 
 from frozenprobe.errors import FrozenprobeError
-from frozenprobe.probe.arrays import Arrays, Floats
+from frozenprobe.probe.arrays import Arrays, Doubles, Floats
 from frozenprobe.probe.fit.candidate import Candidate, candidate_of, trainer_of
 from frozenprobe.probe.fit.halves import Halves
-from frozenprobe.probe.fit.trainer import FittedProbe
+from frozenprobe.probe.fit.trainer import FittedProbe, Trainer
 from frozenprobe.probe.folds.deal import assign_folds
-from frozenprobe.probe.folds.subsets import training_counts, typical
+from frozenprobe.probe.folds.subsets import learns_from_few
 from frozenprobe.probe.inputs import Inputs
 from frozenprobe.probe.options import AUTO, DEFAULT_FOLDS
 from frozenprobe.probe.result import CandidateScore, Halved, Outcome
 from frozenprobe.probe.select.candidates import RATE, Allowance, Portfolio, budget_of, duplicates_cost, make_portfolio
-from frozenprobe.probe.select.choose import ChosenOn, Member, Trials, choices_of, images_that_choose, predict_blend
+from frozenprobe.probe.select.choose import (
+    ChosenOn,
+    Member,
+    Trials,
+    calibrated,
+    choices_of,
+    images_that_choose,
+    predict_blend,
+)
 from frozenprobe.probe.select.nested import NestedFolds, logits_of, predict_all
 from frozenprobe.probe.stream.outsized import COPIES, memory_limit
 from frozenprobe.probe.task import Task, combined, fill_unusable, score_fold
 from frozenprobe.system.progress import Progress
 from frozenprobe.system.threads import in_threads
 
-FEW = 2  # clusters of a class to train on
+BEATEN = 20.0  # how far the logits of classes that are no rivals lie below those of all others
 
 
 def predict_choice(task: Task, progress: Progress) -> Outcome:
@@ -44,14 +52,18 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
     candidates = portfolio.candidates
     trials = try_all(task, candidates, nested, choices_of(task, nested, seen), progress)
     *blends, final = in_threads(trials.choose, range(task.count + 1))
-    halved, last = halve_largest(task, candidates, final, trials), trials
-    if learns_from_few(task):
+    halved, last, finer = halve_largest(task, candidates, final, trials), trials, None
+    if task.default_folds and learns_from_few(task.labels, task.clusters, task.folds):
         last = try_finer(task, candidates, seen, progress)
         final = last.choose(0)
+        finer = predict_blend(final, [last.kept[member.number].oof for member in final])
     oof = np.zeros((len(task.labels), task.classes))
     for fold, members in enumerate(blends):
         held = np.flatnonzero(task.folds == fold)
-        oof[held] = predict_blend(members, [trials.kept[member.number].oof[held] for member in members])
+        if len(trials.choices[fold].labels):
+            oof[held] = predict_blend(members, [trials.kept[member.number].oof[held] for member in members])
+        else:  # no image tells a temperature either, but that which a head finds by itself
+            oof[held] = fit_alone(task, candidates[members[0].number], fold)
     fits, logits = zip(*in_threads(lambda member: refit(task, candidates[member.number]), final), strict=True)
     seconds = (time.perf_counter() - start) / task.count
     return Outcome(
@@ -75,6 +87,7 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
         candidates=tuple(score_candidates(task, last, final)),
         skipped=tuple(portfolio.skipped),
         halved=halved,
+        finer=finer,
         counted=portfolio.seconds,
         uncalibrated=np.exp(trials.kept[0].oof.astype(np.float64)) if len(candidates) == 1 else None,
         notes=note_unfit(portfolio.unfit) + (() if seen.all() else (describe_sample(seen),)),
@@ -96,42 +109,53 @@ def describe_sample(seen: npt.NDArray[np.bool_]) -> str:
 
 
 def try_all(
-    task: Task, candidates: Sequence[Candidate], nested: NestedFolds, choices: Sequence[ChosenOn], progress: Progress
+    task: Task,
+    candidates: Sequence[Candidate],
+    nested: NestedFolds,
+    choices: Sequence[ChosenOn],
+    progress: Progress,
+    rivals: npt.NDArray[np.bool_] | None = None,
 ) -> Trials:
-    """Fit every candidate where the choices need it, and see what it is worth to each."""
+    """Fit every candidate where the choices need it, and see what it is worth to each.
+
+    Args:
+        rivals: `(N, C)` the classes among which an image is told by fits without its fold; None: all.
+    """
     trials = Trials(choices)
     sizes = Counter(candidate.family for candidate in candidates)
     answers = predict_all(
         candidates,
         task.sources,
         task.labels,
+        task.clusters,
         nested,
         options=task.options,
         total=task.classes,
         progress=lambda done, total: progress("trying heads", done, total),
     )
     for candidate, own in zip(candidates, answers, strict=True):
+        if rivals is not None:
+            own = replace(own, oof=np.where(rivals, own.oof, own.oof.min(axis=1, keepdims=True) - BEATEN))
         trials.enter(candidate, own, middle=sizes[candidate.family] // 2)
     return trials
-
-
-def learns_from_few(task: Task) -> bool:
-    """Whether nobody asked for these folds, and a typical class has two clusters or fewer to train on without one."""
-    return task.default_folds and typical(training_counts(task.labels, task.clusters, task.folds)) <= FEW
 
 
 def try_finer(task: Task, candidates: Sequence[Candidate], seen: npt.NDArray[np.bool_], progress: Progress) -> Trials:
     """Every candidate on finer folds, for the final choice alone.
 
     Without one of two images a class, a head knows nothing of how images of a class differ, and what is chosen for it,
-    above all its temperature, does not suit one that does.
+    above all its temperature, does not suit one that does. A fold takes an image of some classes alone: they would be
+    beaten by those that have both of theirs, so they are told apart among themselves.
     """
     folds = min(DEFAULT_FOLDS, int(task.clusters.max()) + 1)
     finer = replace(
         task, folds=assign_folds(task.labels, task.clusters, task.hashes, folds=folds, seed=task.options.seed)
     )
+    fewer = np.zeros((folds, task.classes), dtype=bool)
+    fewer[finer.folds, task.labels] = True
+    fewer[fewer.sum(axis=1) < 2] = True
     outer = NestedFolds.outer(finer.folds)
-    return try_all(finer, candidates, outer, choices_of(finer, outer, seen), progress)
+    return try_all(finer, candidates, outer, choices_of(finer, outer, seen), progress, fewer[finer.folds])
 
 
 def portfolio_of(task: Task, *, fits: int, chosen_on: int) -> Portfolio:
@@ -170,22 +194,35 @@ def allowance_of(task: Task) -> Allowance:
     return Allowance(seconds, searched / RATE, max(limit - features, 0) / 2)
 
 
+def fit_alone(task: Task, candidate: Candidate, fold: int) -> Doubles:
+    """`(n, C)` probabilities of a fold's images by one head as it is, with the temperature that it finds by itself."""
+    trainer, inputs = trainer_for(task, candidate.final())
+    return trainer.fit(np.flatnonzero(task.folds != fold)).predict(inputs.val[task.folds == fold])
+
+
+def trainer_for(task: Task, candidate: Candidate) -> tuple[Trainer, Inputs]:
+    """What fits a candidate, and its features."""
+    inputs = task.sources[candidate.source].aggregated(candidate.aggregate)
+    options, total = task.options, task.classes
+    return trainer_of(candidate, inputs, task.labels, task.clusters, options=options, total=total), inputs
+
+
 def refit(task: Task, candidate: Candidate) -> tuple[FittedProbe, Floats]:
     """A candidate fitted on all training images, to its head's own tolerance, and its logits of the test images."""
-    inputs = task.sources[candidate.source].aggregated(candidate.aggregate)
-    trainer = trainer_of(candidate.final(), inputs, task.labels, options=task.options, total=task.classes)
+    trainer, inputs = trainer_for(task, candidate.final())
     ((fitted,),) = trainer.fit_grid([trainer.head], [np.arange(len(task.labels))])  # as the fits that chose
     return fitted, logits_of(fitted.predict(inputs.test))
 
 
 def halve_largest(task: Task, candidates: Sequence[Candidate], members: Sequence[Member], trials: Trials) -> Halved:
-    """What half of the training images would do to the blend, by its largest member."""
+    """What half of the training images would do to the blend, by its largest member, at its best temperatures."""
     halves, largest = Halves.of(task), max(members, key=lambda member: member.share)
-    candidate = candidates[largest.number]
-    inputs = task.sources[candidate.source].aggregated(candidate.aggregate)
-    trainer = trainer_of(candidate, inputs, task.labels, options=task.options, total=task.classes)
+    trainer, inputs = trainer_for(task, candidates[largest.number])
     (fits,) = trainer.fit_grid([trainer.head], halves.subsets) if halves.subsets else ([],)
-    return halves.answered(fits, inputs.val, np.exp(trials.kept[largest.number].oof.astype(np.float64)))
+    told = halves.answered(fits, inputs.val, np.exp(trials.kept[largest.number].oof.astype(np.float64)))
+    labels, weight = task.labels[told.images], task.weights(told.images)
+    fewer, more = (calibrated(logits_of(each), labels, weight) for each in (told.fewer, told.more))
+    return replace(told, fewer=fewer, more=more)
 
 
 def describe_blend(members: Sequence[Member], candidates: Sequence[Candidate], sources: Sequence[Inputs]) -> str:

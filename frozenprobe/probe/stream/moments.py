@@ -15,7 +15,7 @@ from frozenprobe.probe.fit.spread import judge_spread
 from frozenprobe.probe.fit.trainer import FittedProbe, MomentFit
 from frozenprobe.probe.folds.deal import NEVER
 from frozenprobe.probe.heads.head import Head
-from frozenprobe.probe.heads.parts.inner_folds import cut_into_runs
+from frozenprobe.probe.heads.parts.inner_folds import deal_clusters
 from frozenprobe.probe.heads.parts.moments import Moments, starting_point
 from frozenprobe.probe.heads.parts.scaling import Scaling, normalise, takes_unit_rows
 from frozenprobe.probe.heads.parts.temperature import choose_by_loss, scores_of
@@ -40,6 +40,7 @@ class Stream:
         labels: `(N,)` of the training images.
         folds: `(N,)` fold of each; -1: never held out.
         weight: `(N,)` of each; the same in every fold.
+        clusters: `(N,)` images that belong together.
         scale: a name of `SCALES`.
         aggregate: a name of `AGGREGATES`.
         memory: bytes that blocks of rows may take; moments and predictions come on top.
@@ -50,6 +51,7 @@ class Stream:
     labels: Ints
     folds: Ints
     weight: Doubles
+    clusters: Ints
     scale: str = "global"
     aggregate: str = "rows"
     memory: int = MEMORY
@@ -66,7 +68,7 @@ class Stream:
         sections = folds * count
         for fold in np.unique(folds):  # each by itself: no fold's sections depend on the labels of another
             inside = np.flatnonzero(folds == fold)
-            sections[inside] += cut_into_runs(self.labels[inside], inside, count)
+            sections[inside] += deal_clusters(self.labels[inside], self.clusters[inside], inside, count)
         return sections
 
     @property

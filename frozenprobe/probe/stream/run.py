@@ -32,6 +32,7 @@ def predict_streamed(features: Features, views: Views, task: Task, progress: Pro
         task.labels,
         task.folds,
         image_weights(task.labels, options.class_weight),
+        task.clusters,
         scale=options.scale or "global",
         aggregate=options.aggregate or "rows",
         memory=min(MEMORY, memory),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from frozenprobe.cache.store import Features
-from frozenprobe.probe.checks.notes import note_duplicates
+from frozenprobe.probe.checks.notes import note_duplicates, note_guessing
 from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.folds.deal import split_clusters
 from frozenprobe.probe.folds.duplicates import find_clusters
@@ -98,6 +98,34 @@ def test_the_report_head_says_what_it_trains_and_answers_on(make_features: MakeF
 def test_without_a_test_set_nothing_is_said_about_it(make_features: MakeFeatures) -> None:
     features = replace(make_features(unusable=(1,)), test=None)
     assert "test images" not in notes(features)
+
+
+def test_predictions_that_are_no_better_than_guesses_are_said_to_be(make_features: MakeFeatures) -> None:
+    labels = np.arange(40) % 2
+    predicted, alone = np.where(np.arange(40) < 30, labels, 1 - labels), np.arange(40)
+    assert note_guessing(predicted, labels, alone, scale="global") == []  # 75 % right of 40
+    (note,) = note_guessing(predicted, labels, alone // 10, scale="global")  # but of four clusters that is little
+    assert "75.0% right out of fold, where 50.0% would be" in note
+    assert "p = 0.16" in note
+    assert "--scale" not in note
+    rare = np.arange(40) < 4
+    (note,) = note_guessing(np.zeros(40, dtype=np.int64), rare.astype(np.int64), alone, scale="none")
+    assert "90.0% right out of fold, where 90.0% would be" in note  # the share of a class is no merit
+    assert note.endswith("try --scale standard")
+    (note,) = note_guessing(np.zeros(40, dtype=np.int64), np.zeros(40, dtype=np.int64), alone, scale=None)
+    assert "p = 1.00" in note
+    assert "NO BETTER THAN GUESSING" in notes(make_features(noise=1000.0))
+
+
+def test_families_that_the_features_are_nothing_for_are_left_out_of_auto_and_named(make_features: MakeFeatures) -> None:
+    plain = make_features(noise=0.1)
+    lengths = 10 + abs(plain.read("train", range(5)).mean(axis=2, keepdims=True))
+    said = notes(rewrite(plain, "line.h5", vectors=lengths * np.arange(1, 13)), "auto", scale="none", budget=0.0)
+    (line,) = (each for each in said.splitlines() if each.startswith("LEFT OUT"))
+    assert "the same direction for all of them: " in line
+    assert "cosine" in line
+    assert "lda" not in line
+    assert "LEFT OUT" not in notes(plain, "auto", scale="none", budget=0.0)
 
 
 def with_copies(features: Features, copies: dict[int, int], test_copies: dict[int, int]) -> Features:

@@ -14,7 +14,8 @@ from frozenprobe.probe.checks import transductive
 from frozenprobe.probe.checks.transductive import TransductiveSettings, link_neighbours, refine
 from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.heads.head import TrainingRows
-from frozenprobe.probe.heads.lda import fit_moments, moments_of
+from frozenprobe.probe.heads.lda import fit_moments
+from frozenprobe.probe.heads.parts.moments import moments_of
 from frozenprobe.probe.options import ProbeOptions
 from frozenprobe.probe.report.summary import render, summarise
 from frozenprobe.probe.stats.metrics import accuracy, log_loss

@@ -45,6 +45,13 @@ def test_views_that_differ_do_not_hide_images_that_do_not() -> None:
     assert fault(vectors, aggregate="clean") is not None
 
 
+def test_of_views_that_are_trained_on_one_that_differs_is_enough() -> None:
+    vectors = make_vectors()
+    vectors[:, 0] = vectors[0, 0]  # the clean view
+    assert fault(vectors) is fault(vectors, aggregate="mean") is None
+    assert fault(vectors, aggregate="clean") is not None
+
+
 def test_features_that_differ_in_length_alone_are_refused_where_lengths_are_nothing_with_the_options_to_paste() -> None:
     for head, scale in (("logreg", "global"), ("logreg", "l2"), ("cosine", "none"), ("knn", "global")):
         found = fault(line(), head, scale)

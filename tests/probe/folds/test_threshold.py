@@ -8,6 +8,7 @@ import pytest
 
 from frozenprobe.probe.folds.duplicates import near_duplicates
 from frozenprobe.probe.folds.threshold import (
+    CHANCE,
     choose_threshold,
     copies_reach,
     find_strangers,
@@ -61,6 +62,7 @@ def test_copies_of_most_images_do_not_hide_each_other() -> None:
     assert len(near_duplicates(thrice, threshold)[0]) == 3 * 20
 
 
+@pytest.mark.filterwarnings("error")
 def test_single_images_a_class_tell_no_distance_and_only_equal_rows_count() -> None:
     clean, mirror, _ = photos(count=8)
     assert choose_threshold(clean, np.arange(8), mirror).cosine == 1
@@ -107,6 +109,13 @@ def test_among_more_images_of_the_same_kind_copies_must_be_closer() -> None:
     assert many.cosine > few.cosine + 0.2 * (1 - few.cosine)
 
 
+def test_of_few_images_two_may_be_near_by_chance() -> None:
+    clean, labels = dense(60, 12, classes=4)
+    found = choose_threshold(clean, labels, None)
+    assert CHANCE < share_by_chance(find_strangers(clean, labels, copies_reach(clean, labels, None)), 1.0) < 2 / 60
+    assert found.cosine == found.reach
+
+
 @pytest.mark.parametrize("classes", [10, 300])
 def test_where_photos_differ_in_many_dimensions_the_threshold_is_how_far_copies_reach(classes: int) -> None:
     clean, labels = dense(900, 40, classes=classes)
@@ -120,6 +129,13 @@ def test_classes_of_few_images_far_from_each_other_are_not_taken_for_dense() -> 
     clean = unit(4 * rng.normal(size=(100, 40))[labels] + rng.normal(size=(300, 40)))
     found = choose_threshold(clean, labels, None)
     assert found.cosine == found.reach < 0.999
+
+
+def test_classes_of_few_images_of_which_some_are_out_of_reach_are_not_taken_for_dense() -> None:
+    clean, labels = dense(600, 14, classes=120)  # counted class by class, twice as many would be near as may be
+    found = choose_threshold(clean, labels, None)
+    assert found.cosine == found.reach < 0.98
+    assert joined(clean, found.cosine) < 0.01
 
 
 @pytest.mark.parametrize("copies", [1, 19])

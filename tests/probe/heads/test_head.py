@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from frozenprobe.probe.arrays import softmax
 from frozenprobe.probe.heads.head import LinearModel, TrainingRows, balance
 from frozenprobe.probe.heads.registry import HEADS, make_head
+from tests.probe.heads.test_lda import hard_rows
 
 
 def make_rows(classes: int = 3, images: int = 8, views: int = 2, dim: int = 5) -> TrainingRows:
@@ -77,3 +80,29 @@ def test_balanced_weights_have_equal_totals_and_keep_their_ratios_and_sum() -> N
     balanced = balance(labels, weight)
     np.testing.assert_allclose(np.bincount(labels, weights=balanced), np.full(3, 11 / 3))
     np.testing.assert_allclose(balanced[:2] / balanced[0], [1, 2])
+
+
+def in_copies(rows: TrainingRows, times: int) -> TrainingRows:
+    """Every image of two views several times, nearly the same; its copies are a cluster."""
+    count = len(rows.labels) // 2
+    place = (2 * np.repeat(np.arange(count), times)[:, None] + np.arange(2)).ravel()
+    many = rows.take(place)
+    noise = 1e-3 * np.random.default_rng(0).normal(size=many.features.shape).astype(np.float32)
+    images = np.repeat(np.arange(times * count), 2)
+    return replace(many, features=many.features + noise, images=images, clusters=rows.images[place])
+
+
+@pytest.mark.parametrize(
+    "pinned", [{}, {"lda": {"shrinkage": 0.3}, "ridge": {"alpha": 0.03}, "kernel": {"alpha": 0.01}}]
+)
+@pytest.mark.parametrize("name", ["lda", "ridge", "kernel", "cosine"])
+def test_near_copies_change_neither_what_a_head_chooses_nor_how_sure_it_is(
+    name: str, pinned: dict[str, dict[str, float]]
+) -> None:
+    rows, head = hard_rows(0), make_head(name, pinned.get(name, {}))
+    copies = in_copies(rows, 4)
+    plain, many, unaware = (head.fit(each, seed=0) for each in (rows, copies, replace(copies, clusters=None)))
+    unseen = hard_rows(1).features
+    np.testing.assert_allclose(many.probabilities(unseen), plain.probabilities(unseen), atol=0.01)
+    if name != "lda":  # which deals near copies to a fold, mostly
+        assert np.abs(unaware.probabilities(unseen) - plain.probabilities(unseen)).max() > 0.2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -80,19 +82,20 @@ def views_of(rows: TrainingRows, views: int, *, noise: float = 0.02) -> Training
     return TrainingRows((features + noise * rng.normal(size=features.shape)).astype(np.float32), labels, weight, images)
 
 
-def test_the_choice_has_the_least_loss_of_images_answered_without_their_own_rows() -> None:
+@pytest.mark.parametrize("together", [1, 2, 4])
+def test_the_choice_has_the_least_loss_of_images_answered_without_the_rows_of_their_cluster(together: int) -> None:
     rows = views_of(make_rows(24), 2)
+    rows = replace(rows, clusters=rows.images // together)  # of one label or of several
     pairs = [(k, temperature) for k in COUNTS for temperature in TEMPERATURES]
     losses = np.zeros(len(pairs))
     for image in range(24):
-        own = rows.images == image
-        others = TrainingRows(rows.features[~own], rows.labels[~own], rows.weight[~own], rows.images[~own])
+        own, others = rows.images == image, rows.take(rows.images // together != image // together)
         for number, pair in enumerate(pairs):
             answers = naive(others, rows.features[own], *pair)
             losses[number] -= rows.weight[own] @ np.log(answers[:, rows.labels[own][0]])
     losses /= rows.weight.sum()
     kept = NearestNeighboursHead(1, 1.0).fit(rows, seed=0)
-    np.testing.assert_allclose(leave_one_out(kept, rows.images, pairs, seed=0), losses, atol=1e-3)
+    np.testing.assert_allclose(leave_one_out(kept, rows.together, pairs, seed=0), losses, atol=1e-3)
     chosen = NearestNeighboursHead().fit(rows, seed=0)
     assert (chosen.k, chosen.temperature) == pairs[int(losses.argmin())]
     assert chosen.k > 1  # the other view of an image would have made one neighbour look perfect

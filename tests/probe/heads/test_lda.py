@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -11,13 +13,16 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import Floats, Ints
 from frozenprobe.probe.heads.head import Head, LinearModel, TrainingRows
 from frozenprobe.probe.heads.kernel_ridge import KernelRidgeHead
-from frozenprobe.probe.heads.lda import SHRINKAGES, ShrinkageLdaHead, fit_moments, moments_of
+from frozenprobe.probe.heads.lda import SHRINKAGES, ShrinkageLdaHead, fit_moments
 from frozenprobe.probe.heads.parts.inner_folds import Images, deal_inner
+from frozenprobe.probe.heads.parts.moments import moments_of
 from frozenprobe.probe.heads.parts.temperature import (
     LEAD,
     apply_temperature,
     expected_calibration_error,
     fit_temperature,
+    scores_of,
+    temperature_of_lead,
 )
 from frozenprobe.probe.heads.ridge import RidgeHead
 from frozenprobe.probe.stats.metrics import log_loss
@@ -256,3 +261,16 @@ def test_a_shrinkage_out_of_range_is_an_error(value: float) -> None:
     with pytest.raises(FrozenprobeError, match="up to 1") as caught:
         ShrinkageLdaHead(value)
     assert caught.value.where == "--shrinkage"
+
+
+def test_a_burst_of_each_class_tells_no_variance() -> None:
+    """Without one of two bursts how much the shots of the other differ would pass for how much images do."""
+    rows = hard_rows(0)
+    bursts = replace(rows, clusters=rows.images // 5)
+    model = ShrinkageLdaHead(0.3).fit(bursts, seed=0)
+    lead = temperature_of_lead(
+        scores_of(plain(rows, 0.3), moments_of(rows, np.ones(160, dtype=bool)).means), np.arange(8), np.ones(8)
+    )
+    assert model.chosen["temperature"] == pytest.approx(lead, rel=1e-3)
+    several = ShrinkageLdaHead(0.3).fit(replace(rows, clusters=rows.images // 2), seed=0)
+    assert several.chosen["temperature"] > 2 * lead

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -50,8 +52,13 @@ def test_it_is_bayes_rule_for_the_weighted_means() -> None:
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
-def test_the_temperature_is_fitted_on_scores_by_means_without_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("together", ["image", "of a class", "of all classes"])
+def test_the_temperature_is_fitted_on_scores_by_means_without_the_cluster(
+    together: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = make_rows()
+    clusters = {"image": rows.images, "of a class": rows.images % 6, "of all classes": rows.images // 5}[together]
+    rows = replace(rows, clusters=clusters)
     seen: dict[str, Doubles] = {}
 
     def spy(cosines: Doubles, *others: Doubles) -> float:
@@ -62,7 +69,7 @@ def test_the_temperature_is_fitted_on_scores_by_means_without_the_image(monkeypa
     PrototypeHead().fit(rows, seed=0)
     for image in range(30):
         own = rows.images == image
-        expected = naive_cosines(subset(rows, ~own), rows.features[own])
+        expected = naive_cosines(subset(rows, clusters != clusters[own][0]), rows.features[own])
         np.testing.assert_allclose(seen["cosines"][own], expected, atol=1e-5)
 
 
@@ -148,3 +155,9 @@ def test_a_temperature_out_of_range_is_an_error(value: float) -> None:
     with pytest.raises(FrozenprobeError, match="above 0") as caught:
         PrototypeHead(value)
     assert caught.value.where == "--temperature"
+
+
+def test_classes_of_one_cluster_fit_no_temperature() -> None:
+    rows = make_rows()
+    assert PrototypeHead().fit(replace(rows, clusters=rows.labels), seed=0).temperature == UNKNOWN
+    assert np.isfinite(PrototypeHead().fit(replace(rows, clusters=np.minimum(rows.images, 1)), seed=0).temperature)

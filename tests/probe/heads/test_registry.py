@@ -13,7 +13,8 @@ import pytest
 
 from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.heads.head import TrainingRows
-from frozenprobe.probe.heads.lda import ShrinkageLdaHead, moments_of
+from frozenprobe.probe.heads.lda import ShrinkageLdaHead
+from frozenprobe.probe.heads.parts.moments import moments_of
 from frozenprobe.probe.heads.parts.temperature import choose_by_loss, scores_of
 from frozenprobe.probe.heads.registry import HEADS, as_typed, entry_of, head_class, head_for, load, make_head
 from frozenprobe.probe.options import AGGREGATES, AUTO, SCALES, Setting

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
 from frozenprobe.errors import FrozenprobeError
+from frozenprobe.probe.heads import ridge
 from frozenprobe.probe.heads.head import TrainingRows
 from frozenprobe.probe.heads.parts.inner_folds import Images
+from frozenprobe.probe.heads.parts.leave_one_out import Smoother
 from frozenprobe.probe.heads.parts.moments import Moments, starting_point
-from frozenprobe.probe.heads.parts.temperature import apply_temperature, expected_calibration_error, fit_temperature
+from frozenprobe.probe.heads.parts.temperature import (
+    LEAD,
+    apply_temperature,
+    expected_calibration_error,
+    fit_temperature,
+)
 from frozenprobe.probe.heads.ridge import ALPHAS, RidgeHead, Spectrum, fit_moments
 from frozenprobe.probe.stats.metrics import log_loss
 from tests.probe.heads.parts.test_leave_one_out import least_squares, make_rows
@@ -120,3 +129,25 @@ def test_an_alpha_out_of_range_is_an_error(value: float) -> None:
     with pytest.raises(FrozenprobeError, match="above 0") as caught:
         RidgeHead(value)
     assert caught.value.where == "--alpha"
+
+
+def test_clusters_of_many_rows_are_left_out_by_inner_folds() -> None:
+    rows = hard_rows(0)
+    rows = replace(rows, clusters=rows.images % 5)  # of all classes, 32 rows each
+    exact = RidgeHead().fit(rows, seed=0).chosen
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ridge, "MOST_ROWS", 31)
+        patch.setattr(Smoother, "leave_out", lambda *given: None)
+        folds = RidgeHead().fit(rows, seed=0).chosen
+    assert folds["alpha"] == exact["alpha"]
+    assert folds["temperature"] == pytest.approx(exact["temperature"], rel=0.2)  # alpha counts in what a fold leaves
+
+
+def test_where_all_images_are_one_cluster_the_lead_tells_the_temperature() -> None:
+    rows = hard_rows(0)
+    alone = replace(rows, clusters=rows.labels)
+    for given in (replace(rows, clusters=0 * rows.images), alone):
+        found = RidgeHead(0.3).fit(given, seed=0)
+        ahead = np.log(found.probabilities(rows.features[::2]))
+        lead = ahead[np.arange(80), rows.labels[::2]] - ahead.mean(axis=1)
+        assert lead.mean() == pytest.approx(LEAD, rel=1e-3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -11,6 +13,7 @@ from frozenprobe.errors import FrozenprobeError
 from frozenprobe.probe.arrays import softmax
 from frozenprobe.probe.heads import svm
 from frozenprobe.probe.heads.head import LinearModel, TrainingRows
+from frozenprobe.probe.heads.parts.inner_folds import Images
 from frozenprobe.probe.heads.parts.temperature import fit_temperature
 from frozenprobe.probe.heads.svm import INNER_FOLDS, UNKNOWN, LinearSvmHead, easings, inner_folds, solve
 
@@ -105,6 +108,11 @@ def test_a_hard_problem_is_approached_from_easy_ones_and_ends_at_the_same_optimu
     np.testing.assert_allclose(one.weights, other.weights, atol=2e-3 * np.abs(other.weights).max())
 
 
+def folds_of(rows: TrainingRows, *, seed: int = 0) -> npt.NDArray[np.int64]:
+    images = Images.of(rows)
+    return inner_folds(rows, images, seed)[images.index]
+
+
 def test_convergence_says_what_happened() -> None:
     state = LinearSvmHead().fit(make_rows(), seed=0).convergence
     assert state.converged is True
@@ -112,17 +120,20 @@ def test_convergence_says_what_happened() -> None:
     assert 1 <= state.iterations < 20
 
 
-def test_the_temperature_is_fitted_on_inner_folds_and_is_all_that_probabilities_add() -> None:
+@pytest.mark.parametrize("clustered", [False, True])
+def test_the_temperature_is_fitted_on_inner_folds_and_is_all_that_probabilities_add(*, clustered: bool) -> None:
     rows, c = make_rows(noise=2), 0.1
+    if clustered:  # three images of a class each
+        rows = replace(rows, clusters=rows.images // 9 + 5 * rows.labels)
     model = LinearSvmHead(c=c).fit(rows, seed=0)
-    fold = inner_folds(rows, 0)
+    fold = folds_of(rows)
     scores = np.zeros((len(fold), 3))
     for held in range(INNER_FOLDS):
         kept = fold != held
         inside = TrainingRows(rows.features[kept], rows.labels[kept], rows.weight[kept], rows.images[kept])
         weights = reference(inside, c)
         scores[~kept] = rows.features[~kept] @ weights[:, :-1].T + weights[:, -1]
-    temperature = fit_temperature(scores, rows.labels, rows.weight, unknown=3 * UNKNOWN)
+    temperature = fit_temperature(scores, rows.labels, rows.weight, unknown=(9 if clustered else 3) * UNKNOWN)
     weights = reference(rows, c)
     expected = softmax((rows.features @ weights[:, :-1].T + weights[:, -1]) / temperature)
     np.testing.assert_allclose(model.probabilities(rows.features), expected, atol=5e-3)
@@ -138,15 +149,29 @@ def test_probabilities_of_unseen_images_are_calibrated() -> None:
 
 def test_inner_folds_keep_images_whole_and_classes_even_whatever_the_order() -> None:
     rows = make_rows()
-    fold = inner_folds(rows, 0)
+    fold = folds_of(rows)
     assert all(len(set(fold[rows.images == image])) == 1 for image in range(45))
     for held in range(INNER_FOLDS):
         assert np.bincount(rows.labels[fold == held]).tolist() == [15, 15, 15]
     order = np.random.default_rng(0).permutation(45)
     place = np.concatenate([np.flatnonzero(rows.images == image) for image in order])
     moved = TrainingRows(rows.features[place], rows.labels[place], rows.weight[place], np.repeat(np.arange(45), 3))
-    np.testing.assert_array_equal(inner_folds(moved, 0), fold[place])
-    assert (inner_folds(rows, 1) != fold).any()
+    np.testing.assert_array_equal(folds_of(moved), fold[place])
+    assert (folds_of(rows, seed=1) != fold).any()
+
+
+def test_inner_folds_keep_clusters_whole() -> None:
+    rows = make_rows()
+    fold = folds_of(replace(rows, clusters=rows.images % 7))
+    assert all(len(set(fold[rows.images % 7 == cluster])) == 1 for cluster in range(7))
+    assert set(fold) == {0, 1, 2}
+
+
+def test_where_all_images_are_one_cluster_the_scores_stay_as_they_are() -> None:
+    rows = make_rows(noise=2)
+    model = LinearSvmHead(c=0.1).fit(replace(rows, clusters=0 * rows.images), seed=0)
+    weights = reference(rows, 0.1)
+    np.testing.assert_allclose(np.column_stack([model.coefficients, model.intercepts]), weights, atol=5e-3)
 
 
 def test_equal_views_that_share_a_weight_change_nothing() -> None:

@@ -15,8 +15,9 @@ from frozenprobe.probe.repeats import repeat_probe
 from frozenprobe.probe.report.final_head import estimate_final
 from frozenprobe.probe.report.summary import TOO_FEW, render, summarise
 from frozenprobe.probe.result import ProbeResult
-from frozenprobe.probe.stats.growth import Estimate
-from frozenprobe.probe.stats.metrics import accuracy, log_loss
+from frozenprobe.probe.stats.growth import ACCURACY, LOSS, Estimate, grow, measure_growth
+from frozenprobe.probe.stats.intervals import accuracy_interval, loss_interval
+from frozenprobe.probe.stats.metrics import accuracy, log_loss, losses, right_of
 from frozenprobe.probe.stats.public import public_score_interval
 from tests.conftest import MakeFeatures
 
@@ -94,16 +95,39 @@ def test_one_image_a_class_to_train_on_is_not_halved_and_says_little(make_featur
     _, low, value, high = one_of(result)
     assert low < accuracy(result.oof, result.labels) < value <= high
     assert high - low > 0.15
-
-
-def test_repeats_tell_the_growth_together(make_features: MakeFeatures) -> None:
-    features = make_features(per_class=8, noise=2.0)
-    joined = repeat_probe([features], LDA, repeats=3)
-    found = estimate_final(joined)
+    found, measured = estimate_final(result), log_loss(result.oof, result.labels)
     assert found is not None
-    assert found.times == pytest.approx(32 / (32 - 6.4), rel=0.01)
-    lows = [one_of(one)[1] for one in joined.repeats]
-    assert min(lows) < found.accuracy.low < max(lows)
+    assert 0.4 * measured < found.log_loss.value < 0.9 * measured
+    assert found.log_loss.high > 2 * found.log_loss.low
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_the_growth_is_what_twice_the_images_gave_in_all_repeats_together_by_clusters(
+    repeats: int, make_features: MakeFeatures
+) -> None:
+    features = make_features(per_class=8, noise=2.0, groups=tuple(f"{image // 2}" for image in range(32)))
+    result = repeat_probe([features], LDA, repeats=repeats)
+    each = [(one, one.halved) for one in result.repeats or (result,) if one.halved is not None]
+    assert len(each) == repeats
+    found = estimate_final(result)
+    assert found is not None
+    assert found.times == pytest.approx(4 / 3)  # of four groups a class: four folds
+    clusters = np.concatenate([one.clusters[half.images] for one, half in each])
+    assert len(clusters) > len(np.unique(clusters)) > 5
+    for score, interval, scale, final in (
+        (right_of, accuracy_interval, ACCURACY, found.accuracy),
+        (losses, loss_interval, LOSS, found.log_loss),
+    ):
+        fewer, more = (
+            np.concatenate([score(getattr(half, name), one.labels[half.images]) for one, half in each])
+            for name in ("fewer", "more")
+        )
+        growth = measure_growth(fewer, more, clusters, times=each[0][1].times, scale=scale)
+        scored = result.scored_predictions()
+        scores = score(scored.oof, scored.labels)
+        measured = interval(scores, scored.clusters)
+        assert measured != interval(scores, np.arange(len(scores)))
+        assert final == grow(float(scores.mean()), measured, growth, times=found.times, images=len(scores), scale=scale)
 
 
 def test_it_is_shown_beside_what_was_measured_and_used_for_the_public_score(make_features: MakeFeatures) -> None:
@@ -136,3 +160,17 @@ def test_streamed_features_leave_it_out(make_features: MakeFeatures) -> None:
     summary = summarise(result)
     assert summary["final_head"] is None
     assert "final head" not in render(summary)
+
+
+@pytest.mark.parametrize(("per_class", "measured"), [(3, False), (4, True)])
+def test_halves_of_one_image_a_class_tell_nothing_of_how_the_log_loss_grows(
+    per_class: int, measured: bool, make_features: MakeFeatures
+) -> None:
+    result = cross_validate(make_features(per_class=per_class, classes=8, noise=2.0), LDA)
+    found = estimate_final(result)
+    assert found is not None
+    scores = losses(result.oof, result.labels)
+    unmeasured = grow(
+        scores.mean(), loss_interval(scores, result.clusters), LOSS.unmeasured, times=found.times, images=1, scale=LOSS
+    )
+    assert (found.log_loss == unmeasured) is not measured

@@ -170,6 +170,7 @@ def test_answers_are_those_of_fits_made_one_by_one(folds: int, aggregate: str) -
             candidates,
             [inputs],
             labels,
+            np.arange(len(labels)),
             nested,
             options=ProbeOptions(),
             total=CLASSES,
@@ -197,7 +198,8 @@ def test_trial_settings_are_those_of_the_fits_that_choose_but_not_of_the_last() 
     inputs, labels = make_inputs()
     nested = NestedFolds.of(labels_and_folds(4)[1], labels, deal_in_three)
     candidate = Candidate("logreg", "global", "mean", {"c": 1.0}, 0, {"max_iter": 1})
-    (answers,) = predict_all([candidate], [inputs], labels, nested, options=ProbeOptions(), total=CLASSES)
+    clusters = np.arange(len(labels))
+    (answers,) = predict_all([candidate], [inputs], labels, clusters, nested, options=ProbeOptions(), total=CLASSES)
     assert all(state.iterations == 1 for state in answers.convergence)
     assert candidate.final().trial == {}
     assert candidate.final().settings == {"c": 1.0}

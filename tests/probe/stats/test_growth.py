@@ -49,7 +49,18 @@ def test_losses_fall_where_accuracies_rise() -> None:
     assert found.slope == pytest.approx(1)  # half the loss for twice the images
     later = grow(0.3, (0.28, 0.32), found, times=2, images=1000, scale=LOSS)
     assert 0.15 < later.value < 0.2  # a little flatter
-    assert later.low < later.value < later.high < 0.3
+    passed = math.log(2) * 2**-0.4
+    middle = -math.log(0.3) + passed
+    assert -math.log(later.low) == pytest.approx(middle + math.hypot(math.log(0.3 / 0.28), found.above * passed))
+    assert -math.log(later.high) == pytest.approx(middle - math.hypot(math.log(0.32 / 0.3), found.below * passed))
+
+
+def test_the_doubt_about_the_slope_of_a_loss_is_that_of_its_logarithm() -> None:
+    found = measure_growth(share(0.6), share(0.3), ALONE, times=2, scale=LOSS)
+    # u = -(m - 0.3) / 0.3 + (f - 0.6) / 0.6 of 300 images of loss 1 both times, 300 once, 400 never
+    each = np.repeat([-0.7 / 0.3 + 0.4 / 0.6, 1 + 0.4 / 0.6, 1 - 1], [300, 300, 400])
+    error = math.sqrt((each**2).sum()) / 1000 / math.log(2)
+    assert found.below == found.above == pytest.approx(Z * math.sqrt(0.35**2 + 0.2**2 + error**2))
 
 
 @pytest.mark.parametrize("times", [1.0, 1.2])

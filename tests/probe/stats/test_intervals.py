@@ -68,7 +68,7 @@ def test_too_few_groups_say_nothing_however_many_images_they_have(of: str) -> No
     values, interval, nothing = {
         "accuracy": ((np.arange(600) // 12 % 3 > 0) * 1.0, accuracy_interval, (0, 1)),
         "difference": ((np.arange(600) // 12 % 3 > 0) * 1.0, difference_interval, (-1, 1)),
-        "loss": (np.linspace(0, 1, 600), loss_interval, (0, math.inf)),
+        "loss": (3 + np.linspace(0, 1, 600), loss_interval, (0, math.inf)),
         "mean": (np.linspace(-1, 1, 600), mean_interval, (-math.inf, math.inf)),
     }[of]
     assert interval(values, np.arange(600) % 3) == nothing
@@ -115,7 +115,23 @@ def test_equal_answers_still_leave_doubt_about_the_difference() -> None:
     assert difference_interval(np.zeros(50), np.arange(50) // 5)[1] > 4 * high
 
 
-@pytest.mark.parametrize(("only_one", "only_other", "size"), [(0.05, 0.05, 1), (0.02, 0.02, 1), (0.1, 0.1, 8)])
+def test_the_interval_of_a_difference_is_that_of_the_formula() -> None:
+    together, apart = np.tile(np.repeat([1.0, 0, 0, -1, 0, 1, 1, 0], 3), 5), np.tile([1.0, 0, -1, 0, 0, 0], 20)
+    clusters, quantile = np.arange(120) // 3, scipy.stats.t.ppf(0.975, 39)
+    for differences in (together, apart):
+        from_mean = differences - differences.mean()
+        squares = (from_mean.reshape(40, 3).sum(axis=1) ** 2).sum() * 40 / 39
+        ratio = max(1.0, squares / (from_mean**2).sum())
+        assert (ratio > 2) == (differences is together)
+        low, high = difference_interval(differences, clusters)
+        reach = quantile / 120 * math.sqrt(squares + (quantile * ratio) ** 2)
+        assert (high - low) / 2 == pytest.approx(reach, rel=2e-3)
+        assert (high + low) / 2 == pytest.approx(differences.mean())
+
+
+@pytest.mark.parametrize(
+    ("only_one", "only_other", "size"), [(0.05, 0.05, 1), (0.02, 0.02, 1), (0.02, 0.0, 1), (0.1, 0.1, 8)]
+)
 def test_the_interval_of_a_difference_covers(only_one: float, only_other: float, size: int) -> None:
     covered = []
     for seed in range(400):
@@ -126,14 +142,14 @@ def test_the_interval_of_a_difference_covers(only_one: float, only_other: float,
     assert np.mean(covered) >= 0.93
 
 
-@pytest.mark.parametrize("shape", [1.0, 0.4])
+@pytest.mark.parametrize("shape", [1.0, 0.1])
 def test_the_log_losses_interval_covers_though_they_have_a_long_tail(shape: float) -> None:
     covered, of_t = [], []
     for seed in range(400):
-        losses = np.random.default_rng(seed).gamma(shape, size=60)
+        losses = np.random.default_rng(seed).gamma(shape, 10.0, size=60)
         (low, high), (lower, upper) = loss_interval(losses, np.arange(60)), mean_interval(losses, np.arange(60))
-        covered.append(low <= shape <= high)
-        of_t.append(lower <= shape <= upper)
+        covered.append(low <= 10 * shape <= high)
+        of_t.append(lower <= 10 * shape <= upper)
     assert np.mean(covered) >= 0.95 > np.mean(of_t)
 
 
@@ -145,6 +161,13 @@ def test_the_error_of_a_mean_is_the_textbooks() -> None:
     low, high = mean_interval(values, ALONE)
     expected = scipy.stats.t.interval(0.95, 119, loc=values.mean(), scale=scipy.stats.sem(values))
     assert (low, high) == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_loss_is_told_no_nearer_than_images_of_a_kind_that_did_not_come_up_would_cost() -> None:
+    unseen = t_quantile(199) ** 2 * DEPENDENCE / 200
+    assert loss_interval(np.zeros(200), np.arange(200)) == (0, pytest.approx(unseen))
+    low, high = loss_interval(np.full(200, 0.5), np.arange(200))
+    assert (low, high) == (pytest.approx(0.5 - unseen), pytest.approx(0.5 + unseen))
 
 
 @pytest.mark.parametrize("interval", [accuracy_interval, difference_interval, loss_interval, mean_interval])

@@ -11,6 +11,7 @@ from frozenprobe.cache.contents import Split
 from frozenprobe.cache.store import Features
 from frozenprobe.probe.crossval import cross_validate
 from frozenprobe.probe.fit.trainer import FittedProbe
+from frozenprobe.probe.heads import linear
 from frozenprobe.probe.heads.linear import LinearHead
 from frozenprobe.probe.inputs import Views
 from frozenprobe.probe.options import ProbeOptions
@@ -27,7 +28,9 @@ BUFFER = 4 * COPIES * 64 * 12 * 2  # bytes: two blocks of the file in a buffer
 def make_stream(features: Features, *, folds: int = 4, **changes: Any) -> Stream:
     count = len(features.train)
     weight, labels = np.ones(count), features.train.labels
-    return Stream(features, VIEWS, labels, np.arange(count) % folds, weight, **({"memory": BUFFER} | changes))
+    return Stream(
+        features, VIEWS, labels, np.arange(count) % folds, weight, np.arange(count), **({"memory": BUFFER} | changes)
+    )
 
 
 def fit(stream: Stream, *, seed: int = 0, **settings: Any) -> list[FittedProbe]:
@@ -116,8 +119,11 @@ def test_a_class_that_a_fold_never_saw_has_no_output_there(make_features: MakeFe
     assert (fitted[0].predict(stream.features.read("train", VIEWS.val))[:, 2] == 0).all()
 
 
-def test_without_epochs_named_there_are_as_many_as_in_memory(make_features: MakeFeatures) -> None:
+def test_without_epochs_named_there_are_as_many_as_in_memory(
+    make_features: MakeFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear, "LEAST_STEPS", 150)
     features = make_features(per_class=200, dim=4, views=0)
     stream = make_stream(features, folds=2)
-    stream = Stream(features, Views((0, 1), (0,), (0,)), stream.labels, stream.folds, stream.weight)
-    assert fit(stream, batch=400)[0].head.convergence.iterations == 750  # 1500 steps, two an epoch
+    stream = Stream(features, Views((0, 1), (0,), (0,)), stream.labels, stream.folds, stream.weight, stream.clusters)
+    assert fit(stream, batch=400)[0].head.convergence.iterations == 75  # two steps an epoch

@@ -34,7 +34,9 @@ SMALL = 8000  # bytes: blocks of a few images
 def make_stream(features: Features, *, scale: str = "global", memory: int = SMALL, folds: int = 4) -> Stream:
     count = len(features.train)
     weight, labels = np.linspace(0.5, 1.5, count), features.train.labels
-    return Stream(features, VIEWS, labels, np.arange(count) % folds, weight, scale=scale, memory=memory)
+    return Stream(
+        features, VIEWS, labels, np.arange(count) % folds, weight, np.arange(count), scale=scale, memory=memory
+    )
 
 
 def in_memory(stream: Stream, head: ShrinkageLdaHead | RidgeHead, fold: int | None) -> tuple[LinearModel, Doubles]:
@@ -172,7 +174,7 @@ def test_progress_is_told_to_the_end(make_features: MakeFeatures) -> None:
         assert [step for step in told if step[0] == stage][-1] == (stage, total, total)
 
 
-IMAGES, DIM, AUGMENTED = 24_000, 256, 10
+IMAGES, DIM, AUGMENTED = 16_000, 256, 10
 LIMITED = """
 import resource, sys
 from pathlib import Path
@@ -186,7 +188,7 @@ path = Path(sys.argv[1])
 features = open_features(path)
 count = len(features.train)
 views, labels = Views(tuple(range(12)), (0, 1), (0,)), features.train.labels
-stream = Stream(features, views, labels, np.arange(count) % 4, np.ones(count), memory=32 << 20)
+stream = Stream(features, views, labels, np.arange(count) % 4, np.ones(count), np.arange(count), memory=20 << 20)
 np.ones((300, 300)) @ np.ones((300, 300))  # the buffers of the library of matrices are not ours
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 limit = used + path.stat().st_size * 3 // 4
@@ -223,9 +225,18 @@ def test_features_larger_than_the_memory_it_takes_are_probed(tmp_path: Path) -> 
     path = tmp_path / "large.h5"
     write_features(path, contents, read_block)
     size = path.stat().st_size
-    assert size > 140e6
+    assert size > 95e6
     run = subprocess.run([sys.executable, "-c", LIMITED, str(path)], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     refused, accuracy = run.stdout.splitlines()
     assert refused == "too large"  # reading all rows at once, before any of them is scaled
     assert float(accuracy) > 0.9
+
+
+def test_a_cluster_lies_in_one_section(make_features: MakeFeatures) -> None:
+    features = make_features(per_class=12)
+    clusters = np.arange(48) // 12 * 6 + np.arange(48) % 6  # two images of a class each
+    stream = replace(make_stream(features, folds=2), folds=clusters % 2, clusters=clusters)
+    sections = stream.sections
+    assert len(set(sections)) == 6
+    assert all(len(set(sections[clusters == cluster])) == 1 for cluster in range(24))

@@ -84,6 +84,29 @@ def test_what_cannot_be_streamed_is_refused(
         cross_validate(make_features(), ProbeOptions(**({"head": "lda", "memory": SMALL} | options)))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("options", "size", "says"),
+    [
+        ({"head": "lda"}, 0.0, "the same direction"),
+        ({"head": "ridge", "scale": "standard"}, 0.0, "the same features"),
+        ({"head": "linear", "settings": {"epochs": 1}}, 0.0, "the same direction"),
+        ({"head": "auto"}, 0.0, "the same direction"),
+        ({"head": "linear", "settings": {"epochs": 1}, "scale": "none"}, 1e-6, "e-06"),
+        ({"head": "lda", "scale": "none"}, 1e20, r"e\+20"),
+    ],
+)
+def test_streamed_features_that_a_head_can_learn_nothing_from_are_refused(
+    options: dict[str, Any], size: float, says: str, make_features: MakeFeatures
+) -> None:
+    plain = make_features()
+    vectors = plain.read("train", range(5)) * np.float32(size) + np.float32(1 - (size > 0))
+    features = rewrite(plain, "useless.h5", vectors=vectors)
+    with pytest.raises(FrozenprobeError, match=says) as refusal:
+        cross_validate(features, ProbeOptions(**options, memory=SMALL))
+    assert "useless.h5" in refusal.value.where
+    assert ("--scale standard" if size else "another --backbone") in refusal.value.remedy
+
+
 def test_several_files_are_refused(make_features: MakeFeatures) -> None:
     files = [make_features(), make_features(name="other.h5", seed=1)]
     with pytest.raises(FrozenprobeError, match="several feature files"):
@@ -162,7 +185,7 @@ def test_without_a_limit_that_the_system_tells_nothing_is_streamed(
     assert not any(note.startswith("STREAMED") for note in cross_validate(make_features(), ProbeOptions("lda")).notes)
 
 
-IMAGES, DIM, AUGMENTED, CLASSES = 12_000, 256, 10, 10
+IMAGES, DIM, AUGMENTED, CLASSES = 8_000, 256, 10, 10
 LIMITED = """
 import resource, sys
 from pathlib import Path
@@ -195,7 +218,7 @@ print(result.notes)
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12,000 images x 12 views x 256, class by class."""
+    """8,000 images x 12 views x 256, class by class."""
     labels = np.sort(np.arange(IMAGES) % CLASSES)
     train = Split(
         ids=tuple(f"{image}.jpg" for image in range(IMAGES)),
@@ -222,9 +245,9 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("memory", "probe"),
     [
-        (70_000_000, ("lda",)),
-        (160_000_000, ("ridge",)),  # enough to look for near duplicates
-        (70_000_000, ("linear", "epochs=2", "lr=0.005", "batch=128")),
+        (50_000_000, ("lda",)),
+        (140_000_000, ("ridge",)),  # enough to look for near duplicates
+        (50_000_000, ("linear", "epochs=2", "lr=0.005", "batch=128")),
     ],
 )
 def test_cross_validate_stays_below_the_memory_it_was_given(memory: int, probe: tuple[str, ...], large: Path) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 
 from frozenprobe.probe.arrays import Doubles, Floats
 
+ROWS = 1024  # of a block
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -30,11 +32,14 @@ class Metric:
     values: Floats
 
     @staticmethod
-    def of(features: Floats, probabilities: Floats, weight: Floats, hessian: Doubles, ridge: float) -> Metric:
-        """Take apart what belongs to these centred features, `(n, D)`.
+    def of(
+        features: Floats, centre: Floats, probabilities: Floats, weight: Floats, hessian: Doubles, ridge: float
+    ) -> Metric:
+        """Take apart what belongs to these features, `(n, D)`.
 
         Args:
-            features: x.
+            features: x, not centred.
+            centre: `(D,)` of them.
             probabilities: `(C, n)` p.
             weight: `(n,)` a.
             hessian: K.
@@ -44,10 +49,16 @@ class Metric:
         share = np.maximum(share, 0) * weight
         total = share.sum(dtype=np.float64)
         root = np.sqrt(share / (total or 1.0)).astype(np.float32)[:, None]
-        scaled = np.empty((len(features), features.shape[1] + 1), dtype=np.float32)
-        np.multiply(features, root, out=scaled[:, :-1])
-        np.multiply(root[:, 0], ridge**-0.5, out=scaled[:, -1])
-        spread, vectors = np.linalg.eigh(scaled.T @ scaled)
+        moment = np.zeros((len(centre) + 1, len(centre) + 1), dtype=np.float32)
+        block = np.empty((min(ROWS, len(features)), len(centre) + 1), dtype=np.float32)
+        for start in range(0, len(features), ROWS):  # stays in the cache
+            part = features[start : start + ROWS]
+            scaled = block[: len(part)]
+            np.subtract(part, centre, out=scaled[:, :-1])
+            scaled[:, -1] = ridge**-0.5
+            scaled *= root[start : start + ROWS]
+            moment += scaled.T @ scaled
+        spread, vectors = np.linalg.eigh(moment)
         mass, classes = np.linalg.eigh(hessian)
         values = 1 + np.outer(np.maximum(mass, 0), np.maximum(spread, 0))
         return Metric(ridge, classes.astype(np.float32), vectors, values.astype(np.float32))

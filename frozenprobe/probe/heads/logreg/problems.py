@@ -214,8 +214,14 @@ class LogisticProblems:
         """Take the Hessian's approximation here for what `scale` is asked for."""
         hessian, ridge = self.bend(operand)
         curvature = self.curvatures[operand.problem]
-        features = self.mean.features[:, :-1] - self.centres[operand.problem]
-        self.metrics[operand.problem] = Metric.of(features, curvature.probabilities, curvature.weight, hessian, ridge)
+        self.metrics[operand.problem] = Metric.of(
+            self.mean.features[:, :-1],
+            self.centres[operand.problem],
+            curvature.probabilities,
+            curvature.weight,
+            hessian,
+            ridge,
+        )
 
     def scale(self, operand: Operand) -> Floats:
         """The inverse of that approximation times a direction."""

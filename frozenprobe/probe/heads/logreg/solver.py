@@ -8,7 +8,8 @@ which is scikit-learn's objective. Two classes have one row, the second one's sc
 
 L-BFGS (Nocedal 1980) runs on all rows around an initial inverse Hessian, and what that is depends on the shape:
     few classes, one view: a multiple of the identity, or where there are many more images than features the inverse of
-        the Kronecker product that comes nearest to the Hessian, made anew every few steps;
+        the Kronecker product that comes nearest to the Hessian, made anew every few steps (of two classes, whose steps
+        are cheap, only if many have not been enough);
     else: the Hessian of the problem on the *mean* view of every image, applied by conjugate gradients. The views of an
         image are nearly equal, so that problem, with a V-th of the rows, is nearly the same one; it is solved first,
         roughly. 5 to 20 evaluations on all rows are left then, where plain L-BFGS needs hundreds.
@@ -42,9 +43,10 @@ ARMIJO = 1e-4
 NOISE = {"mean": 1e-6, "full": 1e-6, "exact": 1e-14}  # relative differences of F that rounding can bring about
 HALVINGS = 20
 MANY = 16  # classes, from which on exponentials make an evaluation dearer than a product with the Hessian
+LATE = 24  # steps of two classes that cost less than one Hessian; most problems need no more
 SPAN = 4  # features an image, from which on few classes are solved in the span of the images, too
 PATIENCE = {"full": 20, "exact": 400}  # evaluations in which the gap was not even halved, until it is given up
-NEAR = 4  # times the gap that is enough: a bound of a gap that is farther away is not worth its products
+NEAR = 2  # times the gap that is enough: a bound of a gap that is farther away is not worth its products
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ Step = Generator[Request, Any, Any]
 def side_by_side(paths: Sequence[Step], problems: LogisticProblems) -> list[Any]:
     """Run generators of requests to their ends, answering the requests of one kind together, the cheap kinds first."""
     kinds = problems.kinds
+    ranks = {kind: rank for rank, kind in enumerate(kinds)}
     results: list[Any] = [None] * len(paths)
     waiting: dict[int, Request] = {}
 
@@ -125,7 +128,7 @@ def side_by_side(paths: Sequence[Step], problems: LogisticProblems) -> list[Any]
 
     in_threads(lambda number: advance(number, None), range(len(paths)))
     while waiting:
-        kind = next(kind for kind in kinds if any(request.kind == kind for request in waiting.values()))
+        kind = min((request.kind for request in waiting.values()), key=ranks.__getitem__)
         numbers = [number for number, request in waiting.items() if request.kind == kind]
         found = kinds[kind]([waiting[number].operand for number in numbers])
         in_threads(lambda each: advance(*each), list(zip(numbers, found, strict=True)))
@@ -262,7 +265,7 @@ def inverses(problems: LogisticProblems, problem: int) -> tuple[Inverse, Inverse
     images, dim = problems.mean.features.shape
     classes = len(problems.classes[problem])
     renewal = problems.renewal(problem, images)
-    simple = by_identity if renewal is None else by_metric(renewal)
+    simple = by_identity if renewal is None else by_metric(0 if classes > 2 else LATE, renewal)
     short = classes > 2 and SPAN * images <= dim
     if problems.mean is problems.full and classes < MANY and not short:
         return simple, simple
@@ -275,11 +278,13 @@ def by_identity(at: Operand, vector: Floats, memory: StepMemory, steps: int) -> 
     return memory.scaled(vector)
 
 
-def by_metric(renewal: int) -> Inverse:
-    """That of a Kronecker product, made anew after so many steps."""
+def by_metric(first: int, renewal: int) -> Inverse:
+    """That of a Kronecker product, first made after so many steps by the identity, and anew after so many more."""
 
     def invert(at: Operand, vector: Floats, memory: StepMemory, steps: int) -> Step:
-        if steps % renewal == 0:
+        if steps < first:
+            return memory.scaled(vector)
+        if (steps - first) % renewal == 0:
             yield Request("weigh", at)
         return (yield Request("scale", replace(at, at=vector)))
 
@@ -348,35 +353,57 @@ def solve_in_dual(problem: int, target: Floats, ridge: float) -> Step:
     return scale_intercepts(solution.share * target + lifted, ridge)
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A step, how the gradient changed along it, and their inner product."""
-
-    step: Floats
-    change: Floats
-    product: float
-
-
 @dataclass
 class StepMemory:
-    """The memory of L-BFGS (Nocedal 1980): the last steps, and two loops around any initial inverse Hessian."""
+    """The memory of L-BFGS (Nocedal 1980): the last steps, around any initial inverse Hessian.
+
+    With the steps as rows of S and how the gradient changed along them of Y, both scaled so that step . change = 1, and
+    R the part of S Y^T where no step is younger than the change, its two loops are
+        v = g - Y^T a,  R a = S g                H g = H_0 v + S^T b,  R^T b = a - Y H_0 v
+
+    Attributes:
+        most: steps that are remembered; the next one takes the oldest one's row.
+        count: steps so far.
+        steps: S.
+        changes: Y.
+        inverse: of R, which is triangular: a new step adds a column, and the oldest one leaves with its row.
+    """
 
     most: int
-    pairs: list[Pair] = field(default_factory=list)
+    count: int = 0
+    steps: Floats = field(init=False)
+    changes: Floats = field(init=False)
+    inverse: Doubles = field(init=False)
 
     def add(self, step: Floats, change: Floats) -> None:
         """Remember a step, unless rounding has eaten the curvature along it."""
         product = dot(step, change)
-        if product > 1e-12 * dot(change, change):
-            self.pairs.append(Pair(step, change, product))
-            del self.pairs[: -self.most]
+        if not product > 1e-12 * dot(change, change):
+            return
+        if not self.count:
+            self.steps, self.changes = (np.zeros((self.most, step.size), dtype=step.dtype) for _ in range(2))
+            self.inverse = np.zeros((self.most, self.most))
+        row = self.count % self.most
+        self.count += 1
+        np.multiply(step.ravel(), product**-0.5, out=self.steps[row])
+        np.multiply(change.ravel(), product**-0.5, out=self.changes[row])
+        steps, _, inverse = self.known()
+        inverse[row] = inverse[:, row] = 0
+        inverse[:, row] = -inverse @ (steps @ self.changes[row])
+        inverse[row, row] = 1
+
+    def known(self) -> tuple[Floats, Floats, Doubles]:
+        """S, Y and the inverse of R, as far as they are filled."""
+        rows = slice(min(self.count, self.most))
+        return self.steps[rows], self.changes[rows], self.inverse[rows, rows]
 
     def scaled(self, vector: Floats) -> Floats:
         """The usual initial inverse Hessian: a multiple of the identity."""
-        if not self.pairs:
+        if not self.count:
             factor = 1 / max(1.0, dot(vector, vector) ** 0.5)
         else:
-            factor = self.pairs[-1].product / dot(self.pairs[-1].change, self.pairs[-1].change)
+            last = self.changes[(self.count - 1) % self.most]
+            factor = 1 / dot(last, last)
         scaled: Floats = vector * factor
         return scaled
 
@@ -385,19 +412,21 @@ class StepMemory:
         vector, factors = self.outer(gradient)
         return self.inner(factors, (yield from invert(at, vector, self, steps)))
 
-    def outer(self, gradient: Floats) -> tuple[Floats, list[float]]:
-        """The vector after the first half of the recursion, and the factors that the second half needs."""
-        vector, factors = gradient.copy(), []
-        for pair in reversed(self.pairs):
-            factors.append(dot(pair.step, vector) / pair.product)
-            vector -= factors[-1] * pair.change
-        return vector, factors[::-1]
+    def outer(self, gradient: Floats) -> tuple[Floats, Doubles]:
+        """v and a."""
+        if not self.count:
+            return gradient, np.zeros(0)
+        steps, changes, inverse = self.known()
+        factors = inverse @ (steps @ gradient.ravel())
+        return gradient - (factors.astype(changes.dtype) @ changes).reshape(gradient.shape), factors
 
-    def inner(self, factors: Sequence[float], vector: Floats) -> Floats:
-        """Second half, after the initial inverse Hessian."""
-        for pair, factor in zip(self.pairs, factors, strict=True):
-            vector = vector + (factor - dot(pair.change, vector) / pair.product) * pair.step
-        return vector
+    def inner(self, factors: Doubles, vector: Floats) -> Floats:
+        """H g, of H_0 v."""
+        if not self.count:
+            return vector
+        steps, changes, inverse = self.known()
+        factors = inverse.T @ (factors - changes @ vector.ravel())
+        return vector + (factors.astype(steps.dtype) @ steps).reshape(vector.shape)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from frozenprobe.probe.arrays import Doubles, Floats, Ints
 from frozenprobe.system import threads
 
 THREAD_ROWS = 512  # rows that a thread works on at once, and more of rows so short
-BLOCK = 2**19  # so that features and scores of a block have fewer numbers than this
+BLOCK = 2**20  # so that features and scores of a block have fewer numbers than this
 ALONE = 2**22  # multiplications that one thread has done before two have shared them and the interpreter
 FEW = 64  # rows of W, up to which BLAS is much faster at X W^T than at W X^T
 
@@ -82,8 +82,13 @@ class Table:
             Segment(slice(start, stop), frozenset(n for n, weight in enumerate(weights) if weight[order[start]] > 0))
             for start, stop in pairwise([*first.tolist(), len(labels)])
         ]
-        ordered = np.ones((len(features), features.shape[1] + 1), dtype=np.float32)
-        np.take(features, order, axis=0, out=ordered[:, :-1])
+        ordered = np.empty((len(features), features.shape[1] + 1), dtype=np.float32)
+        ordered[:, -1] = 1
+        if len(first) == 1:
+            ordered[:, :-1] = features
+        else:
+            for rows in slices(slice(0, len(features)), THREAD_ROWS):  # no second copy of everything
+                ordered[rows, :-1] = features[order[rows]]
         local = []
         for own in classes:
             index = np.zeros(int(labels.max()) + 1, dtype=np.int64)
@@ -141,13 +146,15 @@ class Group:
     rows: slice
     numbers: list[int]
     operands: list[Operand]
-    columns: Ints
+    columns: Ints | slice
     weights: Floats
 
     @staticmethod
     def of(segment: Segment, stacked: Floats, operands: Sequence[Operand]) -> Group:
         """Those of the operands."""
         numbers = [number for number, each in enumerate(operands) if each.problem in segment.problems]
+        if len(numbers) == len(operands):
+            return Group(segment.rows, numbers, [*operands], slice(None), stacked)
         bounds = spans(operands)
         nothing = np.zeros(0, dtype=np.int64)
         columns = np.concatenate([nothing, *(np.arange(bounds[each].start, bounds[each].stop) for each in numbers)])
@@ -213,7 +220,7 @@ def parts(stacked: Floats, operands: Sequence[Operand]) -> list[Floats]:
 
 def spans(operands: Sequence[Operand]) -> list[slice]:
     """The columns of each problem."""
-    bounds = [0, *np.cumsum([len(each.at) for each in operands]).tolist()]
+    bounds = accumulate((len(each.at) for each in operands), initial=0)
     return [slice(start, stop) for start, stop in pairwise(bounds)]
 
 

@@ -110,14 +110,14 @@ def compare(rows: Floats, columns: Floats, one: Ints, other: Ints) -> Floats:
     return cosine
 
 
-def most_similar(rows: Floats, columns: Floats, count: int, *, images: tuple[Ints, Ints] | None = None) -> Nearest:
+def most_similar(rows: Floats, columns: Floats, count: int, *, together: tuple[Ints, Ints] | None = None) -> Nearest:
     """The `count` columns of the highest cosine of each row, the highest first; of equal ones the first columns.
 
     Args:
         rows: `(n, D)` of length 1.
         columns: `(m, D)` likewise, m >= count.
         count: of each row.
-        images: of each row and of each column: those of one image have a cosine of minus infinity.
+        together: cluster of each row and of each column: those of one have a cosine of minus infinity.
 
     Returns:
         `(n, count)` columns and cosines.
@@ -125,8 +125,8 @@ def most_similar(rows: Floats, columns: Floats, count: int, *, images: tuple[Int
 
     def look(block: slice) -> Nearest:
         cosine = rows[block] @ columns.T
-        if images is not None:
-            cosine[images[0][block][:, None] == images[1]] = -np.inf
+        if together is not None:
+            cosine[together[0][block][:, None] == together[1]] = -np.inf
         return highest(cosine, count)
 
     empty = np.zeros((0, count), dtype=np.int64), np.zeros((0, count), dtype=rows.dtype)

@@ -1,4 +1,4 @@
-"""Penalised least squares: every image predicted as if it had not been trained on, for many penalties at once."""
+"""Penalised least squares: every image predicted as if its cluster had not been trained on, for many penalties."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from frozenprobe.probe.arrays import Doubles, Ints
+from frozenprobe.probe.arrays import Doubles, Ints, count_parts
+from frozenprobe.probe.heads.parts.inner_folds import Images
 
 Matrix = npt.NDArray[np.floating]
 
@@ -40,48 +41,80 @@ class Smoother:
         target = (target - shares) * np.sqrt(self.weight)[:, None]
         return shares, (self.basis.T @ target.astype(self.basis.dtype)).astype(np.float64)
 
-    def leave_out(self, labels: Ints, images: Ints, classes: int, penalties: Sequence[float]) -> Iterator[Doubles]:
-        """For each penalty `(N, C)`: the first row of every image, predicted by a fit without any row of that image.
+    def leave_out(self, images: Images, classes: int, penalties: Sequence[float]) -> Iterator[Doubles]:
+        """For each penalty `(N, C)`: the first row of every image, predicted by a fit without any row of its cluster.
 
-        A fit without the rows i of an image is one with all rows in which the targets of i are its own predictions.
-        From r_i = (I - H) s Y, the residuals with all rows, and H_ii, the image's block of H, follow those without:
+        A fit without the rows i of a cluster is one with all rows in which the targets of i are its own predictions.
+        From r_i = (I - H) s Y, the residuals with all rows, and H_ii, the cluster's block of H, follow those without:
             e_i = r_i + H_ii e_i      e_i = (I - H_ii)^-1 r_i
-        Only the first is wanted: g^T r_i with (I - H_ii) g = (1, 0 ... 0). Since B^T s = 0, and an image has one label,
+        Only the first row of each image is wanted: g^T r_i with (I - H_ii) g its unit vector. Since B^T s = 0,
             r_i = s_i (y - p) - B_i M       M = diag(1 / (l + t)) B^T (s (Y - p))
-            prediction = y - g^T r_i / s_1 = y - ((g^T s_i) (y - p) - (g^T B_i) M) / s_1
+            prediction = y - g^T r_i / s_1 = y - (g^T s_i (y - p) - (g^T B_i) M) / s_1
+        A cluster that is all there is is predicted as 0: nothing is left to fit.
 
         Args:
-            labels: `(n,)` of the rows.
-            images: `(n,)` image of each row, 0 to N - 1.
+            images: whose rows these are.
             classes: C.
             penalties: t, each above 0.
         """
+        labels = images.labels[images.index]
         shares, projected = self.project(labels, classes)
-        groups = [self.block(rows) for rows in rows_by_image(images)]
+        blocks = [block for block in blocks_of(images) if block.rows.shape[1] < len(labels)]
         for penalty in penalties:
             shrink = 1 / (self.values + penalty)
             slopes = (shrink[:, None] * projected).astype(self.basis.dtype)
-            predictions = np.empty((int(images.max()) + 1, classes))
-            for rows, basis, root in groups:
-                hat = (basis * shrink.astype(basis.dtype)) @ basis.transpose(0, 2, 1)
-                hat = hat + root[:, :, None] * root[:, None, :] / self.weight.sum()
-                unit = np.eye(rows.shape[1])[:, :1]
-                combine = np.linalg.solve(np.eye(rows.shape[1]) - hat, np.broadcast_to(unit, (len(rows), *unit.shape)))
-                fitted = (combine.transpose(0, 2, 1).astype(basis.dtype) @ basis)[:, 0] @ slopes
-                own = (combine[:, :, 0] * root).sum(axis=1, keepdims=True)
-                target = np.eye(classes)[labels[rows[:, 0]]]
-                predictions[images[rows[:, 0]]] = target - (own * (target - shares) - fitted) / root[:, :1]
+            predictions = np.zeros((len(images.first), classes))
+            for block in blocks:
+                shown, root = images.first[block.images], np.sqrt(self.weight)[block.rows]
+                combine, fitted = self.combine(block, root, shrink.astype(self.basis.dtype), slopes)
+                target = np.eye(classes)[images.labels[block.images]]
+                if block.mixed:
+                    pull = combine @ (np.eye(classes)[labels[block.rows]] - shares)
+                else:  # the targets of all rows are those of the first
+                    pull = combine.sum(axis=2)[:, :, None] * (target - shares)
+                predictions[block.images] = target - (pull - fitted) / np.sqrt(self.weight)[shown][:, :, None]
             yield predictions
 
-    def block(self, rows: Ints) -> tuple[Ints, Matrix, Doubles]:
-        """Rows of images `(m, V)`, their basis `(m, V, k)` and the roots of their weights."""
-        return rows, self.basis[rows], np.sqrt(self.weight)[rows]
+    def combine(self, block: Block, root: Doubles, shrink: Matrix, slopes: Matrix) -> tuple[Doubles, Matrix]:
+        """`(m, J, R)` g^T s_i and `(m, J, C)` (g^T B_i) M of every image of a block."""
+        basis, size = self.basis[block.rows], block.rows.shape[1]
+        hat = (basis * shrink) @ basis.transpose(0, 2, 1)
+        hat = hat + root[:, :, None] * root[:, None, :] / self.weight.sum()
+        unit = np.eye(size)[block.places].transpose(0, 2, 1)
+        turned = np.linalg.solve(np.eye(size) - hat, unit).transpose(0, 2, 1)
+        along = (turned.astype(basis.dtype) @ basis).reshape(block.images.size, basis.shape[2])
+        return turned * root[:, None, :], (along @ slopes).reshape(*block.images.shape, -1)
 
 
-def rows_by_image(images: Ints) -> Iterator[Ints]:
-    """The rows of the images, `(m, V)`, for every number V of rows that an image has."""
-    order = np.argsort(images, kind="stable")
-    counts = np.bincount(images)
+@dataclass(frozen=True)
+class Block:
+    """The m clusters that have as many rows R and images J each.
+
+    Attributes:
+        rows: `(m, R)`.
+        images: `(m, J)`.
+        places: `(m, J)` of the first row of each image among those of its cluster.
+        mixed: whether the images of a cluster have several labels.
+    """
+
+    rows: Ints
+    images: Ints
+    places: Ints
+    mixed: bool
+
+
+def blocks_of(images: Images) -> Iterator[Block]:
+    """The clusters of some images, those of a shape together."""
+    cluster = images.clusters[images.index]
+    order = np.argsort(cluster, kind="stable")
+    counts, numbers = np.bincount(cluster), np.bincount(images.clusters)
     start = np.cumsum(counts) - counts
-    for views in np.unique(counts).tolist():
-        yield order[start[counts == views][:, None] + np.arange(views)]
+    begins = np.zeros(len(order), dtype=bool)
+    begins[images.first] = True
+    shapes = np.stack([counts, numbers, count_parts(images.labels, images.clusters) > 1], axis=1)
+    for shape in np.unique(shapes, axis=0):
+        size, number, mixed = shape.tolist()
+        rows = order[start[(shapes == shape).all(axis=1)][:, None] + np.arange(size)]
+        places = np.nonzero(begins[rows])[1].reshape(-1, number)
+        shown = np.take_along_axis(rows, places, axis=1)
+        yield Block(rows, images.index[shown], places, bool(mixed))

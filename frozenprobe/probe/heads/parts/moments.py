@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from frozenprobe.probe.arrays import Doubles, Floats, Ints
+from frozenprobe.probe.heads.head import TrainingRows
 from frozenprobe.probe.heads.parts.scaling import Scaling, scaling_from, without_rounding
 from frozenprobe.system.threads import one_blas_thread
 
@@ -181,6 +183,17 @@ class Moments:
         """The same rows with these classes alone, in this order; the others have no weight."""
         kept = np.asarray(classes, dtype=np.int64)
         return replace(self, weight=self.weight[kept], sums=self.sums[kept])
+
+
+def moments_of(rows: TrainingRows, chosen: npt.NDArray[np.bool_]) -> Moments:
+    """The moments of some of the rows, around a point that all of them share."""
+    return Moments.of(
+        rows.features[chosen],
+        rows.labels[chosen],
+        rows.weight[chosen],
+        classes=rows.classes,
+        origin=starting_point(rows.features),
+    )
 
 
 def starting_point(features: Floats) -> Doubles:

@@ -148,22 +148,23 @@ class Choice:
         return with_temperature(model, temperature, **chosen)
 
 
-def choose_by_loss(candidates: Iterable[Scores], labels: Ints, weight: Doubles) -> Choice:
+def choose_by_loss(candidates: Iterable[Scores], labels: Ints, weight: Doubles, *, unknown: float = 1.0) -> Choice:
     """The candidate whose held-out scores have the lowest log-loss, each after its own temperature.
 
-    A temperature is fitted with one image of unknown class (see `fit_temperature`): a hundred images without a mistake
+    A temperature is fitted with an image of unknown class (see `fit_temperature`): a hundred images without a mistake
     are no proof that there is none.
 
     Args:
         candidates: `(n, C)` scores of rows that they were not fitted on; the middle one is taken where none has weight.
         labels: `(n,)`.
         weight: `(n,)`; 0 for rows that could not be right, since their class was not trained on.
+        unknown: images of unknown class; as many as are one piece of evidence, where images are near copies of others.
     """
     told = weight > 0
     labels, weight = labels[told], weight[told]
     found = []
     for index, scores in enumerate(candidates):
-        temperature = fit_temperature(scores[told], labels, weight, unknown=1.0)
+        temperature = fit_temperature(scores[told], labels, weight, unknown=unknown)
         chances = apply_temperature(scores[told], temperature)[np.arange(len(labels)), labels]
         loss = float(np.average(-np.log(np.maximum(chances, SMALLEST)), weights=weight)) if told.any() else math.nan
         found.append(Choice(index, temperature, loss))

@@ -30,8 +30,14 @@ def exact_hessian(features: Doubles, chances: Doubles, weight: Doubles) -> Doubl
 
 def metric_of(features: Doubles, chances: Doubles, weight: Doubles) -> Metric:
     kernel = np.diag((weight[:, None] * chances).sum(axis=0)) - (weight[:, None] * chances).T @ chances
+    centre = np.arange(DIM, dtype=np.float32)
     return Metric.of(
-        features.astype(np.float32), chances.T.astype(np.float32), weight.astype(np.float32), kernel, RIDGE
+        features.astype(np.float32) + centre,
+        centre,
+        chances.T.astype(np.float32),
+        weight.astype(np.float32),
+        kernel,
+        RIDGE,
     )
 
 

@@ -214,10 +214,10 @@ def test_a_far_off_mean_changes_no_solution() -> None:
     np.testing.assert_allclose(there.coefficients, found.coefficients, atol=1e-2)
 
 
-@pytest.mark.parametrize("c", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("c", [0.01, 30.0])
 def test_the_inverse_in_the_span_of_the_mean_views_is_the_inverse(c: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logistic, "CG_RESIDUAL", 1e-9)
-    monkeypatch.setattr(logistic, "CG_STEPS", 300)
+    monkeypatch.setattr(logistic, "CG_STEPS", 150)
     rows = make_rows(classes=4, images=10, dim=40)
     problems = LogisticProblems.of(rows, make_weights(rows)[:1])
     assert problems.dual
@@ -283,7 +283,7 @@ def test_it_is_bfgs_on_the_last_pairs(most: int) -> None:
 def test_a_step_whose_curvature_rounding_has_eaten_is_forgotten() -> None:
     memory = StepMemory(3)
     memory.add(np.ones(4, dtype=np.float32), np.array([1, -1, 1, -1], dtype=np.float32))
-    assert memory.pairs == []
+    assert memory.count == 0
 
 
 def test_without_pairs_the_gradient_stays_and_has_a_unit_step() -> None:

@@ -110,7 +110,7 @@ def test_the_most_similar_are_those_of_a_whole_sort(
 def test_what_is_of_the_same_image_comes_last_and_is_marked() -> None:
     rows = clustered(30, 12, 0)
     images = np.arange(30) // 3
-    near, cosine = most_similar(rows, rows, 30, images=(images, images))
+    near, cosine = most_similar(rows, rows, 30, together=(images, images))
     assert (images[near[:, :27]] != images[:, None]).all()
     assert np.isneginf(cosine[:, 27:]).all()
     assert np.isfinite(cosine[:, :27]).all()
