@@ -37,6 +37,10 @@ from frozenprobe.probe.task import Task, combined, fill_unusable, score_fold
 from frozenprobe.system.progress import Progress
 from frozenprobe.system.threads import in_threads
 
+FINER = (
+    "few images a class: the final blend was chosen on finer folds, each of which tells apart the classes alone that "
+    "it took an image of; the candidates' scores are those, and better than among all classes"
+)
 BEATEN = 20.0  # how far the logits of classes that are no rivals lie below those of all others
 
 
@@ -57,13 +61,7 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
         last = try_finer(task, candidates, seen, progress)
         final = last.choose(0)
         finer = predict_blend(final, [last.kept[member.number].oof for member in final])
-    oof = np.zeros((len(task.labels), task.classes))
-    for fold, members in enumerate(blends):
-        held = np.flatnonzero(task.folds == fold)
-        if len(trials.choices[fold].labels):
-            oof[held] = predict_blend(members, [trials.kept[member.number].oof[held] for member in members])
-        else:  # no image tells a temperature either, but that which a head finds by itself
-            oof[held] = fit_alone(task, candidates[members[0].number], fold)
+    oof = answer_folds(task, candidates, blends, trials)
     fits, logits = zip(*in_threads(lambda member: refit(task, candidates[member.number]), final), strict=True)
     seconds = (time.perf_counter() - start) / task.count
     return Outcome(
@@ -90,8 +88,24 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
         finer=finer,
         counted=portfolio.seconds,
         uncalibrated=np.exp(trials.kept[0].oof.astype(np.float64)) if len(candidates) == 1 else None,
-        notes=note_unfit(portfolio.unfit) + (() if seen.all() else (describe_sample(seen),)),
+        notes=note_unfit(portfolio.unfit)
+        + (() if seen.all() else (describe_sample(seen),))
+        + (() if finer is None else (FINER,)),
     )
+
+
+def answer_folds(
+    task: Task, candidates: Sequence[Candidate], blends: Sequence[Sequence[Member]], trials: Trials
+) -> Doubles:
+    """`(N, C)` probabilities of every fold's images by the blend that its training part chose."""
+    oof = np.zeros((len(task.labels), task.classes))
+    for fold, members in enumerate(blends):
+        held = np.flatnonzero(task.folds == fold)
+        if len(trials.choices[fold].labels):
+            oof[held] = predict_blend(members, [trials.kept[member.number].oof[held] for member in members])
+        else:  # no image tells a temperature either, but that which a head finds by itself
+            oof[held] = fit_alone(task, candidates[members[0].number], fold)
+    return oof
 
 
 def note_unfit(unfit: dict[str, FrozenprobeError]) -> tuple[str, ...]:

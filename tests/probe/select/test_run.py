@@ -29,10 +29,13 @@ def test_finer_folds_tell_apart_the_classes_that_they_took_an_image_of(two_a_cla
     falling = np.sort(np.log(two_a_class.finer), axis=1)[:, ::-1]
     rivals = (-np.diff(falling, axis=1)).argmax(axis=1) + 1  # the deepest gap lies below them
     assert np.median(rivals) == 4  # five folds of four images
+    assert any(note.startswith("few images a class: the final blend was chosen on finer") for note in two_a_class.notes)
 
 
 def test_where_folds_leave_enough_images_to_choose_there_are_no_finer_ones(make_features: MakeFeatures) -> None:
-    assert cross_validate(make_features(classes=3, per_class=5, views=0), OPTIONS).finer is None
+    result = cross_validate(make_features(classes=3, per_class=5, views=0), OPTIONS)
+    assert result.finer is None
+    assert not any("chosen on finer" in note for note in result.notes)
 
 
 def test_heads_that_nothing_was_held_out_for_are_no_surer_than_they_can_be(two_a_class: ProbeResult) -> None:
