@@ -61,7 +61,7 @@ LOSS = Scale(
     lambda loss: -math.log(loss) if loss > 0 else math.inf,
     lambda place: math.exp(-place),
     lambda loss: -1 / loss,
-    Growth(0.7, 1.4, 2.2),
+    Growth(0.7, 1.4, 3.0),
 )
 
 
