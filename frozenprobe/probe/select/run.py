@@ -41,6 +41,7 @@ FINER = (
     "few images a class: the final blend was chosen on finer folds, each of which tells apart the classes alone that "
     "it took an image of; the candidates' scores are those, and better than among all classes"
 )
+COPIED = 1e8  # bytes of training features, up to which each thread may have a copy
 BEATEN = 20.0  # how far the logits of classes that are no rivals lie below those of all others
 
 
@@ -62,7 +63,7 @@ def predict_choice(task: Task, progress: Progress) -> Outcome:
         final = last.choose(0)
         finer = predict_blend(final, [last.kept[member.number].oof for member in final])
     oof = answer_folds(task, candidates, blends, trials)
-    fits, logits = zip(*in_threads(lambda member: refit(task, candidates[member.number]), final), strict=True)
+    fits, logits = zip(*refit_all(task, [candidates[member.number] for member in final]), strict=True)
     seconds = (time.perf_counter() - start) / task.count
     return Outcome(
         oof=oof,
@@ -219,6 +220,12 @@ def trainer_for(task: Task, candidate: Candidate) -> tuple[Trainer, Inputs]:
     inputs = task.sources[candidate.source].aggregated(candidate.aggregate)
     options, total = task.options, task.classes
     return trainer_of(candidate, inputs, task.labels, task.clusters, options=options, total=total), inputs
+
+
+def refit_all(task: Task, candidates: Sequence[Candidate]) -> list[tuple[FittedProbe, Floats]]:
+    """All of a blend on all training images, side by side unless copies of the features would take much memory."""
+    small = sum(source.train.nbytes for source in task.sources) <= COPIED
+    return [*(in_threads if small else map)(lambda candidate: refit(task, candidate), candidates)]
 
 
 def refit(task: Task, candidate: Candidate) -> tuple[FittedProbe, Floats]:
