@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from frozenprobe.probe.arrays import Arrays, Doubles, Floats, Ints, softmax
-from frozenprobe.probe.folds.deal import split_by
 from frozenprobe.probe.heads.head import Convergence, TrainingRows, require_positive
 from frozenprobe.probe.heads.parts.inner_folds import Images
 from frozenprobe.probe.heads.parts.scaling import normalise
 
 COLDEST, WARMEST = 1e-3, 1e2  # cosines differ by 2 at most: beyond these all probabilities are 0, 1 or 1 / C
+PAIRS = 2048  # of a cluster and a class, in a block
 UNKNOWN = 0.1  # the temperature where no class has two images to fit it on
 
 
@@ -38,45 +38,53 @@ class PrototypeHead:
         """Average; nothing is random."""
         unit = normalise(rows.features)
         images = Images.of(rows)
-        image_sums = np.add.reduceat(unit * rows.weight[:, None], images.first, axis=0)
-        sums = sum_by(images.labels, image_sums)
+        sums = sum_by(images.labels[images.index], unit, rows.weight)
         prototypes = unit_rows(sums)
         share = np.bincount(rows.labels, weights=rows.weight) / rows.weight.sum()
         temperature = self.temperature
         if temperature is None:
             left = ~images.alone()[images.index]
-            cosines = left_out(unit, images, image_sums, sums)
+            cosines = left_out(unit, rows.weight, images, sums)
             temperature = fit_vmf_temperature(cosines[left], np.log(share), rows.labels[left], rows.weight[left])
         return Prototypes(prototypes, np.log(share), temperature)
 
 
-def left_out(unit: Floats, images: Images, image_sums: Doubles, sums: Doubles) -> Floats:
+def left_out(unit: Floats, weight: Doubles, images: Images, sums: Doubles) -> Floats:
     """`(n, C)` cosines of every row with the means without the rows of its cluster; of a class without others 0.
 
     Args:
         unit: `(n, D)` rows of length 1.
+        weight: `(n,)`.
         images: that they are views of.
-        image_sums: `(N, D)` weighted sums of the rows of each image.
-        sums: `(C, D)` of each class.
+        sums: `(C, D)` weighted sums of the rows of each class.
     """
-    pair, pair_of = np.unique(images.clusters * len(sums) + images.labels, return_inverse=True)
-    cluster, label = np.divmod(pair, len(sums))
-    without = unit_rows(sums[label] - sum_by(pair_of, image_sums))
+    classes = len(sums)
+    pair, pair_of = np.unique((images.clusters * classes + images.labels)[images.index], return_inverse=True)
+    cluster, label = np.divmod(pair, classes)
     cosines: Floats = unit @ unit_rows(sums).T.astype(np.float32)
-    cosines[np.arange(len(unit)), images.labels[images.index]] = (unit * without[pair_of][images.index]).sum(axis=1)
-    several = np.flatnonzero(np.bincount(cluster) > 1)
-    if len(several):  # the means of the other classes in a cluster are without it, too
-        rows = split_by(images.clusters[images.index])
-        for each in several.tolist():
-            pairs = slice(*np.searchsorted(cluster, (each, each + 1)))
-            cosines[rows[each][:, None], label[pairs]] = unit[rows[each]] @ without[pairs].T
+    order, ends = np.argsort(pair_of, kind="stable"), np.cumsum(np.bincount(pair_of))
+    for start in range(0, len(pair), PAIRS):  # so many means in float64 are but a few megabytes
+        stop = min(start + PAIRS, len(pair))
+        rows = order[ends[start - 1] if start else 0 : ends[stop - 1]]
+        without = unit_rows(sums[label[start:stop]] - sum_by(pair_of[rows] - start, unit[rows], weight[rows]))
+        cosines[rows, label[pair_of[rows]]] = (unit[rows] * without[pair_of[rows] - start]).sum(axis=1)
+    for each in np.flatnonzero(np.bincount(cluster) > 1):  # the means of its other classes are without it, too
+        rows = np.flatnonzero(images.clusters[images.index] == each)
+        own, numbers = np.unique(images.labels[images.index[rows]], return_inverse=True)
+        without = unit_rows(sums[own] - sum_by(numbers, unit[rows], weight[rows]))
+        cosines[rows[:, None], own] = unit[rows] @ without.T
     return cosines
 
 
-def sum_by(groups: Ints, rows: Doubles) -> Doubles:
-    """Sums of the rows of each group, all of which have some."""
+def sum_by(groups: Ints, rows: Floats, weight: Doubles) -> Doubles:
+    """`(groups, D)` weighted sums of the rows of each group, all of which have some."""
     order = np.argsort(groups, kind="stable")
-    sums: Doubles = np.add.reduceat(rows[order], np.flatnonzero(np.diff(groups[order], prepend=-1)), axis=0)
+    first = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    sums = np.empty((len(first), rows.shape[1]))
+    for start in range(0, len(first), PAIRS // 32):
+        stop = min(start + PAIRS // 32, len(first))
+        own = order[first[start] : first[stop] if stop < len(first) else len(order)]
+        sums[start:stop] = np.add.reduceat(rows[own] * weight[own][:, None], first[start:stop] - first[start], axis=0)
     return sums
 
 
