@@ -62,16 +62,16 @@ def left_out(unit: Floats, weight: Doubles, images: Images, sums: Doubles) -> Fl
     pair, pair_of = np.unique((images.clusters * classes + images.labels)[images.index], return_inverse=True)
     cluster, label = np.divmod(pair, classes)
     cosines: Floats = unit @ unit_rows(sums).T.astype(np.float32)
-    order, ends = np.argsort(pair_of, kind="stable"), np.cumsum(np.bincount(pair_of))
+    order, bounds = np.argsort(pair_of, kind="stable"), np.append(0, np.cumsum(np.bincount(pair_of)))
     for start in range(0, len(pair), PAIRS):  # so many means in float64 are but a few megabytes
         stop = min(start + PAIRS, len(pair))
-        rows = order[ends[start - 1] if start else 0 : ends[stop - 1]]
+        rows = order[bounds[start] : bounds[stop]]
         without = unit_rows(sums[label[start:stop]] - sum_by(pair_of[rows] - start, unit[rows], weight[rows]))
         cosines[rows, label[pair_of[rows]]] = (unit[rows] * without[pair_of[rows] - start]).sum(axis=1)
     for each in np.flatnonzero(np.bincount(cluster) > 1):  # the means of its other classes are without it, too
-        rows = np.flatnonzero(images.clusters[images.index] == each)
-        own, numbers = np.unique(images.labels[images.index[rows]], return_inverse=True)
-        without = unit_rows(sums[own] - sum_by(numbers, unit[rows], weight[rows]))
+        start, stop = np.searchsorted(cluster, (each, each + 1))
+        rows, own = order[bounds[start] : bounds[stop]], label[start:stop]
+        without = unit_rows(sums[own] - sum_by(pair_of[rows] - start, unit[rows], weight[rows]))
         cosines[rows[:, None], own] = unit[rows] @ without.T
     return cosines
 
